@@ -1,0 +1,33 @@
+//! From captured frames to TCP segments: the one door.
+
+use crate::capture::Chunk;
+use crate::packet::Decoded;
+
+/// How much to make of wrong checksums.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Checksums {
+    /// Not computed.
+    Ignore,
+    /// Computed; a wrong one is noted on the packet.
+    #[default]
+    Count,
+}
+
+/// Turns frames into packets. Keeps what has to outlive a frame: IP fragments that wait for the rest of their packet.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    checksums: Checksums,
+    seed: u64,
+}
+
+impl Decoder {
+    /// A decoder whose flow hashes are keyed by `seed`.
+    pub fn new(checksums: Checksums, seed: u64) -> Self {
+        Self { checksums, seed }
+    }
+
+    /// Decodes every frame of `chunk` and appends the packets to `out`.
+    pub fn decode(&mut self, chunk: &Chunk, out: &mut Decoded) {
+        let _ = (chunk, out, self.checksums, self.seed);
+    }
+}

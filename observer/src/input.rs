@@ -1,0 +1,23 @@
+//! What the tracker takes in.
+
+use crate::packet::{Layer, Packet};
+
+/// One thing that a source saw.
+#[derive(Clone, Copy, Debug)]
+pub enum Input<'a> {
+    /// A decoded packet.
+    Packet(PacketInput<'a>),
+}
+
+/// A decoded packet with the variable parts that [`Packet`] only points to.
+#[derive(Clone, Copy, Debug)]
+pub struct PacketInput<'a> {
+    /// The packet.
+    pub packet: &'a Packet,
+    /// What is around it, outermost first.
+    pub layers: &'a [Layer],
+    /// Its TCP options, as far as captured.
+    pub options: &'a [u8],
+    /// Its payload, as far as captured.
+    pub payload: &'a [u8],
+}

@@ -1,0 +1,15 @@
+//! The pure half of observer: it decodes packets, follows TCP connections and says what happened to them.
+//!
+//! Nothing here reads a clock, opens a file or prints: time arrives inside the input or as an argument. The same input
+//! gives the same output, byte for byte.
+
+pub mod capture;
+pub mod decode;
+pub mod flow;
+pub mod input;
+pub mod packet;
+pub mod record;
+pub mod sequence;
+pub mod tcp_options;
+pub mod time;
+pub mod tracker;

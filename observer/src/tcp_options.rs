@@ -1,0 +1,167 @@
+//! TCP options (RFC 9293, section 3.2), read where they are wanted.
+
+use crate::sequence::Seq;
+
+/// An option's kind, as IANA lists them.
+pub mod kind {
+    /// End of option list.
+    pub const EOL: u8 = 0;
+    /// No operation.
+    pub const NOP: u8 = 1;
+    /// Maximum segment size (RFC 9293).
+    pub const MSS: u8 = 2;
+    /// Window scale (RFC 7323).
+    pub const WINDOW_SCALE: u8 = 3;
+    /// SACK permitted (RFC 2018).
+    pub const SACK_PERMITTED: u8 = 4;
+    /// SACK (RFC 2018).
+    pub const SACK: u8 = 5;
+    /// Timestamps (RFC 7323).
+    pub const TIMESTAMPS: u8 = 8;
+    /// Multipath TCP (RFC 8684).
+    pub const MPTCP: u8 = 30;
+    /// TCP Fast Open cookie (RFC 7413).
+    pub const FAST_OPEN: u8 = 34;
+    /// Experiments (RFC 6994).
+    pub const EXPERIMENT: u8 = 254;
+}
+
+/// The experiment identifier that TCP Fast Open used before it had a kind of its own (RFC 7413, appendix A).
+pub const FAST_OPEN_EXPERIMENT: [u8; 2] = [0xf9, 0x89];
+
+/// What a segment's options say, as far as following a connection needs it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TcpOptions {
+    /// Maximum segment size in octets.
+    pub mss: Option<u16>,
+    /// Window scale shift count, as sent (more than 14 means 14).
+    pub window_scale: Option<u8>,
+    /// SACK permitted.
+    pub sack_permitted: bool,
+    /// TSval and TSecr.
+    pub timestamps: Option<(u32, u32)>,
+    /// Octets of Fast Open cookie; 0 asks for one.
+    pub fast_open: Option<u8>,
+    /// Subtype of the first Multipath TCP option.
+    pub mptcp: Option<u8>,
+    /// SACK blocks: left and right edge; the first `sack_blocks` count.
+    pub sack: [(Seq, Seq); 4],
+    /// How many SACK blocks there are.
+    pub sack_blocks: u8,
+    /// The options do not parse to their end.
+    pub malformed: bool,
+}
+
+impl TcpOptions {
+    /// Reads options from the octets between the fixed header and the payload. What does not parse ends the reading and
+    /// is marked `malformed`; what was read before it counts.
+    pub fn parse(octets: &[u8]) -> Self {
+        let mut options = Self::default();
+        // What nearly every data segment carries.
+        if let [kind::NOP, kind::NOP, kind::TIMESTAMPS, 10, a, b, c, d, e, f, g, h] = *octets {
+            options.timestamps = Some((u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h])));
+            return options;
+        }
+        for option in iter(octets) {
+            match option {
+                Ok(option) => options.take(option),
+                Err(Malformed) => options.malformed = true,
+            }
+        }
+        options
+    }
+
+    /// The SACK blocks.
+    pub fn sack(&self) -> &[(Seq, Seq)] {
+        self.sack.get(..usize::from(self.sack_blocks)).unwrap_or(&[])
+    }
+
+    fn take(&mut self, option: RawOption<'_>) {
+        match (option.kind, option.data) {
+            (kind::MSS, &[a, b]) => self.mss = Some(u16::from_be_bytes([a, b])),
+            (kind::WINDOW_SCALE, &[shift]) => self.window_scale = Some(shift),
+            (kind::SACK_PERMITTED, []) => self.sack_permitted = true,
+            (kind::TIMESTAMPS, &[a, b, c, d, e, f, g, h]) => {
+                self.timestamps = Some((u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h])));
+            }
+            (kind::SACK, blocks) => {
+                for (slot, block) in self.sack.iter_mut().zip(blocks.chunks_exact(8)) {
+                    if let &[a, b, c, d, e, f, g, h] = block {
+                        *slot = (Seq(u32::from_be_bytes([a, b, c, d])), Seq(u32::from_be_bytes([e, f, g, h])));
+                        self.sack_blocks += 1;
+                    }
+                }
+            }
+            (kind::FAST_OPEN, cookie) => self.fast_open = Some(cookie.len() as u8),
+            (kind::EXPERIMENT, data) if data.starts_with(&FAST_OPEN_EXPERIMENT) => {
+                self.fast_open = Some((data.len() - FAST_OPEN_EXPERIMENT.len()) as u8);
+            }
+            (kind::MPTCP, data) if self.mptcp.is_none() => self.mptcp = data.first().map(|octet| octet >> 4),
+            _ => {}
+        }
+    }
+}
+
+/// One option as it stands in the header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawOption<'a> {
+    /// Its kind.
+    pub kind: u8,
+    /// What follows kind and length; empty for [`kind::EOL`] and [`kind::NOP`].
+    pub data: &'a [u8],
+}
+
+/// An option whose length is less than 2 or more than what is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Malformed;
+
+/// The options one by one, up to the end of the list or to the first that does not parse.
+pub fn iter(octets: &[u8]) -> impl Iterator<Item = Result<RawOption<'_>, Malformed>> {
+    let mut rest = octets;
+    std::iter::from_fn(move || {
+        let (&kind, after) = rest.split_first()?;
+        match kind {
+            kind::EOL => {
+                rest = &[];
+                None
+            }
+            kind::NOP => {
+                rest = after;
+                Some(Ok(RawOption { kind, data: &[] }))
+            }
+            _ => {
+                let whole = after.first().map_or(0, |&length| usize::from(length));
+                let option = (whole >= 2).then(|| rest.split_at_checked(whole)).flatten();
+                let Some((option, left)) = option else {
+                    rest = &[];
+                    return Some(Err(Malformed));
+                };
+                rest = left;
+                Some(Ok(RawOption { kind, data: option.get(2..).unwrap_or(&[]) }))
+            }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_a_syn_of_linux() {
+        let octets = [2, 4, 5, 0xb4, 4, 2, 8, 10, 0, 0, 0, 9, 0, 0, 0, 0, 1, 3, 3, 7];
+        let options = TcpOptions::parse(&octets);
+        assert_eq!(options.mss, Some(1460));
+        assert_eq!(options.window_scale, Some(7));
+        assert!(options.sack_permitted && !options.malformed);
+        assert_eq!(options.timestamps, Some((9, 0)));
+    }
+
+    #[test]
+    fn stops_at_a_length_that_cannot_be() {
+        for octets in [&[2, 4, 5][..], &[2, 1, 5, 5], &[3]] {
+            assert!(TcpOptions::parse(octets).malformed, "{octets:?}");
+        }
+        assert!(!TcpOptions::parse(&[0, 2, 1]).malformed);
+    }
+}

@@ -1,0 +1,2 @@
+//! observer's own chores.
+fn main() {}
