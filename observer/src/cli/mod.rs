@@ -1,1 +1,43 @@
 //! The command line: one file a subcommand.
+
+mod packets;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use observer::record::FileRecord;
+
+/// Watches TCP connections and says what happened to them.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true, disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Packets(packets::Packets),
+}
+
+impl Cli {
+    /// Does what the command line asks. Wrong usage has ended the process with status 2 before.
+    pub fn run(self) -> Result<ExitCode> {
+        match self.command {
+            Command::Packets(packets) => packets.run(),
+        }
+    }
+}
+
+/// Says on standard error what could not be read, and gives the exit status for it: 0 where everything could.
+fn status_of(files: &[FileRecord]) -> ExitCode {
+    let mut status = ExitCode::SUCCESS;
+    for FileRecord { name, error, .. } in files {
+        if let Some(error) = error {
+            eprintln!("observer: {name}: {error}");
+            status = ExitCode::FAILURE;
+        }
+    }
+    status
+}
