@@ -416,6 +416,22 @@ pub struct Retransmissions {
     pub sack_repaired: u64,
 }
 
+/// What made a sender send a segment again; [`Retransmissions`] counts them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RetransmissionCause {
+    /// See [`Retransmissions::rto`].
+    Rto,
+    /// See [`Retransmissions::fast`].
+    Fast,
+    /// See [`Retransmissions::tail_loss_probe`].
+    TailLossProbe,
+    /// See [`Retransmissions::spurious`].
+    Spurious,
+    /// See [`Retransmissions::sack_repaired`].
+    SackRepaired,
+}
+
 /// How one end's data flowed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct FlowFacts {
@@ -576,6 +592,8 @@ pub struct TimelineEntry {
     pub until: Timestamp,
     /// Frame number of the (first) packet.
     pub frame: u64,
+    /// Frame number of the last packet of a run; `frame` for a single one.
+    pub last_frame: u64,
     /// The file it stands in, counted from 0.
     pub file: u16,
     /// Who sent it.
@@ -594,6 +612,8 @@ pub struct TimelineEntry {
     #[serde(serialize_with = "names")]
     #[schemars(with = "Vec<String>")]
     pub analysis: crate::tracker::AnalysisSet,
+    /// What made its sender send it again; `null` for what was sent once. Alike over a run.
+    pub retransmission: Option<RetransmissionCause>,
     /// State of both ends after it.
     pub state: Sides<TcpState>,
     /// Sequence number of the first octet, relative to the sender's initial one.

@@ -19,6 +19,8 @@ pub struct Config {
     pub max_connections: usize,
     /// How many timeline entries a connection keeps; 0 keeps no timeline.
     pub timeline_entries: usize,
+    /// Where given, only the connection with this `id` keeps a timeline.
+    pub timeline_of: Option<u64>,
     /// Wireshark's rules to the letter: duplicates are not recognised, the inner tuple alone is the key.
     pub strict_wireshark: bool,
     /// Segments with a wrong checksum are noted in the history and otherwise ignored, as Zeek does.
@@ -32,6 +34,7 @@ impl Default for Config {
         Self {
             max_connections: 1_000_000,
             timeline_entries: 0,
+            timeline_of: None,
             strict_wireshark: false,
             drop_bad_checksums: false,
             timeouts: Timeouts::Never,
