@@ -8,6 +8,7 @@ pub mod decode;
 pub mod flow;
 pub mod input;
 pub mod packet;
+pub mod range_set;
 pub mod record;
 pub mod sequence;
 pub mod tcp_options;
