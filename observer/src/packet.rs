@@ -381,6 +381,15 @@ impl Decoded {
         entry.map_or(&[], |layers| layers)
     }
 
+    /// The fixed part of the TCP header of `packet`, where `capture` holds the bytes that were decoded; `None` for an ICMP
+    /// error.
+    pub fn header_of<'a>(&'a self, packet: &Packet, capture: &'a [u8]) -> Option<&'a [u8; 20]> {
+        let Body::Tcp(_) = packet.body else { return None };
+        let bytes = if packet.tail.reassembled { &self.reassembled } else { capture };
+        let end = packet.tail.start as usize;
+        bytes.get(end.checked_sub(20)?..end)?.try_into().ok()
+    }
+
     /// The TCP options and the payload of `packet`, where `capture` holds the bytes that were decoded.
     pub fn tail_of<'a>(&'a self, packet: &Packet, capture: &'a [u8]) -> (&'a [u8], &'a [u8]) {
         let bytes = if packet.tail.reassembled { &self.reassembled } else { capture };
