@@ -1,6 +1,9 @@
 //! The command line: one file a subcommand.
 
+mod completions;
+mod man;
 mod packets;
+mod schema;
 
 use std::process::ExitCode;
 
@@ -19,6 +22,9 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Packets(packets::Packets),
+    Schema(schema::Schema),
+    Completions(completions::Completions),
+    Man(man::Man),
 }
 
 impl Cli {
@@ -26,6 +32,9 @@ impl Cli {
     pub fn run(self) -> Result<ExitCode> {
         match self.command {
             Command::Packets(packets) => packets.run(),
+            Command::Schema(schema) => schema.run(),
+            Command::Completions(completions) => completions.run(),
+            Command::Man(man) => man.run(),
         }
     }
 }

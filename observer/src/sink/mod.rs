@@ -1,8 +1,14 @@
 //! Where records go.
 
+mod json;
+mod printer;
+mod spool;
+
 use std::io::Write;
 
+pub use json::Json;
 use observer::record::{CaptureRecord, ConnectionRecord};
+pub use printer::Printer;
 
 /// Takes the connections of one shard; connections of one shard come in the order they end. The sinks of all shards
 /// are put together at the end.
