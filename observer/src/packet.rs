@@ -276,6 +276,9 @@ pub struct Packet {
     pub tos: u8,
     /// Identification field of the innermost IPv4 header; 0 for IPv6.
     pub ip_id: u16,
+    /// Octets that the IP header claims beyond what the frame held on the wire ([`Notes::TRUNCATED_IP`]); they are no
+    /// part of [`Segment::len`].
+    pub missing: u16,
     /// What the decoder noticed.
     pub notes: Notes,
     /// Which entry of [`Decoded::layers`] lists what is around the packet; `None` for a packet in plain frames.

@@ -1,7 +1,21 @@
 //! From captured frames to TCP segments: the one door.
+//!
+//! One file a family of protocols. Every step takes the octets left to it (`bytes::Bytes`) and calls the next one;
+//! `walk::Walk` is what they share.
+
+mod bytes;
+mod checksum;
+mod ip;
+mod link;
+mod mpls;
+mod tcp;
+mod walk;
 
 use crate::capture::Chunk;
-use crate::packet::Decoded;
+use crate::packet::{Decoded, Layer};
+
+use self::bytes::Miss;
+use self::walk::Walk;
 
 /// How much to make of wrong checksums.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,18 +38,50 @@ pub enum Fragments {
     AsCaptured,
 }
 
+/// What a decoder has seen so far. Each frame is counted once among those that gave a packet, `other`, `unknown_link`,
+/// `malformed`, `cut` and the fragments that wait.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Frames, whatever they held.
+    pub frames: u64,
+    /// Octets captured in those frames.
+    pub octets: u64,
+    /// TCP segments; one frame may hold several (802.11 A-MSDU).
+    pub segments: u64,
+    /// ICMP errors about TCP segments.
+    pub icmp_errors: u64,
+    /// Frames that hold no TCP.
+    pub other: u64,
+    /// Frames of a link-layer type that is not decoded.
+    pub unknown_link: u64,
+    /// Frames whose headers contradict themselves or end early.
+    pub malformed: u64,
+    /// Frames of which the capture kept only the first part (snapshot length), however much of it could be used.
+    pub truncated: u64,
+    /// Those among the truncated whose headers are not there to the end of the fixed TCP header.
+    pub cut: u64,
+    /// IP fragments seen.
+    pub fragments: u64,
+    /// IP fragments given up: the rest never came, or the bound was reached.
+    pub fragments_dropped: u64,
+}
+
 /// Turns frames into packets. Keeps what has to outlive a frame: IP fragments that wait for the rest of their packet.
 #[derive(Debug, Default)]
 pub struct Decoder {
     checksums: Checksums,
     fragments: Fragments,
     seed: u64,
+    counts: Counts,
+    /// The layers around what is being decoded; kept here for its memory.
+    stack: Vec<Layer>,
+    known: walk::KnownLayers,
 }
 
 impl Decoder {
     /// A decoder whose flow hashes are keyed by `seed`.
     pub fn new(checksums: Checksums, seed: u64) -> Self {
-        Self { checksums, fragments: Fragments::default(), seed }
+        Self { checksums, seed, ..Self::default() }
     }
 
     /// The same decoder with another view of fragments.
@@ -45,6 +91,27 @@ impl Decoder {
 
     /// Decodes every frame of `chunk` and appends the packets to `out`.
     pub fn decode(&mut self, chunk: &Chunk, out: &mut Decoded) {
-        let _ = (chunk, out, self.checksums, self.fragments, self.seed);
+        for frame in &chunk.frames {
+            let data = chunk.data(frame);
+            self.counts.frames += 1;
+            self.counts.octets += data.len() as u64;
+            self.counts.truncated += u64::from(frame.captured < frame.wire_len);
+            let before = out.packets.len();
+            let outcome = Walk::new(self, frame, out).link(data);
+            if out.packets.len() == before {
+                match outcome {
+                    Ok(()) | Err(Miss::Other) => self.counts.other += 1,
+                    Err(Miss::Malformed) => self.counts.malformed += 1,
+                    Err(Miss::Cut) => self.counts.cut += 1,
+                    Err(Miss::UnknownLink) => self.counts.unknown_link += 1,
+                    Err(Miss::Waiting) => {}
+                }
+            }
+        }
+    }
+
+    /// What was seen so far.
+    pub fn counts(&self) -> Counts {
+        self.counts
     }
 }

@@ -1,0 +1,54 @@
+//! TCP (RFC 9293, section 3.1).
+
+use crate::packet::{Body, Flags, Notes, Segment, Tuple};
+use crate::sequence::Seq;
+
+use super::Checksums;
+use super::bytes::{Bytes, Miss, Outcome, be16};
+use super::checksum::Sum;
+use super::ip::Ip;
+use super::walk::Walk;
+
+/// Octets of the header without options.
+pub(super) const HEADER: u32 = 20;
+
+impl Walk<'_> {
+    /// A TCP segment: `bytes` is all of the IP payload.
+    pub(super) fn tcp(&mut self, mut ip: Ip, bytes: Bytes<'_>) -> Outcome {
+        let (header, tail) = bytes.split::<{ HEADER as usize }>()?;
+        let &[p, q, r, s, a, b, c, d, e, f, g, h, offset, bits, w, x, _, _, u, v] = header;
+        let Some(options) = (u32::from(offset >> 4) * 4).checked_sub(HEADER) else {
+            return Err(Miss::Malformed);
+        };
+        if options > tail.wire() {
+            ip.notes |= Notes::BAD_HEADER_LENGTH;
+        }
+        ip.notes |= self.tcp_checksum(&ip, bytes);
+        let tuple = Tuple { src: ip.src, dst: ip.dst, sport: be16([p, q]), dport: be16([r, s]), version: ip.version };
+        let segment = Segment {
+            seq: Seq(u32::from_be_bytes([a, b, c, d])),
+            ack: Seq(u32::from_be_bytes([e, f, g, h])),
+            flags: Flags::from_bits_truncate(be16([offset & 1, bits])),
+            window: be16([w, x]),
+            urgent: be16([u, v]),
+            len: tail.wire().saturating_sub(options),
+        };
+        let options = options.min(tail.captured()) as u8;
+        self.emit(&ip, tuple, Body::Tcp(segment), tail, options);
+        self.decoder.counts.segments += 1;
+        Ok(())
+    }
+
+    fn tcp_checksum(&self, ip: &Ip, bytes: Bytes<'_>) -> Notes {
+        if !bytes.is_whole() {
+            return Notes::UNCHECKED | Notes::TRUNCATED;
+        }
+        let partial = ip.fragmented || ip.notes.contains(Notes::TRUNCATED_IP);
+        if partial || self.decoder.checksums == Checksums::Ignore {
+            return Notes::UNCHECKED;
+        }
+        let sum = Sum::default().octets(bytes.data());
+        let right = sum.pseudo_header(&ip.src, &ip.final_dst, ip.version, bytes.wire()).is_right();
+        if right { Notes::empty() } else { Notes::BAD_TCP_CHECKSUM }
+    }
+}
