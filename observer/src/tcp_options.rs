@@ -44,6 +44,9 @@ pub struct TcpOptions {
     pub fast_open: Option<u8>,
     /// Subtype of the first Multipath TCP option.
     pub mptcp: Option<u8>,
+    /// What the Multipath TCP options do: bit n for a subtype n below 8. An MP_CAPABLE counts where it holds a key (the
+    /// SYN of RFC 8684 has none).
+    pub mptcp_operations: u8,
     /// SACK blocks: left and right edge; the first `sack_blocks` count.
     pub sack: [(Seq, Seq); 4],
     /// How many SACK blocks there are.
@@ -96,8 +99,18 @@ impl TcpOptions {
             (kind::EXPERIMENT, data) if data.starts_with(&FAST_OPEN_EXPERIMENT) => {
                 self.fast_open = Some((data.len() - FAST_OPEN_EXPERIMENT.len()) as u8);
             }
-            (kind::MPTCP, data) if self.mptcp.is_none() => self.mptcp = data.first().map(|octet| octet >> 4),
+            (kind::MPTCP, data) => self.take_mptcp(data),
             _ => {}
+        }
+    }
+
+    fn take_mptcp(&mut self, data: &[u8]) {
+        const MP_CAPABLE: u8 = 0;
+        const MP_CAPABLE_WITH_KEY: usize = 10;
+        let Some(subtype) = data.first().map(|octet| octet >> 4) else { return };
+        self.mptcp = self.mptcp.or(Some(subtype));
+        if subtype != MP_CAPABLE || data.len() >= MP_CAPABLE_WITH_KEY {
+            self.mptcp_operations |= 1u8.checked_shl(subtype.into()).unwrap_or(0);
         }
     }
 }
@@ -155,6 +168,15 @@ mod tests {
         assert_eq!(options.window_scale, Some(7));
         assert!(options.sack_permitted && !options.malformed);
         assert_eq!(options.timestamps, Some((9, 0)));
+    }
+
+    #[test]
+    fn gathers_what_mptcp_does() {
+        let keyless = [30, 4, 0x01, 0x81];
+        let dss_and_add_address = [30, 4, 0x20, 0x00, 30, 4, 0x31, 0x02];
+        let both = |octets: &[u8]| (TcpOptions::parse(octets).mptcp, TcpOptions::parse(octets).mptcp_operations);
+        assert_eq!(both(&keyless), (Some(0), 0));
+        assert_eq!(both(&dss_and_add_address), (Some(2), 0b1100));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! `handle` takes in, `poll` gives out; time is an argument.
 
-mod analysis;
+pub mod analysis;
 
 use std::collections::VecDeque;
 
