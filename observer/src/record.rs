@@ -369,7 +369,7 @@ pub enum CapturePoint {
 /// Counts by Wireshark's `tcp.analysis` names; DESIGN's table gives each rule.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Analysis {
-    /// Payload, SYN or FIN that was sent before, for no other reason that shows.
+    /// Payload, SYN or FIN that was sent before, `fast_retransmission` and `spurious_retransmission` included.
     pub retransmission: Sides<u64>,
     /// A retransmission right after duplicate ACKs that ask for it.
     pub fast_retransmission: Sides<u64>,

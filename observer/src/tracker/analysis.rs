@@ -55,7 +55,7 @@ bitflags! {
     /// What the analysis says of one segment; the names are `tcp.analysis.*` in lower case.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     pub struct AnalysisSet: u16 {
-        /// See [`crate::record::Analysis::retransmission`], and so on below.
+        /// Sent before; set beside the two below too.
         const RETRANSMISSION = 1;
         /// A retransmission that duplicate ACKs asked for.
         const FAST_RETRANSMISSION = 1 << 1;
@@ -191,7 +191,8 @@ impl Flow {
     /// have count as sent.
     pub fn in_flight(&self, other: &Self) -> u32 {
         let Some(base) = self.base else { return 0 };
-        let acknowledged = if other.last_ack.after(base) { other.last_ack } else { base.plus(1) };
+        let known = other.last_ack != Seq(0) && other.last_ack.after(base);
+        let acknowledged = if known { other.last_ack } else { base.plus(1) };
         self.next.delta(acknowledged).max(0).unsigned_abs()
     }
 
@@ -381,4 +382,34 @@ const fn end(segment: &Segment) -> Seq {
 /// Whether there is ACK and no SYN.
 const fn is_plain_ack(flags: Flags) -> bool {
     flags.contains(Flags::ACK) && !flags.contains(Flags::SYN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The rules themselves are held against tshark in `tests/analysis_wireshark.rs`.
+    #[test]
+    fn stays_small() {
+        assert!(size_of::<Flow>() <= 56, "a flow takes {} octets", size_of::<Flow>());
+        assert!(size_of::<Shared>() <= 24, "what both share takes {} octets", size_of::<Shared>());
+    }
+
+    #[test]
+    fn counts_what_is_in_flight() {
+        let (mut client, mut server, mut shared) = (Flow::default(), Flow::default(), Shared::default());
+        let segment = |seq, ack, len| Segment {
+            seq: Seq(seq),
+            ack: Seq(ack),
+            flags: Flags::ACK,
+            window: 1000,
+            len,
+            ..Segment::default()
+        };
+        let (options, at) = (TcpOptions::default(), Timestamp::default());
+        analyse(&mut client, &mut server, &mut shared, &segment(u32::MAX - 9, 1, 100), &options, at);
+        assert_eq!(client.in_flight(&server), 100);
+        analyse(&mut server, &mut client, &mut shared, &segment(1, 50, 0), &options, at);
+        assert_eq!(client.in_flight(&server), 40);
+    }
 }
