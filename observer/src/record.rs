@@ -604,6 +604,8 @@ pub struct TimelineEntry {
     pub packets: u64,
     /// Payload octets in the run.
     pub bytes: u64,
+    /// ACKs without payload that the other end sent within a run of data.
+    pub acks: u64,
     /// Flags of the (first) segment, as tcpdump prints them without brackets; empty for ICMP.
     #[serde(serialize_with = "display")]
     #[schemars(with = "String")]
@@ -752,6 +754,11 @@ impl<T> Sides<T> {
             Side::Client => &self.client,
             Side::Server => &self.server,
         }
+    }
+
+    /// Each side's value turned into another.
+    pub fn map<U>(self, mut turn: impl FnMut(T) -> U) -> Sides<U> {
+        Sides { client: turn(self.client), server: turn(self.server) }
     }
 
     /// The value of one side, to change it.

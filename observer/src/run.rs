@@ -1,12 +1,25 @@
 //! The main loop: frames from a source, through decoder and tracker, into sinks.
+//!
+//! Work is cut in two ways. Frames travel in *batches*, each read and decoded by whichever thread finds nothing better
+//! to do; connections belong to *shards* by their flow hash, each with a tracker and a sink of its own that see the
+//! shard's packets in order. How many shards there are does not depend on the number of threads, so neither does the
+//! output.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Result;
-use observer::decode::Checksums;
+use observer::capture::Chunk;
+use observer::decode::{Checksums, Counts, Decoder};
+use observer::input::{Input, PacketInput};
+use observer::packet::Decoded;
 use observer::record::CaptureRecord;
-use observer::tracker::Config;
+use observer::time::{Nanos, Timestamp};
+use observer::tracker::{Config, Event, Tracker};
 
 use crate::sink::Sink;
-use crate::source::Source;
+use crate::source::{Fill, Source};
 
 /// How to run.
 #[derive(Clone, Copy, Debug)]
@@ -15,16 +28,391 @@ pub struct Options {
     pub tracker: Config,
     /// What to make of wrong checksums.
     pub checksums: Checksums,
-    /// How many threads share the work; 1 hands each connection over as soon as it ends.
+    /// How many threads share the work.
     pub threads: usize,
+    /// One shard, whose sink is handed each connection as soon as it is over, by the clock too when the input pauses.
+    pub streaming: bool,
 }
+
+/// Shards of a run over files. Fixed, so that the same input gives the same output on any machine.
+const SHARDS: usize = 8;
+
+/// A bound on open connections below which it is not worth dividing.
+const LEAST_CONNECTIONS_TO_SHARD: usize = 64 * 1024;
 
 /// Reads `source` to its end. `make_sink` makes the sink of each shard. Returns the sinks and what was read.
 pub fn run<S: Sink>(
     source: &mut dyn Source,
     options: &Options,
-    make_sink: impl FnMut() -> S,
+    mut make_sink: impl FnMut() -> S,
 ) -> Result<(Vec<S>, CaptureRecord)> {
-    let _ = (source, options, make_sink);
-    Ok((Vec::new(), CaptureRecord::default()))
+    // Wireshark's key has no tunnels in it, the flow hash has: packets that share the one may differ in the other.
+    let sharded = !options.streaming
+        && !options.tracker.strict_wireshark
+        && options.tracker.max_connections >= LEAST_CONNECTIONS_TO_SHARD;
+    let shards = if sharded { SHARDS } else { 1 };
+    let seed = seed();
+    let max_connections = options.tracker.max_connections.div_ceil(shards);
+    let tracker = Config { max_connections, seed, ..options.tracker };
+    let run = Run {
+        producer: Mutex::new(Producer {
+            source,
+            decoder: Decoder::new(options.checksums, seed),
+            totals: Totals::default(),
+            clock: Clock::default(),
+        }),
+        shards: (0..shards).map(|_| Mutex::new(Shard { tracker: Tracker::new(tracker), sink: make_sink() })).collect(),
+        state: Mutex::new(State::new(shards)),
+        changed: Condvar::new(),
+        most_batches: if options.threads > 1 { 2 * options.threads } else { 1 },
+        next_to_finish: AtomicUsize::new(0),
+        streaming: options.streaming,
+    };
+    std::thread::scope(|scope| {
+        let others: Vec<_> = (1..options.threads).map(|_| scope.spawn(|| run.work())).collect();
+        run.work();
+        for thread in others {
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        }
+    });
+    run.into_result()
+}
+
+/// A key for the flow hashes that nobody outside can know.
+fn seed() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one("observer")
+}
+
+/// One chunk of input on its way.
+#[derive(Debug, Default)]
+struct Batch {
+    chunk: Chunk,
+    decoded: Decoded,
+    /// For each shard the indices of its packets.
+    shares: Vec<Vec<u32>>,
+    /// What time it is for connections that wait for nothing but time to pass.
+    now: Option<Timestamp>,
+}
+
+struct Run<'a, S> {
+    producer: Mutex<Producer<'a>>,
+    shards: Vec<Mutex<Shard<S>>>,
+    state: Mutex<State>,
+    changed: Condvar,
+    most_batches: usize,
+    next_to_finish: AtomicUsize,
+    streaming: bool,
+}
+
+/// What only the thread that reads touches.
+struct Producer<'a> {
+    source: &'a mut dyn Source,
+    decoder: Decoder,
+    totals: Totals,
+    clock: Clock,
+}
+
+#[derive(Debug, Default)]
+struct Totals {
+    first_seen: Option<Timestamp>,
+    last_seen: Option<Timestamp>,
+    frames: u64,
+    octets: u64,
+}
+
+/// What only the thread that follows the shard's connections touches.
+struct Shard<S> {
+    tracker: Tracker,
+    sink: S,
+}
+
+/// Who does what.
+struct State {
+    /// Batches whose packets a shard has not handled yet.
+    waiting: Vec<VecDeque<Arc<Batch>>>,
+    /// Whether a thread is at work on the shard.
+    busy: Vec<bool>,
+    /// Whether a thread is reading.
+    producing: bool,
+    /// The source has no more.
+    ended: bool,
+    /// Batches that are not done with.
+    in_flight: usize,
+    /// Batches to use again.
+    spare: Vec<Batch>,
+    failure: Option<anyhow::Error>,
+}
+
+enum Task {
+    Produce(Batch),
+    Handle(usize, Arc<Batch>),
+    Stop,
+}
+
+impl<S: Sink> Run<'_, S> {
+    fn work(&self) {
+        let _alarm = Alarm { state: &self.state, changed: &self.changed };
+        loop {
+            match self.next_task() {
+                Task::Produce(batch) => self.produce(batch),
+                Task::Handle(shard, batch) => self.handle(shard, batch),
+                Task::Stop => break,
+            }
+        }
+        self.finish_shards();
+    }
+
+    fn next_task(&self) -> Task {
+        let mut state = lock(&self.state);
+        loop {
+            if state.failure.is_some() {
+                return Task::Stop;
+            }
+            // Reading comes first: the other threads live on what it brings.
+            if !state.producing && !state.ended && state.in_flight < self.most_batches {
+                state.producing = true;
+                state.in_flight += 1;
+                return Task::Produce(state.spare.pop().unwrap_or_default());
+            }
+            if let Some((shard, batch)) = state.take_waiting() {
+                return Task::Handle(shard, batch);
+            }
+            if state.ended && !state.producing && state.in_flight == 0 {
+                return Task::Stop;
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn produce(&self, mut batch: Batch) {
+        let filled = lock(&self.producer).fill(&mut batch, self.shards.len(), self.streaming);
+        let mut state = lock(&self.state);
+        state.producing = false;
+        match filled {
+            Ok(fill) => state.ended = fill == Fill::End,
+            Err(error) => state.failure = Some(error),
+        }
+        let batch = Arc::new(batch);
+        let mut wanted = false;
+        for (queue, share) in state.waiting.iter_mut().zip(&batch.shares) {
+            if !share.is_empty() || batch.now.is_some() {
+                queue.push_back(Arc::clone(&batch));
+                wanted = true;
+            }
+        }
+        if !wanted {
+            state.give_back(batch);
+        }
+        self.changed.notify_all();
+    }
+
+    fn handle(&self, index: usize, batch: Arc<Batch>) {
+        let result = match (self.shards.get(index), batch.shares.get(index)) {
+            (Some(shard), Some(share)) => lock(shard).handle(&batch, share),
+            _ => Ok(()),
+        };
+        let mut state = lock(&self.state);
+        if let Some(busy) = state.busy.get_mut(index) {
+            *busy = false;
+        }
+        if let Err(error) = result {
+            state.failure.get_or_insert(error);
+        }
+        state.give_back(batch);
+        self.changed.notify_all();
+    }
+
+    /// Gives out what is still open, each shard by one thread.
+    fn finish_shards(&self) {
+        while let Some(shard) = self.shards.get(self.next_to_finish.fetch_add(1, Ordering::Relaxed)) {
+            let mut shard = lock(shard);
+            shard.tracker.finish();
+            if let Err(error) = shard.drain() {
+                lock(&self.state).failure.get_or_insert(error);
+            }
+        }
+    }
+
+    fn into_result(self) -> Result<(Vec<S>, CaptureRecord)> {
+        let into_inner = PoisonError::into_inner;
+        if let Some(error) = self.state.into_inner().unwrap_or_else(into_inner).failure {
+            return Err(error);
+        }
+        let producer = self.producer.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut capture = producer.record();
+        let mut sinks = Vec::new();
+        for shard in self.shards {
+            let Shard { tracker, sink } = shard.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let counts = tracker.counts();
+            capture.connections += counts.connections;
+            capture.evicted += counts.evicted;
+            capture.duplicates += counts.duplicates;
+            sinks.push(sink);
+        }
+        Ok((sinks, capture))
+    }
+}
+
+impl Producer<'_> {
+    fn fill(&mut self, batch: &mut Batch, shards: usize, streaming: bool) -> Result<Fill> {
+        batch.decoded.clear();
+        batch.shares.resize_with(shards, Vec::new);
+        batch.shares.iter_mut().for_each(Vec::clear);
+        let fill = self.source.fill(&mut batch.chunk)?;
+        self.totals.add(&batch.chunk);
+        self.decoder.decode(&batch.chunk, &mut batch.decoded);
+        let count = shards as u64;
+        for (index, packet) in batch.decoded.packets.iter().enumerate() {
+            // The table of connections uses the lowest and the highest bits.
+            let shard = (packet.hash >> 32) % count;
+            if let Some(share) = batch.shares.get_mut(shard as usize) {
+                share.push(index as u32);
+            }
+        }
+        batch.now = if streaming { self.clock.now(batch.chunk.frames.last().map(|frame| frame.at)) } else { None };
+        Ok(fill)
+    }
+
+    fn record(self) -> CaptureRecord {
+        let files = self.source.files();
+        let Counts {
+            segments,
+            icmp_errors,
+            other,
+            unknown_link,
+            malformed,
+            truncated,
+            fragments,
+            fragments_dropped,
+            ..
+        } = self.decoder.counts();
+        let mut dropped = None;
+        for interface in files.iter().flat_map(|file| &file.interfaces) {
+            dropped = dropped.max(interface.dropped.map(|count| dropped.unwrap_or(0) + count));
+        }
+        CaptureRecord {
+            first_seen: self.totals.first_seen,
+            last_seen: self.totals.last_seen,
+            frames: self.totals.frames,
+            octets: self.totals.octets,
+            filtered: self.source.filtered(),
+            segments,
+            icmp_errors,
+            other,
+            unknown_link,
+            malformed,
+            truncated,
+            fragments,
+            fragments_dropped,
+            dropped,
+            unreadable: files.iter().any(|file| file.error.is_some()),
+            files,
+            ..CaptureRecord::default()
+        }
+    }
+}
+
+impl Totals {
+    fn add(&mut self, chunk: &Chunk) {
+        let Some(last) = chunk.frames.last() else { return };
+        self.first_seen = self.first_seen.or(chunk.frames.first().map(|frame| frame.at));
+        self.last_seen = Some(last.at);
+        self.frames += chunk.frames.len() as u64;
+        self.octets += chunk.frames.iter().map(|frame| u64::from(frame.captured)).sum::<u64>();
+    }
+}
+
+/// Capture time, carried on by the machine's clock while the input pauses.
+#[derive(Debug, Default)]
+struct Clock {
+    last: Option<(Timestamp, std::time::Instant)>,
+}
+
+impl Clock {
+    fn now(&mut self, newest: Option<Timestamp>) -> Option<Timestamp> {
+        #[expect(clippy::disallowed_methods, reason = "a stream that pauses is timed by the clock; this is the binary")]
+        let instant = std::time::Instant::now();
+        if let Some(at) = newest {
+            self.last = Some((at, instant));
+        }
+        let (at, since) = self.last?;
+        Some(at.plus(Nanos(u64::try_from(instant.duration_since(since).as_nanos()).unwrap_or(u64::MAX))))
+    }
+}
+
+impl<S: Sink> Shard<S> {
+    fn handle(&mut self, batch: &Batch, share: &[u32]) -> Result<()> {
+        let decoded = &batch.decoded;
+        for &index in share {
+            let Some(packet) = decoded.packets.get(index as usize) else { continue };
+            let (options, payload) = decoded.tail_of(packet, &batch.chunk.bytes);
+            let layers = decoded.layers_of(packet);
+            self.tracker.handle(Input::Packet(PacketInput { packet, layers, options, payload }));
+        }
+        if let Some(now) = batch.now {
+            self.tracker.handle_timeout(now);
+        }
+        self.drain()
+    }
+
+    fn drain(&mut self) -> Result<()> {
+        while let Some(event) = self.tracker.poll() {
+            match event {
+                Event::Connection(record) => self.sink.connection(record)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    fn new(shards: usize) -> Self {
+        Self {
+            waiting: vec![VecDeque::new(); shards],
+            busy: vec![false; shards],
+            producing: false,
+            ended: false,
+            in_flight: 0,
+            spare: Vec::new(),
+            failure: None,
+        }
+    }
+
+    /// The oldest batch of the shard that is furthest behind, among those nobody works on.
+    fn take_waiting(&mut self) -> Option<(usize, Arc<Batch>)> {
+        let idle = self.waiting.iter().zip(&self.busy).enumerate().filter(|(_, (_, busy))| !**busy);
+        let (shard, _) = idle.max_by_key(|(_, (queue, _))| queue.len())?;
+        let batch = self.waiting.get_mut(shard)?.pop_front()?;
+        *self.busy.get_mut(shard)? = true;
+        Some((shard, batch))
+    }
+
+    /// The last to let go of a batch hands its memory on.
+    fn give_back(&mut self, batch: Arc<Batch>) {
+        if let Some(batch) = Arc::into_inner(batch) {
+            self.in_flight -= 1;
+            self.spare.push(batch);
+        }
+    }
+}
+
+/// Wakes the other threads to stop when its own panics, so that none waits for a batch that will never be done.
+struct Alarm<'a> {
+    state: &'a Mutex<State>,
+    changed: &'a Condvar,
+}
+
+impl Drop for Alarm<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            lock(self.state).failure.get_or_insert(anyhow::anyhow!("a worker thread panicked"));
+            self.changed.notify_all();
+        }
+    }
+}
+
+/// A thread that panicked takes the whole run down when it is joined; until then its locks are as good as any.
+fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

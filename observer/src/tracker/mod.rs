@@ -3,14 +3,27 @@
 //! `handle` takes in, `poll` gives out; time is an argument.
 
 pub mod analysis;
+mod connection;
+mod handshake;
+mod moment;
+mod outcome;
+mod report;
+mod sending;
+mod state;
+mod table;
+mod timeline;
 
 use std::collections::VecDeque;
 
 pub use analysis::AnalysisSet;
 
-use crate::input::Input;
+use self::connection::{Connection, Done};
+use self::table::{Key, Table};
+use crate::flow;
+use crate::input::{Input, PacketInput};
+use crate::packet::{Body, IcmpError, Segment};
 use crate::record::{ConnectionRecord, Side, Sides, TcpState};
-use crate::time::Timestamp;
+use crate::time::{Nanos, Timestamp};
 
 /// How a tracker works.
 #[derive(Clone, Copy, Debug)]
@@ -23,10 +36,17 @@ pub struct Config {
     pub timeline_of: Option<u64>,
     /// Wireshark's rules to the letter: duplicates are not recognised, the inner tuple alone is the key.
     pub strict_wireshark: bool,
+    /// Checksums were computed; without, nothing is said of them.
+    pub checks_checksums: bool,
     /// Segments with a wrong checksum are noted in the history and otherwise ignored, as Zeek does.
     pub drop_bad_checksums: bool,
     /// When connections end by time.
     pub timeouts: Timeouts,
+    /// How long a connection that is over is kept for late packets where [`Tracker::handle_timeout`] is called. Without,
+    /// it is kept until many others are over too, or to the end of the input.
+    pub linger: Nanos,
+    /// What flow hashes are keyed by; the decoder's.
+    pub seed: u64,
 }
 
 impl Default for Config {
@@ -36,8 +56,11 @@ impl Default for Config {
             timeline_entries: 0,
             timeline_of: None,
             strict_wireshark: false,
+            checks_checksums: true,
             drop_bad_checksums: false,
             timeouts: Timeouts::Never,
+            linger: Nanos::from_secs(1),
+            seed: 0,
         }
     }
 }
@@ -74,35 +97,178 @@ pub struct Effect {
     pub duplicate: bool,
 }
 
+/// What a tracker has done so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Connections given out.
+    pub connections: u64,
+    /// Those of them that were given up to stay within the bound.
+    pub evicted: u64,
+    /// Packets captured a second time.
+    pub duplicates: u64,
+}
+
+/// How many connections that are over are kept for packets that come late (a last ACK, a FIN sent again), before the one
+/// that has been over the longest is given out.
+const MOST_OVER: usize = 4096;
+
 /// Follows every connection of its input.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Tracker {
+    config: Config,
+    table: Table,
+    /// Connections that are over, and since when; the longest first. Some may be gone, or not over any more.
+    over: VecDeque<Over>,
     out: VecDeque<Event>,
+    counts: Counts,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Over {
+    since: Timestamp,
+    hash: u64,
+    id: u64,
 }
 
 impl Tracker {
     /// A tracker that has seen nothing.
     pub fn new(config: Config) -> Self {
-        let _ = config;
-        Self::default()
+        Self { config, table: Table::default(), over: VecDeque::new(), out: VecDeque::new(), counts: Counts::default() }
     }
 
-    /// Takes in one thing that a source saw, and says what it did to its connection.
+    /// Takes in one thing that a source saw, and says what it did to its connection. `None` where it belongs to none.
     pub fn handle(&mut self, input: Input<'_>) -> Option<Effect> {
-        let _ = input;
-        None
+        let Input::Packet(input) = input;
+        match &input.packet.body {
+            Body::Tcp(segment) => Some(self.segment(&input, segment)),
+            Body::Icmp(error) => self.icmp(&input, error),
+        }
     }
 
-    /// Ends what has run out of time at `now`.
+    /// Ends what has run out of time at `now`: connections that have been over for [`Config::linger`].
     pub fn handle_timeout(&mut self, now: Timestamp) {
-        let _ = now;
+        while let Some(over) = self.over.front()
+            && now.since(over.since) >= self.config.linger
+        {
+            self.give_out_over();
+        }
     }
 
     /// The input is at its end: every connection is given out.
-    pub fn finish(&mut self) {}
+    pub fn finish(&mut self) {
+        self.over.clear();
+        for connection in self.table.drain() {
+            self.give_out(&connection);
+        }
+    }
 
     /// What there is to give out.
     pub fn poll(&mut self) -> Option<Event> {
         self.out.pop_front()
+    }
+
+    /// What was done so far.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Connections that are being followed.
+    pub fn open_connections(&self) -> usize {
+        self.table.len()
+    }
+
+    fn segment(&mut self, input: &PacketInput<'_>, segment: &Segment) -> Effect {
+        let (key, from) = self.key(input);
+        let mut former = None;
+        if let Some(connection) = self.table.get(&key) {
+            if !connection.is_succeeded_by(from, segment, input.packet.at, &self.config) {
+                let effect = take(connection, from, input, segment, &self.config, &mut self.counts);
+                list_if_over(connection, key.hash, &mut self.over);
+                self.keep_few_over();
+                return effect;
+            }
+            former = Some(connection.id);
+        }
+        if let Some(former) = former.and_then(|id| self.table.remove(key.hash, id)) {
+            self.give_out(&former);
+        }
+        while self.table.len() >= self.config.max_connections.max(1) {
+            self.evict();
+        }
+        let connection = Box::new(Connection::new(&key, input.packet, former.is_some()));
+        let connection = self.table.insert(key.hash, connection);
+        take(connection, from, input, segment, &self.config, &mut self.counts)
+    }
+
+    /// An ICMP error belongs to the connection that it quotes; one about no known connection is left alone.
+    fn icmp(&mut self, input: &PacketInput<'_>, error: &IcmpError) -> Option<Effect> {
+        let (key, quoted) = self.key(input);
+        let connection = self.table.get(&key)?;
+        connection.icmp(quoted, input.packet, error, &self.config);
+        Some(connection.effect(quoted ^ 1, Done::default()))
+    }
+
+    /// The key of a packet, and its direction.
+    fn key<'a>(&self, input: &PacketInput<'a>) -> (Key<'a>, u8) {
+        let tuple = &input.packet.tuple;
+        let (ends, from) = if tuple.is_canonical() { (*tuple, 0) } else { (tuple.reversed(), 1) };
+        let key = if self.config.strict_wireshark && !input.layers.is_empty() {
+            Key { hash: flow::hash(tuple, &[], self.config.seed), ends, layers: &[] }
+        } else {
+            Key { hash: input.packet.hash, ends, layers: input.layers }
+        };
+        (key, from)
+    }
+
+    fn evict(&mut self) {
+        if let Some(mut connection) = self.table.remove_least_recent() {
+            connection.evicted = true;
+            self.counts.evicted += 1;
+            self.give_out(&connection);
+        }
+    }
+
+    fn keep_few_over(&mut self) {
+        if self.over.len() > MOST_OVER {
+            self.give_out_over();
+        }
+    }
+
+    /// Gives out the connection that has been over the longest, if it still is.
+    fn give_out_over(&mut self) {
+        let Some(Over { hash, id, .. }) = self.over.pop_front() else { return };
+        let Some(connection) = self.table.by_id(hash, id) else { return };
+        if !connection.is_over() {
+            connection.is_listed_over = false;
+            return;
+        }
+        if let Some(connection) = self.table.remove(hash, id) {
+            self.give_out(&connection);
+        }
+    }
+
+    fn give_out(&mut self, connection: &Connection) {
+        self.counts.connections += 1;
+        self.out.push_back(Event::Connection(Box::new(connection.record(&self.config))));
+    }
+}
+
+fn take(
+    connection: &mut Connection,
+    from: u8,
+    input: &PacketInput<'_>,
+    segment: &Segment,
+    config: &Config,
+    counts: &mut Counts,
+) -> Effect {
+    let done = connection.segment(from, input, segment, config);
+    counts.duplicates += u64::from(done.duplicate);
+    connection.effect(from, done)
+}
+
+fn list_if_over(connection: &mut Connection, hash: u64, over: &mut VecDeque<Over>) {
+    if !connection.is_listed_over && connection.is_over() {
+        connection.is_listed_over = true;
+        over.push_back(Over { since: connection.last_seen, hash, id: connection.id });
     }
 }

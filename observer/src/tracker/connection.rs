@@ -1,0 +1,362 @@
+//! One connection, as its segments come by.
+//!
+//! The two directions are numbered: 0 sends from the lower end of the key, 1 from the higher. Who is client and who is
+//! server is known only once the segments have shown it, and is sorted out when the record is made (see
+//! [`super::report`]).
+
+use super::analysis::{self, AnalysisSet};
+use super::handshake::{Handshake, Part};
+use super::moment::Moment;
+use super::outcome::Outcome;
+use super::sending::End;
+use super::state;
+use super::table::Key;
+use super::timeline::{Entry, Log};
+use super::{Config, Effect, Timeouts};
+use crate::flow::{TunnelEnds, tunnels};
+use crate::input::PacketInput;
+use crate::packet::{Flags, IcmpError, Layer, Notes, Packet, Segment, Tuple};
+use crate::record::{EntryKind, Side, Sides, TcpState};
+use crate::sequence::Seq;
+use crate::tcp_options::TcpOptions;
+use crate::time::Timestamp;
+
+/// ICMP errors kept of one connection.
+const MAX_ICMP: usize = 16;
+
+/// A connection that is being followed.
+#[derive(Debug)]
+pub(super) struct Connection {
+    /// Number of its first packet.
+    pub(super) id: u64,
+    /// Number of its last packet.
+    pub(super) last_number: u64,
+    pub(super) first_seen: Timestamp,
+    pub(super) last_seen: Timestamp,
+    /// Lower end first.
+    pub(super) ends: Tuple,
+    pub(super) sent: [End; 2],
+    pub(super) handshake: Handshake,
+    pub(super) outcome: Outcome,
+    pub(super) shared: analysis::Shared,
+    pub(super) flows: [analysis::Flow; 2],
+    pub(super) around: Option<Box<Around>>,
+    pub(super) rare: Option<Box<Rare>>,
+    pub(super) log: Option<Box<Log>>,
+    /// It is in the tracker's list of connections that are over.
+    pub(super) is_listed_over: bool,
+    /// Another connection with the same key went before, and nothing has been said of it yet.
+    reuses_ports: bool,
+    pub(super) evicted: bool,
+}
+
+/// Tunnels and tags of a connection that is not in plain frames.
+#[derive(Debug, Default)]
+pub(super) struct Around {
+    pub(super) tunnels: Box<[TunnelEnds]>,
+    /// The layers of each direction's first packet that has any.
+    pub(super) layers: [Box<[Layer]>; 2],
+}
+
+/// What not every connection has.
+#[derive(Debug, Default)]
+pub(super) struct Rare {
+    pub(super) analysis: [Counts; 2],
+    pub(super) duplicates: u64,
+    pub(super) fin: [Moment; 2],
+    pub(super) rst: [Moment; 2],
+    /// The direction that sent the first FIN or RST.
+    pub(super) first_to_close: Option<u8>,
+    pub(super) icmp: Vec<Icmp>,
+}
+
+/// How many segments of one direction the analysis gave each name.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counts([u32; AnalysisSet::all().bits().count_ones() as usize]);
+
+impl Counts {
+    fn add(&mut self, set: AnalysisSet) {
+        let mut bits = set.bits();
+        while bits != 0 {
+            if let Some(count) = self.0.get_mut(bits.trailing_zeros() as usize) {
+                *count += 1;
+            }
+            bits &= bits - 1;
+        }
+    }
+
+    /// How many segments have the one name that `name` is.
+    pub(super) fn of(&self, name: AnalysisSet) -> u64 {
+        self.0.get(name.bits().trailing_zeros() as usize).copied().unwrap_or(0).into()
+    }
+}
+
+/// An ICMP error about a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Icmp {
+    pub(super) at: Timestamp,
+    pub(super) frame: u64,
+    pub(super) error: IcmpError,
+    /// The direction of the quoted segment.
+    pub(super) quoted: u8,
+}
+
+/// What a segment did to its connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Done {
+    pub(super) analysis: AnalysisSet,
+    pub(super) duplicate: bool,
+}
+
+impl Connection {
+    /// A connection whose first packet is at hand, and still to be taken in.
+    /// `reuses_ports` says that another connection with the same key went before.
+    pub(super) fn new(key: &Key<'_>, packet: &Packet, reuses_ports: bool) -> Self {
+        let tunnels: Box<[TunnelEnds]> = tunnels(key.layers).collect();
+        Self {
+            id: packet.number,
+            last_number: packet.number,
+            first_seen: packet.at,
+            last_seen: packet.at,
+            ends: key.ends,
+            sent: Default::default(),
+            handshake: Handshake::default(),
+            outcome: Outcome::default(),
+            shared: analysis::Shared::default(),
+            flows: Default::default(),
+            around: (!tunnels.is_empty()).then(|| Box::new(Around { tunnels, ..Around::default() })),
+            rare: None,
+            log: None,
+            is_listed_over: false,
+            reuses_ports,
+            evicted: false,
+        }
+    }
+
+    /// Whether this connection is the one with the given key, its hash aside.
+    pub(super) fn has_key(&self, key: &Key<'_>) -> bool {
+        self.ends == key.ends
+            && match &self.around {
+                None => tunnels(key.layers).next().is_none(),
+                Some(around) => tunnels(key.layers).eq(around.tunnels.iter().copied()),
+            }
+    }
+
+    /// Whether nothing more is owed on either side.
+    pub(super) fn is_over(&self) -> bool {
+        let [low, high] = &self.sent;
+        state::is_over(low.state, high.state)
+    }
+
+    /// Whether a segment that direction `from` sent at `at` belongs to a new connection with the same key.
+    pub(super) fn is_succeeded_by(&self, from: u8, segment: &Segment, at: Timestamp, config: &Config) -> bool {
+        match config.timeouts {
+            Timeouts::Never => self.flows.get(usize::from(from)).is_some_and(|flow| flow.starts_new_stream(segment)),
+            Timeouts::Zeek => self.outcome.is_succeeded_by(from, segment, at),
+        }
+    }
+
+    /// What the tracker tells of a segment that direction `from` sent.
+    pub(super) fn effect(&self, from: u8, done: Done) -> Effect {
+        let (client, _) = self.roles();
+        let [low, high] =
+            [0, 1].map(|direction: usize| self.sent.get(direction).map_or(TcpState::Unknown, |end| end.state));
+        Effect {
+            connection: self.id,
+            from: if from == client { Side::Client } else { Side::Server },
+            state: if client == 0 { Sides { client: low, server: high } } else { Sides { client: high, server: low } },
+            analysis: done.analysis,
+            duplicate: done.duplicate,
+        }
+    }
+
+    /// Takes in a segment that direction `from` sent.
+    pub(super) fn segment(&mut self, from: u8, input: &PacketInput<'_>, segment: &Segment, config: &Config) -> Done {
+        let packet = input.packet;
+        self.last_number = packet.number;
+        self.last_seen = self.last_seen.max(packet.at);
+        self.take_layers(from, input.layers);
+        let options = TcpOptions::parse(input.options);
+        let at = packet.at;
+        let [fwd, rev] = both(&mut self.sent, from);
+        if packet.notes.intersects(Notes::BAD_IP_CHECKSUM | Notes::BAD_TCP_CHECKSUM) {
+            fwd.bad_checksum();
+            if config.drop_bad_checksums {
+                self.outcome.bad_checksum(from);
+                return Done { analysis: AnalysisSet::empty(), duplicate: false };
+            }
+        }
+        fwd.segment(packet, segment);
+        fwd.take_isn(segment);
+        rev.take_isn_from_ack(segment);
+
+        let [fwd_flow, rev_flow] = both(&mut self.flows, from);
+        let mut analysis = analysis::analyse(fwd_flow, rev_flow, &mut self.shared, segment, &options, at);
+        analysis.set(AnalysisSet::REUSED_PORTS, analysis.contains(AnalysisSet::REUSED_PORTS) || self.reuses_ports);
+        self.reuses_ports = false;
+        if segment.len > 0 {
+            fwd.payload(segment, Some(fwd_flow.in_flight(rev_flow)), at);
+        }
+        let part = self.handshake.segment(from, segment, &options, rev.isn, at);
+        if part == Part::SynAck && rev.isn.is_some_and(|isn| segment.ack.after(isn.plus(1))) {
+            self.handshake.data_in_syn_accepted();
+        }
+        self.take_window(from, segment, at);
+        self.take_state(from, segment, at);
+        self.outcome.segment(from, segment, &options, at);
+        if !analysis.is_empty() {
+            let [fwd, _] = both(&mut self.rare.get_or_insert_default().analysis, from);
+            fwd.add(analysis);
+        }
+        if self.is_logged(config) {
+            self.log_segment(from, packet, segment, part, analysis, config);
+        }
+        Done { analysis, duplicate: false }
+    }
+
+    /// Takes in an ICMP error that quotes a segment which direction `quoted` sent.
+    pub(super) fn icmp(&mut self, quoted: u8, packet: &Packet, error: &IcmpError, config: &Config) {
+        self.last_number = packet.number;
+        self.last_seen = self.last_seen.max(packet.at);
+        let icmp = &mut self.rare.get_or_insert_default().icmp;
+        if icmp.len() < MAX_ICMP {
+            icmp.push(Icmp { at: packet.at, frame: packet.frame.number, error: *error, quoted });
+        }
+        if self.is_logged(config) {
+            let entry = Entry { kind: EntryKind::Icmp, ..self.entry(quoted ^ 1, packet) };
+            self.log.get_or_insert_default().add(entry, config.timeline_entries);
+        }
+    }
+
+    /// Whether a timeline is kept of this connection.
+    fn is_logged(&self, config: &Config) -> bool {
+        config.timeline_entries > 0 && config.timeline_of.is_none_or(|id| id == self.id)
+    }
+
+    fn take_layers(&mut self, from: u8, layers: &[Layer]) {
+        if layers.is_empty() {
+            return;
+        }
+        let around = self.around.get_or_insert_default();
+        let [fwd, _] = both(&mut around.layers, from);
+        if fwd.is_empty() {
+            *fwd = layers.into();
+        }
+    }
+
+    /// Follows the window that the sender offers, scaled where the scale is known.
+    fn take_window(&mut self, from: u8, segment: &Segment, at: Timestamp) {
+        let [fwd, _] = both(&mut self.sent, from);
+        if segment.flags.intersects(Flags::RST | Flags::FIN) {
+            fwd.window_opens(at);
+        } else if let Some(window) = scaled_window(&self.handshake, from, segment) {
+            fwd.window(window, at);
+        }
+    }
+
+    fn take_state(&mut self, from: u8, segment: &Segment, at: Timestamp) {
+        let flags = segment.flags;
+        let [fwd, rev] = both(&mut self.sent, from);
+        if flags.contains(Flags::FIN) {
+            fwd.fin_end.get_or_insert(segment.end());
+        }
+        let acks_fin = flags.contains(Flags::ACK) && rev.fin_end.is_some_and(|end| segment.ack.at_or_after(end));
+        if flags.intersects(Flags::FIN | Flags::RST) {
+            let rare = self.rare.get_or_insert_default();
+            rare.first_to_close.get_or_insert(from);
+            let times = if flags.contains(Flags::RST) { &mut rare.rst } else { &mut rare.fin };
+            let [time, _] = both(times, from);
+            time.set_once(at);
+        }
+        if flags.contains(Flags::RST) && !self.believes_reset(from, segment) {
+            return;
+        }
+        let [fwd, rev] = both(&mut self.sent, from);
+        state::apply(&mut fwd.state, &mut rev.state, segment, acks_fin);
+    }
+
+    /// Whether the receiver of an RST would take it (RFC 9293, section 3.10.7): in SYN-SENT where it acknowledges the SYN,
+    /// elsewhere where its sequence number is not before what the receiver has acknowledged.
+    fn believes_reset(&self, from: u8, segment: &Segment) -> bool {
+        let [fwd, rev] = if from == 0 { [0, 1] } else { [1, 0] };
+        let (Some(fwd), Some(rev)) = (self.sent.get(fwd), self.sent.get(rev)) else { return true };
+        if rev.state == TcpState::SynSent && segment.flags.contains(Flags::ACK) {
+            return rev.isn.is_none_or(|isn| segment.ack.after(isn));
+        }
+        match (fwd.isn, rev.acked) {
+            (Some(_), Some(acked)) => segment.seq.at_or_after(acked),
+            _ => true,
+        }
+    }
+
+    fn log_segment(
+        &mut self,
+        from: u8,
+        packet: &Packet,
+        segment: &Segment,
+        part: Part,
+        analysis: AnalysisSet,
+        config: &Config,
+    ) {
+        let flags = segment.flags;
+        let kind = match part {
+            _ if flags.contains(Flags::RST) => EntryKind::Rst,
+            Part::Syn => EntryKind::Syn,
+            Part::SynAck => EntryKind::SynAck,
+            _ if flags.contains(Flags::FIN) => EntryKind::Fin,
+            _ if segment.len > 0 => EntryKind::Data,
+            Part::Ack => EntryKind::HandshakeAck,
+            Part::None => EntryKind::Ack,
+        };
+        let [fwd, rev] = both(&mut self.sent, from);
+        let relative = |isn: Option<Seq>, seq: Seq| isn.map_or(seq.0, |isn| seq.offset_from(isn));
+        let (seq, ack) = (relative(fwd.isn, segment.seq), relative(rev.isn, segment.ack));
+        let entry = Entry {
+            kind,
+            bytes: segment.len.into(),
+            flags,
+            analysis,
+            seq,
+            ack: flags.contains(Flags::ACK).then_some(ack),
+            window: scaled_window(&self.handshake, from, segment).unwrap_or(segment.window.into()),
+            ..self.entry(from, packet)
+        };
+        self.log.get_or_insert_default().add(entry, config.timeline_entries);
+    }
+
+    /// What every entry has.
+    fn entry(&self, from: u8, packet: &Packet) -> Entry {
+        let [low, high] = &self.sent;
+        Entry {
+            at: packet.at,
+            frame: packet.frame.number,
+            file: packet.frame.file,
+            from,
+            kind: EntryKind::Ack,
+            bytes: 0,
+            flags: Flags::empty(),
+            analysis: AnalysisSet::empty(),
+            retransmission: None,
+            states: [low.state, high.state],
+            seq: 0,
+            ack: None,
+            window: 0,
+        }
+    }
+}
+
+/// The window a segment offers, in octets; `None` where its scale is not known.
+fn scaled_window(handshake: &Handshake, from: u8, segment: &Segment) -> Option<u32> {
+    let window = u32::from(segment.window);
+    if segment.flags.contains(Flags::SYN) || window == 0 {
+        return Some(window);
+    }
+    let [low, high] = handshake.scales()?;
+    Some(window << if from == 0 { low } else { high })
+}
+
+/// The value of direction `from`, then that of the other.
+pub(super) fn both<T>(values: &mut [T; 2], from: u8) -> [&mut T; 2] {
+    let [low, high] = values;
+    if from == 0 { [low, high] } else { [high, low] }
+}

@@ -1,0 +1,224 @@
+//! From a connection that was followed to the record of it: here directions become client and server.
+
+use super::Config;
+use super::analysis::AnalysisSet;
+use super::connection::{Connection, Icmp};
+use super::handshake::Opened;
+use crate::packet::{IpVersion, Layer};
+use crate::record::*;
+use crate::time::Nanos;
+
+/// Under this part of the whole handshake, one half of it says that the capture point is at that end.
+const NEAR: u64 = 10;
+
+impl Connection {
+    /// The record of the connection as it stands.
+    pub(super) fn record(&self, config: &Config) -> ConnectionRecord {
+        let (client, roles_from) = self.roles();
+        let sides = Sorted { client: usize::from(client) };
+        let [low, high] = [(self.ends.src, self.ends.sport), (self.ends.dst, self.ends.dport)]
+            .map(|(address, port)| Endpoint::new(address, self.ends.version, port));
+        let Sides { client: client_end, server: server_end } = sides.of([low, high]);
+        let [low_sent, high_sent] = &self.sent;
+        let sent = sides.of([low_sent, high_sent]);
+        let handshake =
+            self.handshake.record(client.into(), self.shared.initial_rtt(), self.ends.version == IpVersion::V6);
+        let rare = self.rare.as_deref();
+        ConnectionRecord {
+            id: self.id,
+            transport: Transport::Tcp,
+            client: client_end,
+            server: server_end,
+            community_id: CommunityId::tcp(client_end, server_end),
+            first_seen: self.first_seen,
+            last_seen: self.last_seen,
+            duration_ns: self.last_seen.since(self.first_seen),
+            roles_from,
+            conn_state: self.outcome.conn_state(),
+            history: self.outcome.history().to_string(),
+            tcp_state: sent.map(|end| end.state),
+            packets: sent.map(|end| end.packets),
+            bytes: sent.map(|end| end.data.as_ref().map_or(0, |data| data.bytes)),
+            unique_bytes: sent.map(|end| end.data.as_ref().map_or(0, |data| data.unique_bytes)),
+            rtt: self.rtt(&handshake),
+            handshake,
+            analysis: rare.map_or_else(Analysis::default, |rare| {
+                analysis(|name| sides.of(rare.analysis.map(|counts| counts.of(name))))
+            }),
+            retransmissions: Sides::default(),
+            flow: sent.map(|end| end.facts()),
+            close: self.close(&sides),
+            duplicates: rare.map_or(0, |rare| rare.duplicates),
+            bad_checksums: config.checks_checksums.then(|| sent.map(|end| end.bad_checksums())),
+            tunnel: self.encapsulation(&sides),
+            icmp: rare.map_or_else(Vec::new, |rare| {
+                rare.icmp.iter().map(|icmp| icmp_record(icmp, &sides, self.ends.version)).collect()
+            }),
+            evicted: self.evicted,
+            sources: vec![Source::Packets],
+            findings: Vec::new(),
+            timeline: self.log.as_ref().map(|log| Timeline { entries: log.entries(client).collect(), cut: log.cut() }),
+        }
+    }
+}
+
+impl Connection {
+    /// The client's direction, and what tells it.
+    pub(super) fn roles(&self) -> (u8, RolesFrom) {
+        let roles_from = match self.handshake.opener() {
+            Some((_, _)) if self.handshake.is_simultaneous() => RolesFrom::SimultaneousOpen,
+            Some((_, Opened::BySyn)) => RolesFrom::Syn,
+            Some((_, Opened::BySynAck)) => RolesFrom::SynAck,
+            None if self.outcome.originator_flipped() => RolesFrom::Port,
+            None => RolesFrom::FirstPacket,
+        };
+        (self.outcome.originator(), roles_from)
+    }
+
+    fn rtt(&self, handshake: &Handshake) -> Rtt {
+        let capture_point = handshake.server_rtt_ns.zip(handshake.client_rtt_ns).map(|(server, client)| {
+            let whole = server.0.saturating_add(client.0);
+            let is_near = |half: Nanos| half.0.saturating_mul(NEAR) < whole;
+            match (is_near(client), is_near(server)) {
+                (true, _) => CapturePoint::NearClient,
+                (_, true) => CapturePoint::NearServer,
+                _ => CapturePoint::Middle,
+            }
+        });
+        Rtt { capture_point, ..Rtt::default() }
+    }
+
+    fn close(&self, sides: &Sorted) -> Close {
+        let [low, high] = &self.sent;
+        let holds = |end: &super::sending::End| end.state == TcpState::TimeWait;
+        let time_wait = match (holds(low), holds(high)) {
+            (true, _) => Some(0),
+            (_, true) => Some(1),
+            _ => None,
+        };
+        let Some(rare) = self.rare.as_deref() else { return Close::default() };
+        Close {
+            fin: sides.of(rare.fin.map(|moment| moment.get())),
+            rst: sides.of(rare.rst.map(|moment| moment.get())),
+            first: rare.first_to_close.map(|direction| sides.side(direction)),
+            time_wait: time_wait.map(|direction| sides.side(direction)),
+        }
+    }
+
+    fn encapsulation(&self, sides: &Sorted) -> Option<Encapsulation> {
+        let around = self.around.as_deref()?;
+        let [low, high] = &around.layers;
+        let tunnels = around.tunnels.iter().map(|tunnel| TunnelRecord {
+            kind: tunnel.kind,
+            ends: tunnel.ends.map(|address| address.to_ip(tunnel.version)),
+        });
+        Some(Encapsulation { tunnels: tunnels.collect(), tags: sides.of([tags(low), tags(high)]) })
+    }
+}
+
+/// Which direction is the client's.
+struct Sorted {
+    client: usize,
+}
+
+impl Sorted {
+    /// Two values by direction, as client's and server's.
+    fn of<T>(&self, [low, high]: [T; 2]) -> Sides<T> {
+        if self.client == 0 { Sides { client: low, server: high } } else { Sides { client: high, server: low } }
+    }
+
+    fn side(&self, direction: u8) -> Side {
+        if usize::from(direction) == self.client { Side::Client } else { Side::Server }
+    }
+}
+
+/// Counts by name, each taken from `count`.
+fn analysis(count: impl Fn(AnalysisSet) -> Sides<u64>) -> Analysis {
+    Analysis {
+        retransmission: count(AnalysisSet::RETRANSMISSION),
+        fast_retransmission: count(AnalysisSet::FAST_RETRANSMISSION),
+        spurious_retransmission: count(AnalysisSet::SPURIOUS_RETRANSMISSION),
+        out_of_order: count(AnalysisSet::OUT_OF_ORDER),
+        lost_segment: count(AnalysisSet::LOST_SEGMENT),
+        ack_lost_segment: count(AnalysisSet::ACK_LOST_SEGMENT),
+        duplicate_ack: count(AnalysisSet::DUPLICATE_ACK),
+        zero_window: count(AnalysisSet::ZERO_WINDOW),
+        zero_window_probe: count(AnalysisSet::ZERO_WINDOW_PROBE),
+        zero_window_probe_ack: count(AnalysisSet::ZERO_WINDOW_PROBE_ACK),
+        keep_alive: count(AnalysisSet::KEEP_ALIVE),
+        keep_alive_ack: count(AnalysisSet::KEEP_ALIVE_ACK),
+        window_full: count(AnalysisSet::WINDOW_FULL),
+        window_update: count(AnalysisSet::WINDOW_UPDATE),
+        reused_ports: count(AnalysisSet::REUSED_PORTS),
+    }
+}
+
+fn tags(layers: &[Layer]) -> Tags {
+    let mut tags = Tags::default();
+    for layer in layers {
+        match layer {
+            Layer::Vlan(id) => tags.vlan.push(*id),
+            Layer::Mpls(label) => tags.mpls.push(*label),
+            Layer::Pbb(service) => tags.pbb.push(*service),
+            Layer::Pppoe(session) => tags.pppoe.push(*session),
+            Layer::Tunnel(tunnel) => {
+                tags.tunnel_id.push(tunnel.id);
+                tags.source_port.push(tunnel.source_port);
+            }
+        }
+    }
+    tags
+}
+
+fn icmp_record(icmp: &Icmp, sides: &Sorted, version: IpVersion) -> IcmpRecord {
+    let error = &icmp.error;
+    IcmpRecord {
+        at: icmp.at,
+        frame: icmp.frame,
+        from: error.from.to_ip(version),
+        to: sides.side(icmp.quoted),
+        icmp_type: error.kind,
+        icmp_code: error.code,
+        name: icmp_name(version, error.kind, error.code),
+        mtu: error.mtu,
+    }
+}
+
+/// An ICMP error in words (RFC 792, RFC 1122 section 3.2.2.1, RFC 1812 section 5.2.7.1; RFC 4443).
+fn icmp_name(version: IpVersion, kind: u8, code: u8) -> &'static str {
+    match (version, kind, code) {
+        (IpVersion::V4, 3, 0) => "net unreachable",
+        (IpVersion::V4, 3, 1) => "host unreachable",
+        (IpVersion::V4, 3, 2) => "protocol unreachable",
+        (IpVersion::V4, 3, 3) => "port unreachable",
+        (IpVersion::V4, 3, 4) => "fragmentation needed",
+        (IpVersion::V4, 3, 5) => "source route failed",
+        (IpVersion::V4, 3, 6) => "net unknown",
+        (IpVersion::V4, 3, 7) => "host unknown",
+        (IpVersion::V4, 3, 8) => "source host isolated",
+        (IpVersion::V4, 3, 9) => "net prohibited",
+        (IpVersion::V4, 3, 10) => "host prohibited",
+        (IpVersion::V4, 3, 11) => "net unreachable for type of service",
+        (IpVersion::V4, 3, 12) => "host unreachable for type of service",
+        (IpVersion::V4, 3, 13) => "admin prohibited",
+        (IpVersion::V4, 3, 14) => "host precedence violation",
+        (IpVersion::V4, 3, 15) => "precedence cutoff",
+        (IpVersion::V4, 4, _) => "source quench",
+        (IpVersion::V4, 5, _) => "redirect",
+        (IpVersion::V4, 11, 0) => "time exceeded in transit",
+        (IpVersion::V4, 11, 1) => "reassembly time exceeded",
+        (IpVersion::V4, 12, _) => "parameter problem",
+        (IpVersion::V6, 1, 0) => "no route to destination",
+        (IpVersion::V6, 1, 1) => "admin prohibited",
+        (IpVersion::V6, 1, 2) => "beyond scope of source address",
+        (IpVersion::V6, 1, 3) => "address unreachable",
+        (IpVersion::V6, 1, 4) => "port unreachable",
+        (IpVersion::V6, 1, 5) => "source address failed policy",
+        (IpVersion::V6, 1, 6) => "reject route to destination",
+        (IpVersion::V6, 2, _) => "packet too big",
+        (IpVersion::V6, 3, 0) => "hop limit exceeded in transit",
+        (IpVersion::V6, 3, 1) => "fragment reassembly time exceeded",
+        (IpVersion::V6, 4, _) => "parameter problem",
+        _ => "other error",
+    }
+}

@@ -1,0 +1,215 @@
+//! What one end sent: how much, how fast, how marked.
+
+use super::moment::Moment;
+use crate::packet::{Flags, Packet, Segment};
+use crate::range_set::RangeSet;
+use crate::record::{Ecn, FlowFacts, TcpState, Ttl, WindowFacts};
+use crate::sequence::Seq;
+use crate::time::{Nanos, Timestamp};
+
+/// Congestion experienced, in the lowest two bits of the traffic class (RFC 3168, section 5).
+const ECN_MASK: u8 = 0b11;
+const ECN_CE: u8 = 0b11;
+
+/// What hosts start the time to live at.
+const USUAL_TTLS: [u8; 3] = [64, 128, 255];
+
+/// What is kept of one end of every connection.
+#[derive(Debug, Default)]
+pub(super) struct End {
+    pub(super) packets: u64,
+    last_at: Moment,
+    max_idle: Nanos,
+    /// Initial sequence number; a guess where the SYN was not captured.
+    pub(super) isn: Option<Seq>,
+    /// The highest acknowledgment number it sent.
+    pub(super) acked: Option<Seq>,
+    /// The sequence number after its FIN.
+    pub(super) fin_end: Option<Seq>,
+    window: Option<WindowFacts>,
+    pub(super) state: TcpState,
+    /// Smallest and largest time to live.
+    ttl: Option<(u8, u8)>,
+    /// What only an end that sends payload has.
+    pub(super) data: Option<Box<Data>>,
+    /// What few ends have.
+    rare: Option<Box<Rare>>,
+}
+
+/// What is kept of an end that has sent payload.
+#[derive(Debug, Default)]
+pub(super) struct Data {
+    pub(super) bytes: u64,
+    pub(super) unique_bytes: u64,
+    seen: RangeSet,
+    first_at: Moment,
+    last_at: Moment,
+    max_in_flight: u32,
+    max_segment: u32,
+}
+
+#[derive(Debug, Default)]
+struct Rare {
+    ecn: Ecn,
+    urgent: u64,
+    bad_checksums: u64,
+    zero_since: Moment,
+    zero_window: Nanos,
+}
+
+impl End {
+    /// Takes in a segment of this end.
+    pub(super) fn segment(&mut self, packet: &Packet, segment: &Segment) {
+        let at = packet.at;
+        self.packets += 1;
+        if let Some(last) = self.last_at.get() {
+            self.max_idle = self.max_idle.max(at.since(last));
+        }
+        self.last_at.set(at);
+        let (low, high) = self.ttl.unwrap_or((packet.ttl, packet.ttl));
+        self.ttl = Some((low.min(packet.ttl), high.max(packet.ttl)));
+        self.marks(packet.tos, segment.flags);
+    }
+
+    /// Learns the initial sequence number of this end, and what it acknowledges, from a segment that it sent.
+    pub(super) fn take_isn(&mut self, segment: &Segment) {
+        if segment.flags.contains(Flags::SYN) {
+            // A SYN of its own corrects a guess, or an attempt that went unanswered.
+            if self.data.is_none() {
+                self.isn = Some(segment.seq);
+            }
+        } else if !segment.flags.contains(Flags::RST) {
+            self.isn.get_or_insert(segment.seq.minus(1));
+        }
+        if segment.flags.contains(Flags::ACK) && !segment.flags.contains(Flags::RST) {
+            self.acked = Some(self.acked.map_or(segment.ack, |acked| acked.latest(segment.ack)));
+        }
+    }
+
+    /// Learns the initial sequence number of this end from a segment that it was sent.
+    pub(super) fn take_isn_from_ack(&mut self, segment: &Segment) {
+        if segment.flags.contains(Flags::ACK) && !segment.flags.contains(Flags::RST) {
+            self.isn.get_or_insert(segment.ack.minus(1));
+        }
+    }
+
+    fn marks(&mut self, tos: u8, flags: Flags) {
+        let ecn = tos & ECN_MASK;
+        let echoes = flags.intersects(Flags::ECE | Flags::CWR) && !flags.contains(Flags::SYN);
+        if ecn == 0 && !echoes && !flags.contains(Flags::URG) {
+            return;
+        }
+        let rare = self.rare.get_or_insert_default();
+        match ecn {
+            0 => {}
+            ECN_CE => rare.ecn.ce += 1,
+            _ => rare.ecn.ect += 1,
+        }
+        if echoes {
+            rare.ecn.ece += u64::from(flags.contains(Flags::ECE));
+            rare.ecn.cwr += u64::from(flags.contains(Flags::CWR));
+        }
+        rare.urgent += u64::from(flags.contains(Flags::URG));
+    }
+
+    /// Takes in the payload of a segment. `in_flight` is what this end has sent and the other has not acknowledged,
+    /// this segment included.
+    pub(super) fn payload(&mut self, segment: &Segment, in_flight: Option<u32>, at: Timestamp) {
+        let start = segment.seq.plus(segment.flags.contains(Flags::SYN).into());
+        let isn = self.isn;
+        let data = self.data.get_or_insert_with(|| {
+            let seen = isn.map_or_else(RangeSet::default, |isn| RangeSet::starting_at(isn.plus(1)));
+            Box::new(Data { seen, ..Data::default() })
+        });
+        data.bytes += u64::from(segment.len);
+        data.unique_bytes += u64::from(data.seen.insert(start, segment.len));
+        data.first_at.set_once(at);
+        data.last_at.set(at);
+        data.max_segment = data.max_segment.max(segment.len);
+        data.max_in_flight = data.max_in_flight.max(in_flight.unwrap_or(0));
+    }
+
+    /// Takes in a window that this end offers, in octets.
+    pub(super) fn window(&mut self, window: u32, at: Timestamp) {
+        let facts = self.window.get_or_insert(WindowFacts { min: window, max: window });
+        *facts = WindowFacts { min: facts.min.min(window), max: facts.max.max(window) };
+        if window == 0 {
+            self.rare.get_or_insert_default().zero_since.set_once(at);
+        } else {
+            self.window_opens(at);
+        }
+    }
+
+    /// Ends the time with a window of 0, if there is one: at `at`.
+    pub(super) fn window_opens(&mut self, at: Timestamp) {
+        if let Some(rare) = &mut self.rare
+            && let Some(since) = rare.zero_since.get()
+        {
+            rare.zero_window.0 += at.since(since).0;
+            rare.zero_since = Moment::NONE;
+        }
+    }
+
+    /// A segment of this end had a wrong checksum.
+    pub(super) fn bad_checksum(&mut self) {
+        self.rare.get_or_insert_default().bad_checksums += 1;
+    }
+
+    /// Segments of this end with a wrong checksum.
+    pub(super) fn bad_checksums(&self) -> u64 {
+        self.rare.as_ref().map_or(0, |rare| rare.bad_checksums)
+    }
+
+    /// How this end's data flowed.
+    pub(super) fn facts(&self) -> FlowFacts {
+        let data = self.data.as_deref();
+        let rare = self.rare.as_deref();
+        FlowFacts {
+            throughput_bps: data.and_then(Data::throughput_bps),
+            max_in_flight: data.map_or(0, |data| data.max_in_flight.into()),
+            max_segment: data.map_or(0, |data| data.max_segment),
+            window: self.window,
+            zero_window_ns: rare.map_or(Nanos::default(), |rare| rare.zero_window),
+            max_idle_ns: self.max_idle,
+            ttl: self.ttl.map(|(min, max)| Ttl { min, max, hops: hops(max) }),
+            ecn: rare.map_or_else(Ecn::default, |rare| rare.ecn),
+            urgent: rare.map_or(0, |rare| rare.urgent),
+        }
+    }
+}
+
+impl Data {
+    fn throughput_bps(&self) -> Option<u64> {
+        let length = self.last_at.get()?.checked_since(self.first_at.get()?)?;
+        let bits = u128::from(self.unique_bytes) * 8 * 1_000_000_000;
+        bits.checked_div(length.0.into()).and_then(|rate| u64::try_from(rate).ok())
+    }
+}
+
+/// Routers passed by a packet that arrives with this time to live.
+fn hops(ttl: u8) -> u8 {
+    USUAL_TTLS.into_iter().find(|start| *start >= ttl).map_or(0, |start| start - ttl)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hops_count_from_the_next_usual_start() {
+        assert_eq!([64, 63, 52, 128, 120, 255, 0].map(hops), [0, 1, 12, 0, 8, 0, 64]);
+    }
+
+    #[test]
+    fn time_at_a_window_of_zero_adds_up() {
+        let mut end = End::default();
+        let at = |secs: u64| Timestamp::from_nanos(secs * 1_000_000_000);
+        for (window, secs) in [(1000, 1), (0, 2), (0, 3), (500, 5), (0, 6)] {
+            end.window(window, at(secs));
+        }
+        end.window_opens(at(10));
+        let facts = end.facts();
+        assert_eq!(facts.zero_window_ns, Nanos::from_secs(7));
+        assert_eq!(facts.window, Some(WindowFacts { min: 0, max: 1000 }));
+    }
+}
