@@ -85,7 +85,7 @@ impl Table {
     }
 
     /// Takes out every connection, in the order of their first packets.
-    pub(super) fn drain(&mut self) -> impl Iterator<Item = Box<Connection>> {
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = Box<Connection>> + use<> {
         self.order = None;
         let mut all: Vec<_> = self.entries.drain().collect();
         all.sort_unstable_by_key(|entry| entry.connection.id);
