@@ -2,11 +2,14 @@
 //!
 //! Nothing here needs more than a Rust toolchain to build: this is what installs the rest.
 
+mod fuzz;
 mod process;
 mod run;
+mod setup;
 mod test;
 
-use anyhow::Result;
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 /// observer's own chores.
@@ -21,11 +24,20 @@ struct Cli {
 enum Command {
     Run(run::Args),
     Test(test::Args),
+    Fuzz(fuzz::Args),
 }
 
-fn main() -> Result<()> {
-    match Cli::parse().command {
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
         Command::Run(args) => args.run(),
         Command::Test(args) => args.run(),
+        Command::Fuzz(args) => args.run(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cargo xtask: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::env;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
@@ -41,4 +41,25 @@ pub fn run(command: &mut Command) -> Result<()> {
 pub fn line(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+}
+
+/// Whether `cargo NAME` runs. rustup puts commands into the search path whose component is not installed.
+pub fn has_subcommand(name: &str) -> bool {
+    succeeds(cargo().args([name, "--version"]))
+}
+
+/// Whether `command` succeeds, all its talk aside.
+pub fn succeeds(command: &mut Command) -> bool {
+    let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    quiet.status().is_ok_and(|status| status.success())
+}
+
+/// Where `program` is in the search path.
+pub fn find(program: &str) -> Option<PathBuf> {
+    // Tools for root lie outside an ordinary user's path on Debian.
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))
+        .map(|folder| folder.join(program))
+        .find(|file| file.is_file())
 }

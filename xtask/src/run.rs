@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use crate::process;
+use crate::{process, setup};
 
 /// Build observer with optimisation and run it with the arguments behind `--`.
 ///
@@ -21,6 +21,7 @@ pub struct Args {
 impl Args {
     /// Never returns but for trouble: this process becomes observer, so that its exit status is observer's.
     pub fn run(self) -> Result<()> {
+        setup::ensure(setup::BUILD)?;
         let observer = process::release_observer()?;
         let error = Command::new(&observer).args(self.arguments).exec();
         Err(error).with_context(|| format!("starting {}", observer.display()))

@@ -1,0 +1,243 @@
+//! What the other commands need of the system, and how to install it.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::process;
+
+/// Something the system must have, and what the package managers call it (in the order of [`MANAGERS`]).
+#[derive(Debug)]
+pub struct Need {
+    /// What it is, for people.
+    what: &'static str,
+    probe: Probe,
+    /// Several packages are separated by spaces.
+    packages: [&'static str; MANAGERS.len()],
+}
+
+/// How to see whether it is there.
+#[derive(Debug)]
+enum Probe {
+    /// The search path holds this program.
+    Program(&'static str),
+    /// A C program that includes this header links with this library.
+    Library { header: &'static str, name: &'static str },
+    /// This cargo command runs; rustup, where there is one, calls its component so.
+    Component { subcommand: &'static str, name: &'static str },
+}
+
+/// A package manager and how it installs without asking.
+struct Manager {
+    program: &'static str,
+    /// What to run first, for a machine that has never asked its servers what there is.
+    refresh: &'static [&'static str],
+    install: &'static [&'static str],
+}
+
+impl Manager {
+    fn is_here(&self) -> bool {
+        process::find(self.program).is_some()
+    }
+}
+
+const MANAGERS: [Manager; 4] = [
+    Manager {
+        program: "apt-get",
+        refresh: &["apt-get", "update"],
+        // tshark's package would ask who may capture.
+        install: &["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "--yes", "--no-install-recommends"],
+    },
+    Manager { program: "dnf", refresh: &[], install: &["dnf", "install", "--assumeyes"] },
+    Manager { program: "apk", refresh: &[], install: &["apk", "add", "--update-cache"] },
+    Manager { program: "pacman", refresh: &[], install: &["pacman", "-Sy", "--needed", "--noconfirm"] },
+];
+
+/// What building observer needs.
+pub const BUILD: &[Need] = &[
+    Need {
+        what: "a C compiler and linker",
+        probe: Probe::Program("cc"),
+        packages: ["gcc libc6-dev", "gcc", "gcc musl-dev", "gcc"],
+    },
+    Need {
+        what: "libpcap and its headers",
+        probe: Probe::Library { header: "pcap.h", name: "pcap" },
+        packages: ["libpcap-dev", "libpcap-devel", "libpcap-dev", "libpcap"],
+    },
+];
+
+/// What checking the sources needs beyond [`BUILD`].
+pub const LINT: &[Need] = &[
+    Need {
+        what: "rustfmt",
+        probe: Probe::Component { subcommand: "fmt", name: "rustfmt" },
+        packages: ["rustfmt", "rustfmt", "rustfmt", "rust"],
+    },
+    Need {
+        what: "clippy",
+        probe: Probe::Component { subcommand: "clippy", name: "clippy" },
+        packages: ["rust-clippy", "clippy", "rust-clippy", "rust"],
+    },
+];
+
+/// What tests and labs use beyond [`BUILD`]; without it those tests say that they are skipped.
+pub const TEST: &[Need] = &[
+    Need { what: "tcpdump", probe: Probe::Program("tcpdump"), packages: ["tcpdump"; 4] },
+    Need {
+        what: "tshark",
+        probe: Probe::Program("tshark"),
+        packages: ["tshark", "wireshark-cli", "tshark", "wireshark-cli"],
+    },
+    Need { what: "nft", probe: Probe::Program("nft"), packages: ["nftables"; 4] },
+    Need {
+        what: "ip, of iproute2",
+        probe: Probe::Program("ip"),
+        packages: ["iproute2", "iproute", "iproute2", "iproute2"],
+    },
+    Need { what: "ethtool", probe: Probe::Program("ethtool"), packages: ["ethtool"; 4] },
+];
+
+/// What building fuzz targets needs beyond [`BUILD`].
+pub const FUZZ: &[Need] =
+    &[Need { what: "a C++ compiler", probe: Probe::Program("c++"), packages: ["g++", "gcc-c++", "g++", "gcc"] }];
+
+/// Installs those of `needs` that are missing, and says so. Where it cannot, the error says what to install by hand.
+pub fn ensure(needs: &[Need]) -> Result<()> {
+    let missing = missing(needs);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names = missing.iter().map(|need| need.what).collect::<Vec<_>>().join("; ");
+    eprintln!("set-up: missing: {names}");
+    let by_hand = || format!("missing: {names}\nPlease install:\n{}", instructions(&missing));
+
+    let (components, packages): (Vec<&Need>, Vec<&Need>) = missing
+        .iter()
+        .partition(|need| process::find("rustup").is_some() && matches!(need.probe, Probe::Component { .. }));
+    for need in components {
+        if let Probe::Component { name, .. } = need.probe {
+            step(&["rustup", "component", "add", name]).with_context(by_hand)?;
+        }
+    }
+    if !packages.is_empty() {
+        install(&packages).with_context(by_hand)?;
+    }
+    let still = self::missing(needs).iter().map(|need| need.what).collect::<Vec<_>>().join("; ");
+    if !still.is_empty() {
+        bail!("after installing, still missing: {still}\nPlease install:\n{}", instructions(&missing));
+    }
+    Ok(())
+}
+
+/// Whether any of `needs` is missing.
+pub fn is_missing(needs: &[Need]) -> bool {
+    !missing(needs).is_empty()
+}
+
+fn missing(needs: &[Need]) -> Vec<&Need> {
+    needs.iter().filter(|need| !need.probe.finds()).collect()
+}
+
+impl Probe {
+    fn finds(&self) -> bool {
+        match self {
+            Self::Program(program) => process::find(program).is_some(),
+            Self::Library { header, name } => links(header, name),
+            Self::Component { subcommand, .. } => process::has_subcommand(subcommand),
+        }
+    }
+}
+
+/// Whether the C compiler finds the header and the linker the library: the question that the build will ask, whatever
+/// folders this system keeps them in.
+fn links(header: &str, library: &str) -> bool {
+    let source = format!("#include <{header}>\nint main(void) {{ return 0; }}\n");
+    let compiler = Command::new("cc")
+        .args(["-x", "c", "-", "-o", "/dev/null", &format!("-l{library}")])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    let Ok(mut compiler) = compiler else { return false };
+    if let Some(mut stdin) = compiler.stdin.take() {
+        // A compiler that does not read its input ends with an error, which is the answer.
+        let _ = std::io::Write::write_all(&mut stdin, source.as_bytes());
+    }
+    compiler.wait().is_ok_and(|status| status.success())
+}
+
+fn install(needs: &[&Need]) -> Result<()> {
+    let found = MANAGERS.iter().enumerate().find(|(_, manager)| manager.is_here());
+    let Some((index, manager)) = found else {
+        bail!("this system has none of the package managers that are known here");
+    };
+    let root = become_root()?;
+    let words = |command: &[&'static str]| root.iter().chain(command).copied().collect::<Vec<_>>();
+    if !manager.refresh.is_empty() {
+        // Where one of several servers does not answer, the packages may be there all the same.
+        if let Err(error) = step(&words(manager.refresh)) {
+            eprintln!("set-up: {error:#}; going on");
+        }
+    }
+    let mut command = words(manager.install);
+    command.extend(needs.iter().flat_map(|need| need.packages[index].split(' ')));
+    step(&command)
+}
+
+/// The program that makes root of an ordinary user; `None` for root.
+fn become_root() -> Result<Option<&'static str>> {
+    // SAFETY: geteuid takes nothing and cannot fail.
+    if unsafe { libc::geteuid() } == 0 {
+        return Ok(None);
+    }
+    let program = ["sudo", "doas"].into_iter().find(|program| process::find(program).is_some());
+    program.map(Some).context("installing needs root, and there is neither sudo nor doas")
+}
+
+/// Runs one command of the set-up and says which.
+fn step(words: &[&str]) -> Result<()> {
+    eprintln!("set-up: {}", words.join(" "));
+    let (program, arguments) = words.split_first().context("an empty command")?;
+    // What is written to standard output must stay the output of the command that was asked for.
+    process::run(Command::new(program).args(arguments).stdout(std::io::stderr()))
+}
+
+/// The command that installs `needs`, for the package manager of this system; on an unknown system for every one.
+fn instructions(needs: &[&Need]) -> String {
+    let known = MANAGERS.iter().any(Manager::is_here);
+    let managers = MANAGERS.iter().enumerate().filter(|(_, manager)| manager.is_here() || !known);
+    let lines = managers.map(|(index, manager)| {
+        let packages = needs.iter().map(|need| need.packages[index]).collect::<Vec<_>>().join(" ");
+        format!("  {} {packages}", manager.install.join(" "))
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all() -> impl Iterator<Item = &'static Need> {
+        [BUILD, LINT, TEST, FUZZ].into_iter().flatten()
+    }
+
+    #[test]
+    fn every_need_has_a_package_under_every_manager() {
+        for need in all() {
+            for (package, manager) in need.packages.iter().zip(&MANAGERS) {
+                assert!(!package.is_empty(), "{} has no package for {}", need.what, manager.program);
+            }
+        }
+    }
+
+    #[test]
+    fn probes_tell_present_from_absent() {
+        assert!(Probe::Program("sh").finds());
+        assert!(!Probe::Program("no-such-program").finds());
+        assert!(Probe::Library { header: "math.h", name: "m" }.finds());
+        assert!(!Probe::Library { header: "no-such-header.h", name: "m" }.finds());
+        assert!(!Probe::Library { header: "math.h", name: "no-such-library" }.finds());
+        assert!(!Probe::Component { subcommand: "no-such-command", name: "none" }.finds());
+    }
+}

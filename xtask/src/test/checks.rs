@@ -1,0 +1,141 @@
+//! The checks, in the order they run: what fails soonest comes first.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+
+use anyhow::{Context as _, Result, ensure};
+use clap::builder::PossibleValuesParser;
+
+use super::tally::{self, Tally};
+use super::{Check, holds, skipped};
+use crate::process::{self, cargo, run};
+use crate::{fuzz, setup};
+
+pub const CHECKS: &[Check] = &[
+    Check { name: "fmt", what: "the sources are formatted", run: fmt },
+    Check { name: "clippy", what: "no lint has anything to say", run: clippy },
+    Check { name: "library", what: "the library stands alone, and uses no clock and no I/O", run: library },
+    Check { name: "docs", what: "the documentation builds without warnings", run: docs },
+    Check { name: "tests", what: "all tests", run: tests },
+    Check { name: "doctests", what: "the examples in the documentation", run: doctests },
+    Check { name: "deny", what: "licences, duplicate versions and origins of the dependencies", run: deny },
+    Check { name: "advisories", what: "no dependency has a known vulnerability", run: advisories },
+    Check { name: "fuzz", what: "a short run of each fuzz target", run: fuzz_smoke },
+];
+
+/// What the command line may name.
+pub fn names() -> PossibleValuesParser {
+    CHECKS.iter().map(|check| check.name).collect::<Vec<_>>().into()
+}
+
+fn fmt() -> Result<Tally> {
+    holds(run(cargo().args(["fmt", "--all", "--check"])))
+}
+
+fn clippy() -> Result<Tally> {
+    holds(run(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])))
+}
+
+fn library() -> Result<Tally> {
+    let mut command = cargo();
+    command.env("CLIPPY_CONF_DIR", process::root().join(".config/sans-io"));
+    command.args(["clippy", "--package", "observer", "--lib", "--no-default-features", "--", "-D", "warnings"]);
+    holds(run(&mut command))
+}
+
+fn docs() -> Result<Tally> {
+    let doc =
+        |arguments: &[&str]| run(cargo().env("RUSTDOCFLAGS", "-D warnings").args(["doc", "--no-deps"]).args(arguments));
+    doc(&["--workspace"])?;
+    // The binary's pages would take the place of the library's, which has the same name.
+    let apart = process::target_dir().join("private");
+    let apart = apart.to_str().context("the target folder's name is not UTF-8")?;
+    for target in ["--lib", "--bin=observer"] {
+        doc(&["--package", "observer", target, "--document-private-items", "--target-dir", apart])?;
+    }
+    holds(Ok(()))
+}
+
+fn tests() -> Result<Tally> {
+    if !process::has_subcommand("nextest") {
+        return libtest(&["--workspace", "--all-targets"]);
+    }
+    let report = process::target_dir().join("nextest/default/junit.xml");
+    // One of an earlier run must not be taken for this one's.
+    let _ = fs::remove_file(&report);
+    let result = run(cargo().args(["nextest", "run", "--workspace"]));
+    let report = fs::read_to_string(&report).ok().and_then(|xml| tally::of_junit(&xml));
+    match (result, report) {
+        (Ok(()), Some(tally)) => Ok(tally),
+        (Err(_), Some(tally)) if tally.failed > 0 => Ok(tally),
+        (Ok(()), None) => anyhow::bail!("nextest left no report"),
+        (Err(error), _) => Err(error),
+    }
+}
+
+fn doctests() -> Result<Tally> {
+    libtest(&["--workspace", "--doc"])
+}
+
+/// Runs `cargo test`, shows what it prints and counts it.
+fn libtest(arguments: &[&str]) -> Result<Tally> {
+    let mut command = cargo();
+    command.arg("test").args(arguments).args(["--no-fail-fast", "--", "--show-output"]).stdout(Stdio::piped());
+    let mut child = command.spawn().with_context(|| format!("starting {}", process::line(&command)))?;
+    let mut text = String::new();
+    for line in BufReader::new(child.stdout.take().context("no pipe from cargo test")?).lines() {
+        let line = line.context("reading what cargo test prints")?;
+        eprintln!("{line}");
+        text.push_str(&line);
+        text.push('\n');
+    }
+    let status = child.wait()?;
+    let tally = tally::of_libtest(&text);
+    ensure!(status.success() || tally.failed > 0, "{} ended with {status}", process::line(&command));
+    Ok(tally)
+}
+
+fn deny() -> Result<Tally> {
+    if !process::has_subcommand("deny") {
+        return Ok(skipped("deny", "cargo-deny is not installed (cargo install --locked cargo-deny)"));
+    }
+    holds(run(cargo().args(["deny", "check", "licenses", "bans", "sources"])))
+}
+
+fn advisories() -> Result<Tally> {
+    if !process::has_subcommand("deny") {
+        return Ok(skipped("advisories", "cargo-deny is not installed (cargo install --locked cargo-deny)"));
+    }
+    let output = cargo().args(["deny", "check", "advisories"]).output().context("starting cargo deny")?;
+    let text = String::from_utf8_lossy(&output.stderr);
+    if text.contains("failed to fetch advisory database") {
+        return Ok(skipped("advisories", "the advisory database cannot be reached from here"));
+    }
+    eprint!("{}{text}", String::from_utf8_lossy(&output.stdout));
+    ensure!(output.status.success(), "cargo deny check advisories ended with {}", output.status);
+    holds(Ok(()))
+}
+
+/// Each target runs this long: enough to notice one that is broken.
+const SMOKE_SECONDS: u64 = 5;
+
+fn fuzz_smoke() -> Result<Tally> {
+    if !process::has_subcommand("fuzz") {
+        return Ok(skipped("fuzz", "cargo-fuzz is not installed (cargo install --locked cargo-fuzz)"));
+    }
+    if setup::is_missing(setup::FUZZ) {
+        return Ok(skipped("fuzz", "there is no C++ compiler"));
+    }
+    let mut tally = Tally::default();
+    for target in fuzz::targets()? {
+        match fuzz::run(&target, SMOKE_SECONDS) {
+            Ok(()) => tally.passed += 1,
+            Err(error) => {
+                eprintln!("fuzz: {error:#}");
+                tally.failed += 1;
+            }
+        }
+    }
+    Ok(tally)
+}
