@@ -1,4 +1,17 @@
-//! Frames as capture files and live captures give them.
+//! Frames as capture files and live captures give them, and the formats of those files.
+//!
+//! [`Reader`] takes the bytes of a capture in pieces of any size and says where the frames in them are; it neither
+//! reads nor copies anything itself.
+
+pub mod bpf;
+mod error;
+mod pcap;
+mod pcapng;
+mod reader;
+mod snoop;
+
+pub use error::{Error, ErrorKind};
+pub use reader::Reader;
 
 use crate::packet::FrameId;
 use crate::time::Timestamp;
@@ -18,14 +31,26 @@ pub struct Frame {
     pub id: FrameId,
     /// How its first octets are to be read.
     pub link: LinkType,
-    /// The interface it was captured on, counted from 0 over the file.
+    /// The interface it was captured on, counted from 0 over the file: in a file of several sections, the second
+    /// section's interfaces follow those of the first.
     pub interface: u16,
-    /// Octets it had on the wire.
+    /// Octets it had on the wire. Damaged files claim fewer than were captured.
     pub wire_len: u32,
     /// Where its captured octets start in [`Chunk::bytes`].
     pub start: u32,
     /// How many octets were captured.
     pub captured: u32,
+}
+
+/// A comment on one frame (pcapng `opt_comment`): where its text lies in [`Chunk::bytes`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Comment {
+    /// [`Frame::number`] of the frame it is on.
+    pub number: u64,
+    /// Where the text starts.
+    pub start: u32,
+    /// Octets of text; UTF-8 by the format's rules, anything by experience.
+    pub len: u32,
 }
 
 /// A run of frames in the order they are to be handled, with their bytes: what travels from a source to the decoder.
@@ -35,12 +60,30 @@ pub struct Chunk {
     pub bytes: Vec<u8>,
     /// The frames.
     pub frames: Vec<Frame>,
+    /// Comments on some of the frames, in their order; a frame may have several.
+    pub comments: Vec<Comment>,
 }
 
 impl Chunk {
+    /// Forgets what is in it and keeps the memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.frames.clear();
+        self.comments.clear();
+    }
+
     /// The captured octets of `frame`.
     pub fn data(&self, frame: &Frame) -> &[u8] {
         let start = frame.start as usize;
         self.bytes.get(start..start + frame.captured as usize).unwrap_or(&[])
+    }
+
+    /// The comments on the frame with the given [`Frame::number`].
+    pub fn comments_on(&self, number: u64) -> impl Iterator<Item = &[u8]> {
+        let first = self.comments.partition_point(|comment| comment.number < number);
+        self.comments.iter().skip(first).take_while(move |comment| comment.number == number).map(|comment| {
+            let start = comment.start as usize;
+            self.bytes.get(start..start + comment.len as usize).unwrap_or(&[])
+        })
     }
 }
