@@ -1,22 +1,164 @@
 //! `observer packets`: one line per TCP segment.
 
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result};
+use jiff::tz::TimeZone;
+use observer::capture::Chunk;
+use observer::decode::{Checksums, Decoder, Fragments};
+use observer::input::{Input, PacketInput};
+use observer::packet::{Body, Decoded, Packet};
+use observer::tracker::{Config, Tracker};
+
+use crate::sink::packets::{Lines, Look, Precision, Shown, Style, write_effect};
+use crate::source::{self, Fill, Source};
 
 /// Print one line per TCP segment, as `tcpdump -n` does
+///
+/// The lines are those of `tcpdump -n` 4.99 up to `length N`; what is no TCP has none. A segment in a tunnel is printed
+/// without the packets around it.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: observer packets -# -tt --state capture.pcapng")]
+#[command(after_help = "Examples:\n  \
+    observer packets capture.pcapng\n  \
+    observer packets -# -tt --filter 'port 443' capture.pcap\n  \
+    tcpdump -w - | observer packets --state -")]
 pub struct Packets {
-    /// Capture files; `-` is standard input
+    /// Capture files; `-` is standard input. Several are read in the order of their time stamps
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
+
+    /// Read only what matches, in libpcap's filter language
+    #[arg(long, value_name = "EXPRESSION")]
+    filter: Option<String>,
+
+    /// At the end of a file, wait for more
+    #[arg(long)]
+    follow: bool,
+
+    /// Stop after so many lines
+    #[arg(short = 'c', long = "count", value_name = "LINES")]
+    count: Option<u64>,
+
+    /// Start each line with the number of the frame in its file
+    #[arg(short = '#', long = "number")]
+    numbered: bool,
+
+    /// -t no time, -tt seconds since 1970, -ttt since the line before, -tttt date and time, -ttttt since the first line;
+    /// without it the local time of day
+    #[arg(short = 't', action = clap::ArgAction::Count)]
+    time: u8,
+
+    /// Decimals of a second
+    #[arg(long = "time-stamp-precision", value_name = "PRECISION", default_value = "micro")]
+    precision: Precision,
+
+    /// Print sequence numbers as they stand in the header, not relative to the first
+    #[arg(short = 'S', long = "absolute-tcp-sequence-numbers")]
+    absolute: bool,
+
+    /// Accepted for hands that know tcpdump: addresses and ports are never turned into names
+    #[arg(short = 'n', action = clap::ArgAction::Count)]
+    numeric: u8,
+
+    /// Append what the segment did: the TCP state of both ends after it, and what the segment analysis says of it
+    ///
+    /// As in ` | client ESTAB, server CLOSE-WAIT | retransmission`. The client is the end that opened the connection. A
+    /// packet that was captured before is marked `duplicate`. IP fragments are put together first, so a segment in
+    /// fragments stands at the frame that completes it.
+    #[arg(long)]
+    state: bool,
 }
 
 impl Packets {
+    /// Reads everything and prints the lines.
     pub fn run(self) -> Result<ExitCode> {
-        let Some(file) = self.files.first() else { bail!("no file") };
-        bail!("reading {}: files are not read yet", file.display())
+        let options =
+            source::Options { filter: self.filter.clone(), follow: self.follow, ..source::Options::default() };
+        let mut source = source::open(&self.files, options)?;
+        self.print(source.as_mut())?;
+        Ok(super::status_of(&source.files()))
+    }
+
+    fn print(&self, source: &mut dyn Source) -> Result<()> {
+        let fragments = if self.state { Fragments::Reassemble } else { Fragments::AsCaptured };
+        let mut decoder = Decoder::new(Checksums::Ignore, 0).with_fragments(fragments);
+        let mut printer = Printer {
+            lines: Lines::new(self.look()),
+            tracker: self.state.then(|| Tracker::new(Config::default())),
+            left: self.count.unwrap_or(u64::MAX),
+            out: Vec::with_capacity(2 * FLUSH),
+        };
+        let (mut chunk, mut decoded) = (Chunk::default(), Decoded::default());
+        loop {
+            let fill = source.fill(&mut chunk)?;
+            decoded.clear();
+            decoder.decode(&chunk, &mut decoded);
+            for packet in &decoded.packets {
+                printer.packet(packet, &decoded, &chunk)?;
+            }
+            printer.flush()?;
+            if fill == Fill::End || printer.left == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    fn look(&self) -> Look {
+        Look {
+            style: match self.time {
+                0 => Style::Clock,
+                1 => Style::Absent,
+                2 => Style::Epoch,
+                3 => Style::SincePrevious,
+                4 => Style::Date,
+                _ => Style::SinceFirst,
+            },
+            precision: self.precision,
+            zone: TimeZone::system(),
+            numbered: self.numbered,
+            absolute: self.absolute,
+        }
+    }
+}
+
+/// Octets of finished lines that are written at once.
+const FLUSH: usize = 1 << 16;
+
+struct Printer {
+    lines: Lines,
+    tracker: Option<Tracker>,
+    /// How many lines may still be printed.
+    left: u64,
+    out: Vec<u8>,
+}
+
+impl Printer {
+    fn packet(&mut self, packet: &Packet, decoded: &Decoded, chunk: &Chunk) -> Result<()> {
+        let (options, payload) = decoded.tail_of(packet, &chunk.bytes);
+        let effect = self.tracker.as_mut().and_then(|tracker| {
+            let layers = decoded.layers_of(packet);
+            let effect = tracker.handle(Input::Packet(PacketInput { packet, layers, options, payload }));
+            while tracker.poll().is_some() {}
+            effect
+        });
+        let Body::Tcp(segment) = &packet.body else { return Ok(()) };
+        let Some(header) = decoded.header_of(packet, &chunk.bytes) else { return Ok(()) };
+        let Some(left) = self.left.checked_sub(1) else { return Ok(()) };
+        self.left = left;
+        self.lines.write(&mut self.out, Shown { packet, segment, header, options });
+        if let Some(effect) = effect {
+            write_effect(&mut self.out, &effect);
+        }
+        self.out.push(b'\n');
+        if self.out.len() >= FLUSH { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(&self.out).and_then(|()| stdout.flush()).context("writing to standard output")?;
+        self.out.clear();
+        Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! Where records go.
 
 mod json;
+pub mod packets;
 mod printer;
 mod spool;
 

@@ -1,0 +1,186 @@
+//! One line per TCP segment, as `tcpdump -n` 4.99 prints it.
+
+mod mptcp;
+mod options;
+mod relative;
+mod stamp;
+mod text;
+
+use jiff::tz::TimeZone;
+use observer::packet::{Flags, IpVersion, Notes, Packet, Segment};
+use observer::record::{Sides, TcpState};
+use observer::tracker::{AnalysisSet, Effect};
+
+use self::options::Options;
+use self::relative::{Conversations, Relative};
+use self::stamp::Stamps;
+pub use self::stamp::{Precision, Style};
+use self::text::{address, decimal, padded};
+
+/// How lines look.
+#[derive(Clone, Debug)]
+pub struct Look {
+    /// How times are written.
+    pub style: Style,
+    /// With how many decimals.
+    pub precision: Precision,
+    /// Where local time is.
+    pub zone: TimeZone,
+    /// Whether each line starts with its frame's number.
+    pub numbered: bool,
+    /// Whether sequence numbers are printed as they stand in the header.
+    pub absolute: bool,
+}
+
+/// A segment, and what of its octets a line shows.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown<'a> {
+    /// The packet.
+    pub packet: &'a Packet,
+    /// Its segment.
+    pub segment: &'a Segment,
+    /// The fixed part of its TCP header.
+    pub header: &'a [u8; 20],
+    /// Its TCP options, as far as captured.
+    pub options: &'a [u8],
+}
+
+/// Writes lines.
+#[derive(Debug)]
+pub struct Lines {
+    stamps: Stamps,
+    conversations: Conversations,
+    numbered: bool,
+    absolute: bool,
+}
+
+impl Lines {
+    /// Lines of the given look.
+    pub fn new(look: Look) -> Self {
+        Self {
+            stamps: Stamps::new(look.style, look.precision, look.zone),
+            conversations: Conversations::default(),
+            numbered: look.numbered,
+            absolute: look.absolute,
+        }
+    }
+
+    /// Appends the line of a segment without the line break.
+    pub fn write(&mut self, out: &mut Vec<u8>, shown: Shown<'_>) {
+        let Shown { packet, segment, header, options } = shown;
+        if self.numbered {
+            padded(out, packet.frame.number, 5, b' ');
+            out.extend_from_slice(b"  ");
+        }
+        self.stamps.write(out, packet.at);
+        ends(out, packet);
+
+        let relative = match self.absolute {
+            true => Relative { seq: segment.seq, ack: segment.ack, ..Relative::default() },
+            // tcpdump does not read beyond an IP length of 0, so such a segment is not what it counts from.
+            false if packet.notes.contains(Notes::LENGTH_ZERO) => self.conversations.look_up(&packet.tuple, segment),
+            false => self.conversations.relative(&packet.tuple, segment),
+        };
+        // By the IP header, though the frame ends before.
+        let len = segment.len + u32::from(packet.missing);
+        out.extend_from_slice(b": Flags [");
+        flags(out, segment.flags);
+        out.push(b']');
+        let header_len = usize::from(header[12] >> 4) * 4;
+        let declared = header_len.saturating_sub(header.len());
+        if packet.notes.contains(Notes::BAD_HEADER_LENGTH) {
+            out.extend_from_slice(b" [bad hdr length ");
+            decimal(out, header_len);
+            out.extend_from_slice(b" - too long, > ");
+            decimal(out, header.len() + options.len());
+            out.push(b']');
+            return;
+        }
+        numbers(out, segment, relative, len);
+        if declared > 0 {
+            let options = Options {
+                declared,
+                octets: options,
+                flags: segment.flags,
+                sack_base: relative.sack_base,
+                payload: len,
+                payload_captured: packet.tail.payload,
+            };
+            if !options.write(out) {
+                return;
+            }
+        }
+        out.extend_from_slice(b", length ");
+        decimal(out, len);
+    }
+}
+
+/// Appends what a segment did to its connection: ` | client ESTAB, server CLOSE-WAIT | retransmission`.
+pub fn write_effect(out: &mut Vec<u8>, effect: &Effect) {
+    let Sides { client, server } = effect.state;
+    for (label, state) in [(" | client ", client), (", server ", server)] {
+        out.extend_from_slice(label.as_bytes());
+        out.extend_from_slice(TcpState::name(state).as_bytes());
+    }
+    let mut before = " | ";
+    for (name, _) in AnalysisSet::iter_names(&effect.analysis) {
+        out.extend_from_slice(before.as_bytes());
+        out.extend(name.bytes().map(|letter| letter.to_ascii_lowercase()));
+        before = ", ";
+    }
+    if effect.duplicate {
+        out.extend_from_slice(before.as_bytes());
+        out.extend_from_slice(b"duplicate");
+    }
+}
+
+fn ends(out: &mut Vec<u8>, packet: &Packet) {
+    let tuple = &packet.tuple;
+    let (family, name, after): (&[u8], &[u8], &[u8]) = match tuple.version {
+        IpVersion::V4 => (b"IP ", b"truncated-ip - ", b" bytes missing! "),
+        IpVersion::V6 => (b"IP6 ", b"truncated-ip6 - ", b" bytes missing!"),
+    };
+    out.extend_from_slice(family);
+    if packet.missing > 0 {
+        out.extend_from_slice(name);
+        decimal(out, packet.missing);
+        out.extend_from_slice(after);
+    }
+    address(out, &tuple.src, tuple.version);
+    out.push(b'.');
+    decimal(out, tuple.sport);
+    out.extend_from_slice(b" > ");
+    address(out, &tuple.dst, tuple.version);
+    out.push(b'.');
+    decimal(out, tuple.dport);
+}
+
+/// The eight flags that tcpdump 4.99 knows; AE is younger.
+fn flags(out: &mut Vec<u8>, flags: Flags) {
+    let [_, low] = flags.bits().to_be_bytes();
+    if low == 0 {
+        return out.extend_from_slice(b"none");
+    }
+    out.extend(b"FSRP.UEW".iter().enumerate().filter(|(bit, _)| low >> bit & 1 == 1).map(|(_, letter)| letter));
+}
+
+fn numbers(out: &mut Vec<u8>, segment: &Segment, relative: Relative, len: u32) {
+    if len > 0 || segment.flags.syn_fin_rst() {
+        out.extend_from_slice(b", seq ");
+        decimal(out, relative.seq.0);
+        if len > 0 {
+            out.push(b':');
+            decimal(out, relative.seq.plus(len).0);
+        }
+    }
+    if segment.flags.contains(Flags::ACK) {
+        out.extend_from_slice(b", ack ");
+        decimal(out, relative.ack.0);
+    }
+    out.extend_from_slice(b", win ");
+    decimal(out, segment.window);
+    if segment.flags.contains(Flags::URG) {
+        out.extend_from_slice(b", urg ");
+        decimal(out, segment.urgent);
+    }
+}
