@@ -1,6 +1,7 @@
 //! observer's command line.
 
 mod cli;
+mod lab;
 mod run;
 mod sink;
 mod source;

@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand.
 
 mod completions;
+mod lab;
 mod man;
 mod packets;
 mod schema;
@@ -22,6 +23,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Packets(packets::Packets),
+    Lab(lab::Lab),
     Schema(schema::Schema),
     Completions(completions::Completions),
     Man(man::Man),
@@ -32,6 +34,7 @@ impl Cli {
     pub fn run(self) -> Result<ExitCode> {
         match self.command {
             Command::Packets(packets) => packets.run(),
+            Command::Lab(lab) => lab.run(),
             Command::Schema(schema) => schema.run(),
             Command::Completions(completions) => completions.run(),
             Command::Man(man) => man.run(),

@@ -1,0 +1,58 @@
+//! `observer lab`: small networks in which one thing can be seen.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::Subcommand;
+
+use crate::lab::{SCENARIOS, Scenario};
+
+/// Build a small network in which one thing can be seen, and capture it
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: observer lab run zero-window --write zero-window.pcapng")]
+pub struct Lab {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Name every scenario
+    #[command(after_help = "Example: observer lab list")]
+    List,
+    /// Play a scenario and write what was captured; prints how it was made and what must be found in it
+    #[command(after_help = "Example: observer lab run zero-window --write zero-window.pcapng > zero-window.toml")]
+    Run {
+        /// One of the names that `observer lab list` prints
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// The capture file to write (pcapng)
+        #[arg(long, value_name = "FILE")]
+        write: PathBuf,
+    },
+}
+
+impl Lab {
+    pub fn run(self) -> Result<ExitCode> {
+        match self.command {
+            Command::List => list(),
+            Command::Run { name, write } => {
+                let scenario = Scenario::find(&name)
+                    .with_context(|| format!("there is no scenario {name:?}; `observer lab list` names them"))?;
+                let made = scenario.run().with_context(|| format!("playing {name}"))?;
+                fs::write(&write, made.capture).with_context(|| format!("writing {}", write.display()))?;
+                print!("{}", made.description);
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn list() {
+    let width = SCENARIOS.iter().map(|scenario| scenario.name.len()).max().unwrap_or(0);
+    for Scenario { name, about, .. } in SCENARIOS {
+        println!("{name:width$}  {about}");
+    }
+}

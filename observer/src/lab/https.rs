@@ -1,0 +1,95 @@
+//! HTTP over TLS, with a certificate made for the occasion.
+
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow};
+use rustls::crypto::ring;
+use rustls::pki_types::{PrivateKeyDer, ServerName};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
+    SupportedProtocolVersion, version,
+};
+
+use super::network::Network;
+use super::network::traffic::{answer, ask, close, read_answer};
+use super::network::wire::Wire;
+use super::{Conditions, Scenario, Seen};
+
+pub const SCENARIO: Scenario = Scenario {
+    name: "https",
+    about: "A client asks for a page over TLS 1.3.",
+    play: |network| play(network, &version::TLS13),
+    seen: SEEN,
+};
+
+pub const TLS12: Scenario = Scenario {
+    name: "https-tls12",
+    about: "A client asks for a page over TLS 1.2.",
+    play: |network| play(network, &version::TLS12),
+    seen: SEEN,
+};
+
+const SEEN: &[Seen] = &[Seen {
+    server_port: 443,
+    connections: 1,
+    must: Conditions(&[
+        ("conn_state", "SF"),
+        ("history", "ShADadFf"),
+        ("bytes.client", ">= 400"),
+        ("bytes.server", ">= 3000"),
+        ("close.first", "client"),
+        ("tcp_state.client", "TIME-WAIT"),
+    ]),
+}];
+
+const NAME: &str = "server.lab";
+
+fn play(network: &mut Network, version: &'static SupportedProtocolVersion) -> Result<()> {
+    let [client, server] = network.pair(Wire::new(Duration::from_millis(5)))?;
+    let (server_config, client_config) = configurations(version)?;
+    let listener = server.listen(server.at(443)?)?;
+    let here = client.connect(server.at(443)?)?;
+    let there = listener.accept()?;
+    thread::scope(|scope| {
+        let server = scope.spawn(|| serve(there, server_config));
+        let name = ServerName::try_from(NAME)?;
+        let mut stream = StreamOwned::new(ClientConnection::new(client_config, name)?, here);
+        ask(&mut stream, "/")?;
+        read_answer(&mut stream)?;
+        stream.conn.send_close_notify();
+        stream.conn.write_tls(&mut stream.sock).context("saying goodbye")?;
+        let there = server.join().map_err(|_| anyhow!("the server panicked"))??;
+        close(stream.sock, there)
+    })
+}
+
+/// Answers one request, and waits for the client's goodbye.
+fn serve(stream: TcpStream, config: Arc<ServerConfig>) -> Result<TcpStream> {
+    let mut stream = StreamOwned::new(ServerConnection::new(config)?, stream);
+    answer(&mut stream, 2000)?;
+    let left = std::io::Read::read_to_end(&mut stream, &mut Vec::new()).context("waiting for close_notify")?;
+    anyhow::ensure!(left == 0, "the client sent {left} octets more than its request");
+    Ok(stream.sock)
+}
+
+/// What both ends need for one version of TLS: a key, and a certificate that the client trusts.
+fn configurations(version: &'static SupportedProtocolVersion) -> Result<(Arc<ServerConfig>, Arc<ClientConfig>)> {
+    let made = rcgen::generate_simple_self_signed([NAME.to_owned()]).context("making a certificate")?;
+    let certificate = made.cert.der().clone();
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).map_err(|e| anyhow!("the new key: {e}"))?;
+    let provider = Arc::new(ring::default_provider());
+    let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(&[version])?
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.clone()], key)?;
+    let mut trusted = RootCertStore::empty();
+    trusted.add(certificate)?;
+    let client = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[version])?
+        .with_root_certificates(trusted)
+        .with_no_client_auth();
+    Ok((Arc::new(server), Arc::new(client)))
+}

@@ -1,0 +1,142 @@
+//! Labs: small networks in which one thing can be seen, built by this program itself.
+//!
+//! A scenario is one file here and one line in [`SCENARIOS`]. It says what it builds, what happens in it and what must
+//! be seen. It needs no program but `ip`: its servers and clients are plain sockets, moved from host to host by one
+//! script. `cargo xtask captures` makes `captures/` with it, the end-to-end tests play it anew.
+
+mod duplicates;
+mod fast_retransmission;
+mod half_close;
+mod handshake;
+mod http;
+mod https;
+mod icmp_unreachable;
+mod ipv6;
+mod keep_alive;
+mod mtu_black_hole;
+pub mod network;
+mod path_mtu;
+mod refused;
+mod reordering;
+mod reset;
+mod retransmission;
+mod simultaneous_open;
+mod syn_retransmitted;
+mod tail_loss;
+mod time_wait;
+mod unanswered_syn;
+mod vlan;
+mod vxlan;
+mod window_full;
+mod zero_window;
+
+use anyhow::Result;
+use network::{Description, Network};
+use serde::Serialize;
+
+/// Every scenario.
+pub const SCENARIOS: &[Scenario] = &[
+    handshake::SCENARIO,
+    http::SCENARIO,
+    https::SCENARIO,
+    https::TLS12,
+    refused::SCENARIO,
+    unanswered_syn::SCENARIO,
+    syn_retransmitted::SCENARIO,
+    simultaneous_open::SCENARIO,
+    retransmission::SCENARIO,
+    fast_retransmission::SCENARIO,
+    tail_loss::SCENARIO,
+    reordering::SCENARIO,
+    zero_window::SCENARIO,
+    window_full::SCENARIO,
+    keep_alive::SCENARIO,
+    half_close::SCENARIO,
+    reset::SCENARIO,
+    time_wait::SCENARIO,
+    icmp_unreachable::SCENARIO,
+    path_mtu::SCENARIO,
+    mtu_black_hole::SCENARIO,
+    ipv6::SCENARIO,
+    vlan::SCENARIO,
+    vxlan::SCENARIO,
+    duplicates::SCENARIO,
+];
+
+/// A network in which one thing can be seen.
+#[derive(Debug)]
+pub struct Scenario {
+    /// What it is called: `zero-window`.
+    pub name: &'static str,
+    /// What happens in it, in a sentence or two.
+    pub about: &'static str,
+    /// Builds the network and plays what happens in it.
+    pub play: fn(&mut Network) -> Result<()>,
+    /// The connections that must be found in its capture, and no others.
+    pub seen: &'static [Seen],
+}
+
+/// Connections that must be found in a capture.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Seen {
+    /// The server's port.
+    pub server_port: u16,
+    /// How many there are.
+    pub connections: usize,
+    /// What holds for each of them.
+    pub must: Conditions,
+}
+
+/// Paths into the JSON object of a connection, each with what must stand there: a value as JSON has it without quotes,
+/// or `>= N`, `<= N` for numbers, `has TEXT` for text that contains it, `A | B` where several will do.
+#[derive(Clone, Copy, Debug)]
+pub struct Conditions(pub &'static [(&'static str, &'static str)]);
+
+impl Serialize for Conditions {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().copied())
+    }
+}
+
+/// What a run of a scenario gave.
+#[derive(Debug)]
+pub struct Made {
+    /// A pcapng file.
+    pub capture: Vec<u8>,
+    /// How it was made and what must be found in it: TOML.
+    pub description: String,
+}
+
+#[derive(Serialize)]
+struct Page<'a> {
+    name: &'a str,
+    about: &'a str,
+    command: String,
+    kernel: String,
+    #[serde(flatten)]
+    network: Description,
+    connection: &'a [Seen],
+}
+
+impl Scenario {
+    /// The scenario of that name.
+    pub fn find(name: &str) -> Option<&'static Self> {
+        SCENARIOS.iter().find(|scenario| scenario.name == name)
+    }
+
+    /// Plays it once.
+    pub fn run(&self) -> Result<Made> {
+        let mut network = Network::new(&format!("observer lab {}: {}", self.name, self.about))?;
+        (self.play)(&mut network)?;
+        let (capture, network) = network.finish()?;
+        let page = Page {
+            name: self.name,
+            about: self.about,
+            command: format!("observer lab run {0} --write {0}.pcapng", self.name),
+            kernel: network::kernel(),
+            network,
+            connection: self.seen,
+        };
+        Ok(Made { capture, description: toml::to_string(&page)? })
+    }
+}

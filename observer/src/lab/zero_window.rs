@@ -1,0 +1,56 @@
+//! A reader that does not read.
+
+use std::io::Read as _;
+use std::time::Duration;
+use std::{io::Write as _, thread};
+
+use anyhow::{Context as _, Result, anyhow};
+
+use super::network::Network;
+use super::network::sighting::Sighting;
+use super::network::traffic::{close, text};
+use super::network::wire::{End, Wire};
+use super::{Conditions, Scenario, Seen};
+
+pub const SCENARIO: Scenario = Scenario {
+    name: "zero-window",
+    about: "The server stops reading; its window falls to 0, the client asks three times whether it is open again, \
+            then the server reads all.",
+    play,
+    seen: &[Seen {
+        server_port: 5001,
+        connections: 1,
+        must: Conditions(&[
+            ("conn_state", "SF"),
+            ("history", "has w"),
+            ("unique_bytes.client", "24000"),
+            ("analysis.window_full.client", ">= 1"),
+            ("analysis.zero_window.server", ">= 3"),
+            // Linux probes a closed window with no octet and one before the next sequence number.
+            ("analysis.keep_alive.client", ">= 3"),
+            ("analysis.window_update.server", ">= 1"),
+            ("flow.server.zero_window_ns", ">= 600000000"),
+        ]),
+    }],
+};
+
+fn play(network: &mut Network) -> Result<()> {
+    const OCTETS: usize = 24_000;
+    const PROBES: usize = 3;
+    let closed = Sighting::new();
+    let wire = Wire::new(Duration::from_millis(5)).watched(&closed, |passing| {
+        passing.from == End::Far && passing.tcp.is_some_and(|tcp| tcp.window == 0 && !tcp.flags.syn_fin_rst())
+    });
+    let [client, server] = network.pair(wire)?;
+    let listener = server.listen_with(server.at(5001)?, |socket| socket.set_recv_buffer_size(4096))?;
+    let here = client.connect(server.at(5001)?)?;
+    let mut there = listener.accept()?;
+    thread::scope(|scope| {
+        let sender = scope.spawn(|| { &here }.write_all(&text(OCTETS)));
+        // The ACK that closed the window, and the answer to each probe.
+        closed.wait_for(1 + PROBES)?;
+        there.read_exact(&mut [0; OCTETS]).context("reading at last")?;
+        sender.join().map_err(|_| anyhow!("the sender panicked"))?.context("sending to a server that does not read")
+    })?;
+    close(here, there)
+}
