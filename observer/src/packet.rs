@@ -206,6 +206,8 @@ pub struct IcmpError {
     pub mtu: Option<u32>,
     /// Sequence number of the quoted segment.
     pub seq: Seq,
+    /// Control bits of the quoted segment; `None` where the quote ends before them (RFC 792 asks for 8 octets only).
+    pub flags: Option<Flags>,
 }
 
 /// What a packet carries, as far as observer follows it.
@@ -322,6 +324,17 @@ pub enum TunnelKind {
     Gtp,
     /// Anything In Anything (AYIYA).
     Ayiya,
+    /// L2TP, version 2 (RFC 2661).
+    L2tp,
+    /// Ethernet in IP (RFC 3378).
+    #[serde(rename = "etherip")]
+    EtherIp,
+    /// MPLS in IP (RFC 4023) or in UDP (RFC 7510).
+    Mpls,
+    /// Locator/ID separation (RFC 9300).
+    Lisp,
+    /// 802.11 frames between access point and controller (RFC 5415).
+    Capwap,
 }
 
 /// One layer around a packet, outermost first.

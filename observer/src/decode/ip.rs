@@ -2,26 +2,34 @@
 
 use etherparse::err::ipv4::HeaderSliceError as Ipv4Error;
 use etherparse::err::ipv6::HeaderSliceError as Ipv6Error;
-use etherparse::{IpAuthHeaderSlice, Ipv4HeaderSlice, Ipv6HeaderSlice, Ipv6RawExtHeaderSlice};
+use etherparse::{IpAuthHeaderSlice, Ipv4HeaderSlice, Ipv6FragmentHeaderSlice, Ipv6HeaderSlice, Ipv6RawExtHeaderSlice};
 
-use crate::packet::{Address, IpVersion, Layer, Notes, Tunnel, TunnelKind};
+use crate::flow;
+use crate::packet::{Address, IpVersion, Layer, Notes, Tunnel, TunnelKind, Tuple};
 
+use super::Checksums;
 use super::bytes::{Bytes, Miss, Outcome, be16};
 use super::checksum::Sum;
+use super::fragment::Key;
 use super::walk::Walk;
-use super::{Checksums, Fragments};
 
 /// Protocol numbers, as IANA lists them.
 pub(super) mod protocol {
     pub(in crate::decode) const HOP_BY_HOP: u8 = 0;
+    pub(in crate::decode) const ICMP: u8 = 1;
     pub(in crate::decode) const IPV4: u8 = 4;
     pub(in crate::decode) const TCP: u8 = 6;
+    pub(in crate::decode) const UDP: u8 = 17;
     pub(in crate::decode) const IPV6: u8 = 41;
     pub(in crate::decode) const ROUTING: u8 = 43;
     pub(in crate::decode) const FRAGMENT: u8 = 44;
+    pub(in crate::decode) const GRE: u8 = 47;
     pub(in crate::decode) const AUTHENTICATION: u8 = 51;
+    pub(in crate::decode) const ICMPV6: u8 = 58;
     pub(in crate::decode) const DESTINATION_OPTIONS: u8 = 60;
+    pub(in crate::decode) const ETHERIP: u8 = 97;
     pub(in crate::decode) const MOBILITY: u8 = 135;
+    pub(in crate::decode) const MPLS: u8 = 137;
     pub(in crate::decode) const HIP: u8 = 139;
     pub(in crate::decode) const SHIM6: u8 = 140;
 }
@@ -90,14 +98,13 @@ impl Walk<'_> {
             ip.notes |= Notes::TRUNCATED_IP;
         }
         let payload = bytes.skip(octets.len())?;
+        let next = header.protocol().0;
         if header.is_fragmenting_payload() {
-            self.decoder.counts.fragments += 1;
-            if self.decoder.fragments == Fragments::Reassemble || header.fragments_offset().value() > 0 {
-                return Err(Miss::Waiting);
-            }
-            ip.fragmented = true;
+            let key = self.fragment_key(&ip, u32::from(ip.id), next);
+            let offset = u32::from(header.fragments_offset().value()) * 8;
+            return self.fragment(ip, key, next, offset, header.more_fragments(), payload);
         }
-        self.ip_payload(header.protocol().0, ip, payload)
+        self.ip_payload(next, ip, payload)
     }
 
     fn ipv6(&mut self, bytes: Bytes<'_>) -> Outcome {
@@ -138,6 +145,15 @@ impl Walk<'_> {
         loop {
             match next {
                 protocol::TCP => return self.tcp(ip, payload),
+                protocol::UDP => return self.udp(ip, payload),
+                protocol::ICMP if ip.version == IpVersion::V4 => return self.icmp(ip, payload),
+                protocol::ICMPV6 if ip.version == IpVersion::V6 => return self.icmpv6(ip, payload),
+                protocol::GRE => return self.gre(ip, payload, None),
+                protocol::ETHERIP => return self.etherip(ip, payload),
+                protocol::MPLS => {
+                    self.tunnel(TunnelKind::Mpls, &ip, None, None)?;
+                    return self.mpls(payload);
+                }
                 protocol::IPV4 | protocol::IPV6 => {
                     let kind = match (ip.version, next) {
                         (IpVersion::V4, protocol::IPV4) => TunnelKind::Ipip,
@@ -154,8 +170,16 @@ impl Walk<'_> {
                     payload = payload.skip(header.slice().len())?;
                 }
                 protocol::FRAGMENT if ip.version == IpVersion::V6 => {
-                    self.decoder.counts.fragments += 1;
-                    return Err(Miss::Waiting);
+                    let header = Ipv6FragmentHeaderSlice::from_slice(payload.data())
+                        .map_err(|error| payload.short(error.required_len))?;
+                    payload = payload.skip(header.slice().len())?;
+                    next = header.next_header().0;
+                    // An "atomic fragment" (RFC 6946) is whole by itself.
+                    if header.is_fragmenting_payload() {
+                        let key = self.fragment_key(&ip, header.identification(), 0);
+                        let offset = u32::from(header.fragment_offset().value()) * 8;
+                        return self.fragment(ip, key, next, offset, header.more_fragments(), payload);
+                    }
                 }
                 protocol::HOP_BY_HOP
                 | protocol::ROUTING
@@ -176,6 +200,12 @@ impl Walk<'_> {
                 _ => return Err(Miss::Other),
             }
         }
+    }
+
+    fn fragment_key(&self, ip: &Ip, id: u32, protocol: u8) -> Key {
+        let ends = Tuple { src: ip.src, dst: ip.dst, version: ip.version, ..Tuple::default() };
+        let context = flow::hash(&ends, self.layers(), self.decoder.seed);
+        Key { src: ip.src, dst: ip.dst, id, protocol, context }
     }
 
     /// Notes a tunnel whose outer header is `ip`.

@@ -1,89 +1,59 @@
-//! What frames start with: link-layer headers, and the EtherTypes behind them.
+//! What frames start with: a step for each link-layer header type of tcpdump.org's list that can lead to IP.
 
 use crate::capture::LinkType;
-use crate::packet::Layer;
 
 use super::bytes::{Bytes, Miss, Outcome, be16};
 use super::walk::Walk;
-
-/// EtherTypes, as IEEE and IANA list them.
-pub(super) mod ethertype {
-    pub(in crate::decode) const IPV4: u16 = 0x0800;
-    pub(in crate::decode) const IPV6: u16 = 0x86dd;
-    pub(in crate::decode) const MPLS: u16 = 0x8847;
-    /// Once multicast; now MPLS with a label that the receiver did not assign (RFC 5332).
-    pub(in crate::decode) const MPLS_UPSTREAM: u16 = 0x8848;
-
-    /// Whether a VLAN tag follows: 802.1Q, 802.1ad, and what stacked tags had before 802.1ad settled on one.
-    pub(in crate::decode) const fn is_tag(kind: u16) -> bool {
-        matches!(kind, 0x8100 | 0x88a8 | 0x9100 | 0x9200 | 0x9300)
-    }
-}
-
-/// The largest value of an Ethernet header's last field that is a length and not a type (IEEE 802.3).
-const MAX_LENGTH: u16 = 1500;
 
 impl Walk<'_> {
     /// A whole frame, by the link type of its capture.
     pub(super) fn link(&mut self, data: &[u8]) -> Outcome {
         let bytes = Bytes::new(data, self.frame.start, self.frame.wire_len);
-        let LinkType(link) = self.frame.link;
+        self.link_of(self.frame.link, bytes)
+    }
+
+    fn link_of(&mut self, LinkType(link): LinkType, bytes: Bytes<'_>) -> Outcome {
         match link {
             1 => self.ethernet(bytes),
             0 | 108 => self.loopback(bytes),
+            6 => self.token_ring(bytes),
+            // ARCNET, with and without the offset that Linux leaves out.
+            7 => self.arcnet(bytes, 3),
+            129 => self.arcnet(bytes, 5),
+            9 | 50 | 104 => self.hdlc(bytes),
+            // FDDI: frame control and two addresses.
+            10 => self.llc(bytes.skip(13)?),
+            // The platforms' own numbers for raw IP, and the one for all.
             12 | 14 | 101 | 228 | 229 => self.ip(bytes),
+            51 => self.pppoe(bytes),
+            // ATM with RFC 2684's LLC encapsulation.
+            11 | 100 => self.llc(bytes),
+            105 => self.wifi(bytes),
+            107 => self.frame_relay(bytes),
+            109 => self.ip(bytes.skip(12)?),
             113 => self.sll(bytes),
+            117 => self.pf_log(bytes),
+            119 => self.prism(bytes),
+            // IP over Fibre Channel: two addresses.
+            122 => self.llc(bytes.skip(16)?),
+            127 => self.radiotap(bytes),
+            // IP over IEEE 1394: two addresses and an EtherType.
+            138 => self.ethertype_after(bytes.skip(16)?),
+            163 => self.avs(bytes),
+            // PPP with a direction in front.
+            166 | 204 => self.ppp(bytes.skip(1)?),
+            192 => self.ppi(bytes),
+            219 => self.mpls(bytes),
+            226 => self.ipnet(bytes),
+            239 => self.nflog(bytes),
+            // NetAnalyzer: four octets of its own, then Ethernet; the second type has its preamble too.
+            240 => self.ethernet(bytes.skip(4)?),
+            241 => self.ethernet(bytes.skip(12)?),
+            // IP over InfiniBand: an EtherType and two octets, after the destination's hardware address in libpcap's type.
+            242 => self.ipoib(bytes.skip(40)?),
+            258 => self.pktap(bytes),
             276 => self.sll2(bytes),
             _ => Err(Miss::UnknownLink),
-        }
-    }
-
-    /// Ethernet II or IEEE 802.3.
-    pub(super) fn ethernet(&mut self, bytes: Bytes<'_>) -> Outcome {
-        let ([.., a, b], rest) = bytes.split::<14>()?;
-        self.type_or_length(be16([*a, *b]), rest)
-    }
-
-    /// What an Ethernet header's last field announces.
-    pub(super) fn type_or_length(&mut self, field: u16, bytes: Bytes<'_>) -> Outcome {
-        if field <= MAX_LENGTH { self.llc(bytes.limit(u32::from(field))) } else { self.ethertype(field, bytes) }
-    }
-
-    /// What an EtherType announces.
-    pub(super) fn ethertype(&mut self, kind: u16, bytes: Bytes<'_>) -> Outcome {
-        match kind {
-            ethertype::IPV4 | ethertype::IPV6 => self.ip(bytes),
-            ethertype::MPLS | ethertype::MPLS_UPSTREAM => self.mpls(bytes),
-            kind if ethertype::is_tag(kind) => self.vlan(bytes),
-            _ => Err(Miss::Other),
-        }
-    }
-
-    /// IEEE 802.1Q; the tag of a priority-tagged frame is identifier 0.
-    fn vlan(&mut self, bytes: Bytes<'_>) -> Outcome {
-        let (&[a, b, c, d], rest) = bytes.split()?;
-        self.push(Layer::Vlan(be16([a, b]) & 0x0fff))?;
-        self.type_or_length(be16([c, d]), rest)
-    }
-
-    /// IEEE 802.2 LLC: IP by its own SAP, or by EtherType in SNAP.
-    pub(super) fn llc(&mut self, bytes: Bytes<'_>) -> Outcome {
-        const SNAP: u8 = 0xaa;
-        const IP: u8 = 0x06;
-        const UNNUMBERED: u8 = 0x03;
-        self.descend()?;
-        let ([dsap, ssap, control], rest) = bytes.split()?;
-        match (dsap & 0xfe, ssap & 0xfe, *control) {
-            (SNAP, SNAP, UNNUMBERED) => {
-                let (&[x, y, z, a, b], rest) = rest.split()?;
-                match [x, y, z] {
-                    // RFC 1042, and IEEE 802.1H for bridges.
-                    [0, 0, 0] | [0, 0, 0xf8] => self.ethertype(be16([a, b]), rest),
-                    _ => Err(Miss::Other),
-                }
-            }
-            (IP, IP, UNNUMBERED) => self.ip(rest),
-            _ => Err(Miss::Other),
         }
     }
 
@@ -94,7 +64,7 @@ impl Walk<'_> {
         match if family > 0xffff { family.swap_bytes() } else { family } {
             // AF_INET everywhere; AF_INET6 of Linux, Windows, NetBSD and OpenBSD, FreeBSD, macOS.
             2 | 10 | 23 | 24 | 28 | 30 => self.ip(rest),
-            kind if kind > u32::from(MAX_LENGTH) => self.ethertype(kind as u16, rest),
+            kind @ 1536..=0xffff => self.ethertype(kind as u16, rest),
             _ => Err(Miss::Other),
         }
     }
@@ -112,11 +82,131 @@ impl Walk<'_> {
     }
 
     /// What both versions say: the device's ARPHRD_ type, and a protocol field whose meaning depends on it.
-    fn cooked(&mut self, _device: u16, protocol: u16, bytes: Bytes<'_>) -> Outcome {
+    fn cooked(&mut self, device: u16, protocol: u16, bytes: Bytes<'_>) -> Outcome {
+        const ARPHRD_FRAD: u16 = 770;
+        const ARPHRD_IEEE80211: u16 = 801;
+        const ARPHRD_IEEE80211_RADIOTAP: u16 = 803;
+        const ARPHRD_NETLINK: u16 = 824;
         const P_802_2: u16 = 0x0004;
-        match protocol {
-            P_802_2 => self.llc(bytes),
-            kind => self.ethertype(kind, bytes),
+        match (device, protocol) {
+            (ARPHRD_NETLINK, _) => Err(Miss::Other),
+            (ARPHRD_FRAD, _) => self.frame_relay(bytes),
+            (ARPHRD_IEEE80211, _) => self.wifi(bytes),
+            (ARPHRD_IEEE80211_RADIOTAP, _) => self.radiotap(bytes),
+            (_, P_802_2) => self.llc(bytes),
+            (_, kind) => self.ethertype(kind, bytes),
         }
     }
+
+    /// Token ring: two control octets, two addresses, and routing information where the source says so.
+    fn token_ring(&mut self, bytes: Bytes<'_>) -> Outcome {
+        const ROUTED: u8 = 0x80;
+        let (header, rest) = bytes.split::<14>()?;
+        let &[_, _, _, _, _, _, _, _, source, ..] = header;
+        if source & ROUTED == 0 {
+            return self.llc(rest);
+        }
+        let &[control] = rest.peek()?;
+        self.llc(rest.skip(usize::from(control & 0x1f))?)
+    }
+
+    /// ARCNET by RFC 1201: IP by protocol 212; later fragments of a packet hold no header.
+    fn arcnet(&mut self, bytes: Bytes<'_>, header: usize) -> Outcome {
+        const IP: u8 = 212;
+        const EXCEPTION: u8 = 0xff;
+        let &[kind] = bytes.skip(header - 1)?.peek()?;
+        let rest = bytes.skip(header)?;
+        if kind != IP {
+            return Err(Miss::Other);
+        }
+        let &[split_flag] = rest.peek()?;
+        match split_flag {
+            0 => self.ip(rest.skip(3)?),
+            EXCEPTION => self.ip(rest.skip(7)?),
+            _ => Err(Miss::Other),
+        }
+    }
+
+    /// Frame relay by RFC 2427: an address of two to four octets, then a network layer protocol identifier; or Cisco's
+    /// own EtherType.
+    fn frame_relay(&mut self, bytes: Bytes<'_>) -> Outcome {
+        const LAST: u8 = 0x01;
+        const UNNUMBERED: u8 = 0x03;
+        const PAD: u8 = 0;
+        const SNAP: u8 = 0x80;
+        const IPV6: u8 = 0x8e;
+        const IPV4: u8 = 0xcc;
+        let address = bytes.data().iter().take(4).position(|octet| octet & LAST != 0);
+        let rest = bytes.skip(address.ok_or_else(|| bytes.short(4))? + 1)?;
+        let (&[control, mut identifier], mut rest) = rest.split()?;
+        if control != UNNUMBERED {
+            return self.ethertype(be16([control, identifier]), rest);
+        }
+        if identifier == PAD {
+            let (&[next], after) = rest.split()?;
+            (identifier, rest) = (next, after);
+        }
+        match identifier {
+            IPV4 | IPV6 => self.ip(rest),
+            SNAP => self.snap(rest),
+            _ => Err(Miss::Other),
+        }
+    }
+
+    /// OpenBSD's pf log: a header that gives its own length, filled up to a multiple of four.
+    fn pf_log(&mut self, bytes: Bytes<'_>) -> Outcome {
+        let &[length] = bytes.peek()?;
+        self.ip(bytes.skip(usize::from(length).next_multiple_of(4))?)
+    }
+
+    /// Per-packet information: its length, and the link type of what follows.
+    fn ppi(&mut self, bytes: Bytes<'_>) -> Outcome {
+        let &[_, _, a, b, link @ ..] = bytes.peek::<8>()?;
+        let inner = bytes.skip(usize::from(u16::from_le_bytes([a, b])))?;
+        self.descend()?;
+        self.link_of(link_type(u32::from_le_bytes(link))?, inner)
+    }
+
+    /// macOS's packet metadata: its length, and the link type of what follows.
+    fn pktap(&mut self, bytes: Bytes<'_>) -> Outcome {
+        let &[a, b, c, d, _, _, _, _, link @ ..] = bytes.peek::<12>()?;
+        let inner = bytes.skip(u32::from_le_bytes([a, b, c, d]) as usize)?;
+        self.descend()?;
+        self.link_of(link_type(u32::from_le_bytes(link))?, inner)
+    }
+
+    /// Solaris's IP observability: IP after a header of 24 octets.
+    fn ipnet(&mut self, bytes: Bytes<'_>) -> Outcome {
+        self.ip(bytes.skip(24)?)
+    }
+
+    /// IP over InfiniBand (RFC 4391).
+    fn ipoib(&mut self, bytes: Bytes<'_>) -> Outcome {
+        let (&[a, b, _, _], rest) = bytes.split()?;
+        self.ethertype(be16([a, b]), rest)
+    }
+
+    /// Netfilter's log: attributes of length, type and value, in the byte order of the machine that captured.
+    fn nflog(&mut self, bytes: Bytes<'_>) -> Outcome {
+        const PAYLOAD: u16 = 9;
+        let mut rest = bytes.skip(4)?;
+        loop {
+            let (&[a, b, c, d], value) = rest.split()?;
+            // Nothing gives the order; lengths are small, so types below 256 tell it.
+            let (length, kind) = if d == 0 {
+                (u16::from_le_bytes([a, b]), u16::from_le_bytes([c, d]))
+            } else {
+                (be16([a, b]), be16([c, d]))
+            };
+            let octets = length.checked_sub(4).ok_or(Miss::Malformed)?;
+            if kind == PAYLOAD {
+                return self.ip(value.limit(u32::from(octets)));
+            }
+            rest = rest.skip(usize::from(length).next_multiple_of(4))?;
+        }
+    }
+}
+
+fn link_type(number: u32) -> Result<LinkType, Miss> {
+    u16::try_from(number).map(LinkType).map_err(|_| Miss::UnknownLink)
 }

@@ -5,11 +5,17 @@
 
 mod bytes;
 mod checksum;
+mod ethernet;
+mod fragment;
+mod icmp;
 mod ip;
 mod link;
 mod mpls;
+mod ppp;
 mod tcp;
+mod tunnel;
 mod walk;
+mod wifi;
 
 use crate::capture::Chunk;
 use crate::packet::{Decoded, Layer};
@@ -62,7 +68,7 @@ pub struct Counts {
     pub cut: u64,
     /// IP fragments seen.
     pub fragments: u64,
-    /// IP fragments given up: the rest never came, or the bound was reached.
+    /// IP fragments given up: the rest never came, or the bound was reached. Those that wait for the rest are among them.
     pub fragments_dropped: u64,
 }
 
@@ -76,6 +82,7 @@ pub struct Decoder {
     /// The layers around what is being decoded; kept here for its memory.
     stack: Vec<Layer>,
     known: walk::KnownLayers,
+    reassembler: fragment::Reassembler,
 }
 
 impl Decoder {
@@ -112,6 +119,6 @@ impl Decoder {
 
     /// What was seen so far.
     pub fn counts(&self) -> Counts {
-        self.counts
+        Counts { fragments_dropped: self.reassembler.dropped(), ..self.counts }
     }
 }

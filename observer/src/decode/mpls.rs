@@ -3,8 +3,8 @@
 use crate::packet::Layer;
 
 use super::bytes::{Bytes, Miss, Outcome, be16};
+use super::ethernet::ethertype;
 use super::ip::looks_like_ip;
-use super::link::ethertype;
 use super::walk::Walk;
 
 impl Walk<'_> {

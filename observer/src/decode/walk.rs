@@ -23,6 +23,13 @@ pub(super) struct Walk<'w> {
     depth: u8,
 }
 
+/// A place to come back to: see [`Walk::mark`].
+#[derive(Clone, Copy)]
+pub(super) struct Mark {
+    layers: usize,
+    depth: u8,
+}
+
 impl<'w> Walk<'w> {
     pub(super) fn new(decoder: &'w mut Decoder, frame: &'w Frame, out: &'w mut Decoded) -> Self {
         decoder.stack.clear();
@@ -45,6 +52,22 @@ impl<'w> Walk<'w> {
         }
         self.depth += 1;
         Ok(())
+    }
+
+    /// Where the way stands, for frames that hold several packets side by side.
+    pub(super) fn mark(&self) -> Mark {
+        Mark { layers: self.decoder.stack.len(), depth: self.depth }
+    }
+
+    /// Goes back to where `mark` was made.
+    pub(super) fn back_to(&mut self, mark: Mark) {
+        self.decoder.stack.truncate(mark.layers);
+        self.depth = mark.depth;
+    }
+
+    /// The layers passed so far, outermost first.
+    pub(super) fn layers(&self) -> &[Layer] {
+        &self.decoder.stack
     }
 
     /// Puts out a packet: `tail` is what follows the fixed TCP header, its first `options` octets being options.

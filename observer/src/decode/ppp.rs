@@ -1,0 +1,56 @@
+//! PPP (RFC 1661) and PPPoE (RFC 2516).
+
+use crate::packet::Layer;
+
+use super::bytes::{Bytes, Miss, Outcome, be16};
+use super::walk::Walk;
+
+impl Walk<'_> {
+    /// A PPP frame, with or without HDLC's address and control octets, its protocol field compressed or not.
+    pub(super) fn ppp(&mut self, bytes: Bytes<'_>) -> Outcome {
+        const IPV4: u16 = 0x0021;
+        const IPV6: u16 = 0x0057;
+        const MPLS: u16 = 0x0281;
+        const MPLS_UPSTREAM: u16 = 0x0283;
+        self.descend()?;
+        let bytes = match bytes.split() {
+            Ok(([0xff, 0x03], rest)) => rest,
+            _ => bytes,
+        };
+        let (&[first], after) = bytes.split()?;
+        // Protocol numbers end in an odd octet and begin with an even one (RFC 1661, section 2).
+        let (protocol, rest) = if first & 1 == 1 {
+            (u16::from(first), after)
+        } else {
+            let (&[second], after) = after.split()?;
+            (be16([first, second]), after)
+        };
+        match protocol {
+            IPV4 | IPV6 => self.ip(rest),
+            MPLS | MPLS_UPSTREAM => self.mpls(rest),
+            _ => Err(Miss::Other),
+        }
+    }
+
+    /// What captures of synchronous lines hold: PPP, or Cisco's HDLC.
+    pub(super) fn hdlc(&mut self, bytes: Bytes<'_>) -> Outcome {
+        const UNICAST: u8 = 0x0f;
+        const BROADCAST: u8 = 0x8f;
+        match bytes.split() {
+            Ok((&[UNICAST | BROADCAST, _, a, b], rest)) => self.ethertype(be16([a, b]), rest),
+            _ => self.ppp(bytes),
+        }
+    }
+
+    /// A PPPoE session frame.
+    pub(super) fn pppoe(&mut self, bytes: Bytes<'_>) -> Outcome {
+        const VERSION_AND_TYPE: u8 = 0x11;
+        const SESSION_DATA: u8 = 0;
+        let (&[version, code, a, b, x, y], rest) = bytes.split()?;
+        if version != VERSION_AND_TYPE || code != SESSION_DATA {
+            return Err(Miss::Other);
+        }
+        self.push(Layer::Pppoe(be16([a, b])))?;
+        self.ppp(rest.limit(u32::from(be16([x, y]))))
+    }
+}
