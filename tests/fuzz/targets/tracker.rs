@@ -67,7 +67,7 @@ fn packet(bytes: &mut Bytes<'_>, clock: u64, number: u64) -> Packet {
     let (seq, ack) = (near_the_wrap(bytes), near_the_wrap(bytes));
     let body = if ends & 0xc0 == 0xc0 {
         let [kind, code] = bytes.array();
-        Body::Icmp(IcmpError { from: tuple.dst, kind, code, mtu: None, seq })
+        Body::Icmp(IcmpError { from: tuple.dst, kind, code, mtu: None, seq, flags: None })
     } else {
         let flags = Flags::from_bits_truncate(bytes.u16());
         let len = u32::from(bytes.u16() >> 2);
