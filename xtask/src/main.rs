@@ -2,6 +2,7 @@
 //!
 //! Nothing here needs more than a Rust toolchain to build: this is what installs the rest.
 
+mod bench;
 mod fuzz;
 mod process;
 mod run;
@@ -24,6 +25,7 @@ struct Cli {
 enum Command {
     Run(run::Args),
     Test(test::Args),
+    Bench(bench::Args),
     Fuzz(fuzz::Args),
 }
 
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(args) => args.run(),
         Command::Test(args) => args.run(),
+        Command::Bench(args) => args.run(),
         Command::Fuzz(args) => args.run(),
     };
     match outcome {
