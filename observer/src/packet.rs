@@ -337,6 +337,25 @@ pub enum TunnelKind {
     Capwap,
 }
 
+impl TunnelKind {
+    /// Its name, as JSON output has it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Gre => "gre",
+            Self::Erspan => "erspan",
+            Self::Ipip => "ipip",
+            Self::SixInFour => "6in4",
+            Self::FourInSix => "4in6",
+            Self::SixInSix => "6in6",
+            Self::Teredo => "teredo",
+            Self::Vxlan => "vxlan",
+            Self::Geneve => "geneve",
+            Self::Gtp => "gtp",
+            Self::Ayiya => "ayiya",
+        }
+    }
+}
+
 /// One layer around a packet, outermost first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layer {

@@ -4,6 +4,8 @@ mod completions;
 mod lab;
 mod man;
 mod packets;
+mod progress;
+mod replay;
 mod schema;
 
 use std::process::ExitCode;
@@ -22,6 +24,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Replay(Box<replay::Replay>),
     Packets(packets::Packets),
     Lab(lab::Lab),
     Schema(schema::Schema),
@@ -33,6 +36,7 @@ impl Cli {
     /// Does what the command line asks. Wrong usage has ended the process with status 2 before.
     pub fn run(self) -> Result<ExitCode> {
         match self.command {
+            Command::Replay(replay) => replay.run(),
             Command::Packets(packets) => packets.run(),
             Command::Lab(lab) => lab.run(),
             Command::Schema(schema) => schema.run(),

@@ -11,24 +11,32 @@ use super::printer::Printer;
 /// Prints each connection as a line of JSON, then the capture.
 pub struct Json {
     printer: Printer,
+    connection: Option<u64>,
 }
 
 impl Json {
-    /// Prints by `printer`; the order is that of the first frames.
-    pub fn new(printer: Printer) -> Self {
-        Self { printer }
+    /// Prints by `printer`, in the order of the first frames; only the given connection, where there is one.
+    pub fn new(printer: Printer, connection: Option<u64>) -> Self {
+        Self { printer, connection }
     }
 }
 
 impl Sink for Json {
     fn connection(&mut self, record: Box<ConnectionRecord>) -> Result<()> {
+        if self.connection.is_some_and(|id| id != record.id) {
+            return Ok(());
+        }
         let key = (record.id, 0);
         self.printer.print(key, |buffer| line(buffer, &Object::Connection(record)))
     }
 
-    fn finish(sinks: Vec<Self>, capture: CaptureRecord, out: &mut dyn Write) -> Result<()> {
-        Printer::finish(sinks.into_iter().map(|sink| sink.printer).collect(), out)?;
-        line(out, &Object::Capture(Box::new(capture)))
+    fn has_printed(&self) -> bool {
+        self.printer.has_printed()
+    }
+
+    fn finish(sinks: Vec<Self>, capture: &CaptureRecord, out: &mut dyn Write) -> Result<()> {
+        Printer::finish(sinks.into_iter().map(|sink| sink.printer).collect(), usize::MAX, out)?;
+        line(out, &Object::Capture(Box::new(capture.clone())))
     }
 }
 

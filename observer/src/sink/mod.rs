@@ -1,15 +1,23 @@
 //! Where records go.
 
 mod json;
+mod order;
 pub mod packets;
 mod printer;
+mod remark;
+mod sketch;
 mod spool;
+mod summary;
+mod text;
 
 use std::io::Write;
 
 pub use json::Json;
 use observer::record::{CaptureRecord, ConnectionRecord};
+pub use order::Order;
 pub use printer::Printer;
+pub use summary::Summary;
+pub use text::{Detail, Page, Text, View};
 
 /// Takes the connections of one shard; connections of one shard come in the order they end. The sinks of all shards
 /// are put together at the end.
@@ -17,6 +25,9 @@ pub trait Sink: Send + Sized {
     /// One connection, final.
     fn connection(&mut self, record: Box<ConnectionRecord>) -> anyhow::Result<()>;
 
+    /// Whether a connection was taken that is printed.
+    fn has_printed(&self) -> bool;
+
     /// Prints what all sinks hold, and what was read. `out` is buffered.
-    fn finish(sinks: Vec<Self>, capture: CaptureRecord, out: &mut dyn Write) -> anyhow::Result<()>;
+    fn finish(sinks: Vec<Self>, capture: &CaptureRecord, out: &mut dyn Write) -> anyhow::Result<()>;
 }

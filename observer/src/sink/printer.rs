@@ -7,7 +7,12 @@ use anyhow::{Context as _, Result};
 use super::spool::{Key, Spool};
 
 /// Where one shard's connections are printed.
-pub enum Printer {
+pub struct Printer {
+    to: To,
+    has_printed: bool,
+}
+
+enum To {
     /// Kept until all are there, then printed in the order of their keys.
     Ordered(Spool),
     /// Printed as they come, each flushed: for live use with one shard.
@@ -22,19 +27,20 @@ pub enum Printer {
 impl Printer {
     /// Prints in order.
     pub fn ordered() -> Self {
-        Self::Ordered(Spool::new())
+        Self { to: To::Ordered(Spool::new()), has_printed: false }
     }
 
     /// Prints to `out` at once.
     pub fn streaming(out: Box<dyn Write + Send>) -> Self {
-        Self::Streaming { out, piece: Vec::new() }
+        Self { to: To::Streaming { out, piece: Vec::new() }, has_printed: false }
     }
 
     /// Prints what `write` appends to the buffer.
     pub fn print(&mut self, key: Key, write: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<()> {
-        match self {
-            Self::Ordered(spool) => spool.push(key, write),
-            Self::Streaming { out, piece } => {
+        self.has_printed = true;
+        match &mut self.to {
+            To::Ordered(spool) => spool.push(key, write),
+            To::Streaming { out, piece } => {
                 piece.clear();
                 write(piece)?;
                 out.write_all(piece).and_then(|()| out.flush()).context("writing to standard output")
@@ -42,12 +48,17 @@ impl Printer {
         }
     }
 
-    /// Prints what is left over.
-    pub fn finish(printers: Vec<Self>, out: &mut dyn Write) -> Result<()> {
-        let spools = printers.into_iter().filter_map(|printer| match printer {
-            Self::Ordered(spool) => Some(spool),
-            Self::Streaming { .. } => None,
+    /// Whether there was anything to print.
+    pub const fn has_printed(&self) -> bool {
+        self.has_printed
+    }
+
+    /// Prints what was kept, up to the first `most`.
+    pub fn finish(printers: Vec<Self>, most: usize, out: &mut dyn Write) -> Result<()> {
+        let spools = printers.into_iter().filter_map(|printer| match printer.to {
+            To::Ordered(spool) => Some(spool),
+            To::Streaming { .. } => None,
         });
-        Spool::merge(spools.collect(), out)
+        Spool::merge(spools.collect(), most, out)
     }
 }

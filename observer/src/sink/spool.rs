@@ -11,8 +11,8 @@ use anyhow::{Context as _, Result};
 /// What the pieces are ordered by: smaller keys first. The second number tells pieces of one rank apart.
 pub type Key = (u64, u64);
 
-/// How many octets a spool holds in memory before it writes them to its temporary file.
-const BUDGET: usize = 32 << 20;
+/// How many octets a spool holds in memory before it writes them to its temporary file. There is one for each shard.
+const BUDGET: usize = 8 << 20;
 
 /// How many octets all runs together may buffer while they are merged.
 const MERGE_BUFFERS: usize = 32 << 20;
@@ -62,8 +62,8 @@ impl Spool {
         Ok(())
     }
 
-    /// Writes all pieces of all spools, in order.
-    pub fn merge(spools: Vec<Self>, out: &mut dyn Write) -> Result<()> {
+    /// Writes the first `most` pieces of all spools, in order.
+    pub fn merge(spools: Vec<Self>, most: usize, out: &mut dyn Write) -> Result<()> {
         let runs: usize = spools.iter().map(|spool| spool.run_ends.len()).sum();
         let buffer = (MERGE_BUFFERS / runs.max(1)).clamp(4 << 10, 256 << 10);
         let mut cursors = Vec::new();
@@ -79,7 +79,7 @@ impl Spool {
         for (spool, index) in &tails {
             cursors.push(Cursor::Memory { bytes: &spool.bytes, index });
         }
-        merge(cursors, out).context("putting the output in order")
+        merge(cursors, most, out).context("putting the output in order")
     }
 
     fn spill(&mut self) -> io::Result<()> {
@@ -132,14 +132,15 @@ enum Cursor<'a> {
     Memory { bytes: &'a [u8], index: &'a [Piece] },
 }
 
-fn merge(mut cursors: Vec<Cursor<'_>>, out: &mut dyn Write) -> io::Result<()> {
+fn merge(mut cursors: Vec<Cursor<'_>>, most: usize, out: &mut dyn Write) -> io::Result<()> {
     let mut heads = BinaryHeap::new();
     for (which, cursor) in cursors.iter_mut().enumerate() {
         if let Some((key, len)) = cursor.head()? {
             heads.push(Reverse((key, which, len)));
         }
     }
-    while let Some(Reverse((_, which, len))) = heads.pop() {
+    for _ in 0..most {
+        let Some(Reverse((_, which, len))) = heads.pop() else { break };
         let Some(cursor) = cursors.get_mut(which) else { continue };
         cursor.copy(len, out)?;
         if let Some((key, len)) = cursor.head()? {
@@ -220,7 +221,7 @@ mod tests {
     proptest! {
         #[test]
         fn order_is_that_of_the_keys(pieces in prop::collection::vec((any::<u8>(), any::<u8>(), 0usize..40), 0..200),
-                                     shards in 1usize..4, budget in 1usize..400) {
+                                     shards in 1usize..4, budget in 1usize..400, most in 0usize..250) {
             let mut spools: Vec<_> = (0..shards).map(|_| Spool::with_budget(budget)).collect();
             let mut expected = Vec::new();
             for (number, &(major, shard, len)) in pieces.iter().enumerate() {
@@ -232,9 +233,9 @@ mod tests {
                 expected.push((key, text));
             }
             expected.sort();
-            let expected: String = expected.into_iter().map(|(_, text)| text).collect();
+            let expected: String = expected.into_iter().take(most).map(|(_, text)| text).collect();
             let mut out = Vec::new();
-            Spool::merge(spools, &mut out).expect("merging");
+            Spool::merge(spools, most, &mut out).expect("merging");
             prop_assert_eq!(String::from_utf8(out).expect("text"), expected);
         }
     }

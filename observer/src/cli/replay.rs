@@ -1,0 +1,346 @@
+//! `observer replay`: from capture files to connections.
+
+use std::io::{self, BufWriter, IsTerminal as _, Write};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::{Context as _, Result, bail};
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, ValueEnum};
+use observer::decode;
+use observer::record::CaptureRecord;
+use observer::tracker::{self, Config};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag::{register, register_conditional_shutdown};
+
+use super::progress::Bar;
+use crate::run::{self, run};
+use crate::sink::{Detail, Json, Order, Page, Printer, Sink, Summary, Text, View};
+use crate::source::{self, Source};
+
+/// Reconstruct every TCP connection in captures
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    observer replay capture.pcapng\n  \
+    observer replay --filter 'tcp port 443 and host 10.0.0.1' monday.pcap.zst tuesday.pcap.zst\n  \
+    observer replay capture.pcapng --sort retransmissions --top 5\n  \
+    observer replay capture.pcapng --connection 17\n  \
+    observer replay capture.pcapng --output json | jq 'select(.conn_state == \"REJ\") | .server'\n  \
+    tcpdump -i any -w - tcp | observer replay -")]
+pub struct Replay {
+    /// Capture files (pcap, pcapng, snoop; gzip, zstd, lz4), read together in time order; `-` is standard input
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+
+    /// What to print
+    #[arg(long, short, value_enum, default_value_t, value_name = "FORMAT")]
+    output: Output,
+
+    /// Read only the frames that match, in libpcap's filter language
+    #[arg(long, value_name = "EXPRESSION")]
+    filter: Option<String>,
+
+    /// At the end of a file wait for more, and print each connection as it ends
+    #[arg(long, short)]
+    follow: bool,
+
+    /// Show only this connection, in full
+    #[arg(long, value_name = "ID")]
+    connection: Option<u64>,
+
+    /// text: which connections come first
+    #[arg(long, value_enum, value_name = "KEY")]
+    sort: Option<Order>,
+
+    /// text: how many connections to show; of more than 20 they are listed below the summary
+    #[arg(long, value_name = "N")]
+    top: Option<usize>,
+
+    /// text: show every connection in full, however many
+    #[arg(long, conflicts_with = "top")]
+    all: bool,
+
+    /// json: add each connection's timeline
+    #[arg(long)]
+    timeline: bool,
+
+    /// What to do with wrong IP and TCP checksums
+    #[arg(long, value_enum, default_value_t, value_name = "HOW")]
+    checksums: Checksums,
+
+    /// Whose rules the segment analysis follows
+    #[arg(long, value_enum, default_value_t, value_name = "WHOSE")]
+    analysis: AnalysisRules,
+
+    /// Whose timers end connections
+    #[arg(long, value_enum, default_value_t, value_name = "WHOSE")]
+    timeouts: Timeouts,
+
+    /// How many connections may be open at once; beyond it the least recently used is given up
+    #[arg(long, value_name = "N", default_value = "1000000")]
+    max_connections: NonZeroUsize,
+
+    /// How many threads share the work [default: one for each core]
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+
+    /// When to use colour
+    #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
+    color: Color,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// Timelines as people read them; of more than 20 connections a summary and the most remarkable ones
+    #[default]
+    Text,
+    /// One object a line (see `observer schema`)
+    Json,
+    /// The summary only
+    Summary,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Checksums {
+    /// Do not compute them
+    Ignore,
+    /// Count the wrong ones and believe the segments: offloading makes wrong ones at the sender
+    #[default]
+    Count,
+    /// Note a wrong one in the history and ignore the segment, as Zeek does
+    Drop,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum AnalysisRules {
+    /// Wireshark's, corrected where offloading and duplicated packets make them misfire
+    #[default]
+    Observer,
+    /// Wireshark's to the letter
+    Wireshark,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Timeouts {
+    /// None: a connection ends by its own close, by reuse of its ports, or with the input
+    #[default]
+    Never,
+    /// Zeek's: attempt, SYN and close delay 5 s, inactivity 5 min
+    Zeek,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Color {
+    /// On a terminal, unless NO_COLOR is set
+    #[default]
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// Up to so many connections are shown in full.
+const FEW: u64 = 20;
+/// Lines of a list of connections.
+const LISTED: usize = 10;
+/// Timeline entries of each of few connections, of each of many, and of the one that is shown in full.
+const ENTRIES_OF_FEW: usize = 1_000;
+const ENTRIES_OF_MANY: usize = 100;
+const ENTRIES_OF_ONE: usize = 100_000;
+
+impl Replay {
+    /// Reads the files and prints what is asked for.
+    pub fn run(self) -> Result<ExitCode> {
+        self.check_usage();
+        let capture = match self.output {
+            Output::Text => self.text()?,
+            Output::Json => self.json()?,
+            Output::Summary => self.print(self.tracker(0), || self.summary(self.top.unwrap_or(0)))?,
+        };
+        Ok(super::status_of(&capture.files))
+    }
+
+    /// Ends the process with status 2 where options do not go together.
+    fn check_usage(&self) {
+        let wrong = |message: &str| super::Cli::command().error(ErrorKind::ArgumentConflict, message).exit();
+        let (text, json) = (self.output == Output::Text, self.output == Output::Json);
+        let listed = text || self.output == Output::Summary;
+        if self.all && !text {
+            wrong("--all goes with --output text");
+        }
+        if (self.sort.is_some() || self.top.is_some()) && !listed {
+            wrong("--sort and --top go with --output text and summary");
+        }
+        if self.timeline && !json {
+            wrong("--timeline goes with --output json; text always shows it");
+        }
+        if self.connection.is_some() && !text && !json {
+            wrong("--connection goes with --output text and json");
+        }
+    }
+
+    fn text(&self) -> Result<CaptureRecord> {
+        let view = View {
+            page: self.page(),
+            detail: if self.connection.is_some() { Detail::Full } else { Detail::Brief },
+            order: self.sort.unwrap_or_default(),
+            top: self.top.unwrap_or(usize::MAX),
+            connection: self.connection,
+        };
+        let in_order = self.sort.is_some() || self.top.is_some();
+        if self.connection.is_some() {
+            return self.print(self.tracker(ENTRIES_OF_ONE), || Text::new(self.printer(), view));
+        }
+        if self.all || (self.is_stream() && !in_order) {
+            let printer = || if self.all { Printer::ordered() } else { self.printer() };
+            return self.print(self.tracker(ENTRIES_OF_MANY), || Text::new(printer(), view));
+        }
+        // How many connections there are shows in the end only, and the timelines of many would take much memory: files
+        // that turn out to hold few are read a second time.
+        let (sinks, capture) = self.read(self.tracker(0), || self.summary(self.top.unwrap_or(LISTED)))?;
+        if capture.connections <= FEW && !self.is_stream() {
+            return self.print(self.tracker(ENTRIES_OF_FEW), || Text::new(Printer::ordered(), view));
+        }
+        finish(sinks, capture)
+    }
+
+    fn json(&self) -> Result<CaptureRecord> {
+        let entries = if self.timeline { ENTRIES_OF_MANY } else { 0 };
+        self.print(self.tracker(entries), || Json::new(self.printer(), self.connection))
+    }
+
+    fn summary(&self, listed: usize) -> Summary {
+        Summary::new(self.page(), listed, self.sort, self.show_one())
+    }
+
+    /// Reads everything and prints what the sinks make of it.
+    fn print<S: Sink>(&self, tracker: Config, make_sink: impl FnMut() -> S) -> Result<CaptureRecord> {
+        let (sinks, capture) = self.read(tracker, make_sink)?;
+        finish(sinks, capture)
+    }
+
+    fn read<S: Sink>(&self, tracker: Config, make_sink: impl FnMut() -> S) -> Result<(Vec<S>, CaptureRecord)> {
+        let mut source = self.open()?;
+        let streaming = self.is_stream();
+        let threads = self.threads.or_else(|| std::thread::available_parallelism().ok());
+        let options = run::Options {
+            tracker,
+            checksums: if self.checksums == Checksums::Ignore {
+                decode::Checksums::Ignore
+            } else {
+                decode::Checksums::Count
+            },
+            threads: threads.map_or(1, NonZeroUsize::get),
+            streaming,
+        };
+        let progress = Bar::new(source.progress());
+        let result = run(source.as_mut(), &options, make_sink);
+        drop(progress);
+        let (sinks, capture) = result?;
+        if let Some(id) = self.connection
+            && !sinks.iter().any(Sink::has_printed)
+        {
+            let names: Vec<_> = self.files.iter().map(|file| file.display().to_string()).collect();
+            let seen = capture.connections;
+            bail!(
+                "no connection {id} among the {seen} in {}: an id is the number of its first frame",
+                names.join(", ")
+            );
+        }
+        Ok((sinks, capture))
+    }
+
+    fn open(&self) -> Result<Box<dyn Source>> {
+        let stop = Arc::new(AtomicBool::new(false));
+        if self.is_stream() {
+            // The first signal ends the reading, so that what is open is still printed; a second one ends the process.
+            for signal in [SIGINT, SIGTERM] {
+                register_conditional_shutdown(signal, 128 + signal, Arc::clone(&stop))?;
+                register(signal, Arc::clone(&stop))?;
+            }
+        }
+        source::open(&self.files, source::Options { filter: self.filter.clone(), follow: self.follow, stop })
+    }
+
+    fn tracker(&self, timeline_entries: usize) -> Config {
+        Config {
+            max_connections: self.max_connections.get(),
+            timeline_entries,
+            timeline_of: self.connection,
+            strict_wireshark: self.analysis == AnalysisRules::Wireshark,
+            checks_checksums: self.checksums != Checksums::Ignore,
+            drop_bad_checksums: self.checksums == Checksums::Drop,
+            timeouts: match self.timeouts {
+                Timeouts::Never => tracker::Timeouts::Never,
+                Timeouts::Zeek => tracker::Timeouts::Zeek,
+            },
+            ..Config::default()
+        }
+    }
+
+    /// Whether the input comes bit by bit and can be read only once.
+    fn is_stream(&self) -> bool {
+        let is_pipe = |path: &PathBuf| {
+            path.as_os_str() == "-" || path.metadata().is_ok_and(|file| !file.is_file() && !file.is_dir())
+        };
+        self.follow || self.files.iter().any(is_pipe)
+    }
+
+    fn printer(&self) -> Printer {
+        if self.is_stream() { Printer::streaming(Box::new(io::stdout())) } else { Printer::ordered() }
+    }
+
+    fn page(&self) -> Page {
+        let terminal = io::stdout().is_terminal();
+        let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let color = match self.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => terminal && !set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb"),
+        };
+        let columns = || std::env::var("COLUMNS").ok()?.parse().ok();
+        let width = terminal_size::terminal_size().map(|(width, _)| usize::from(width.0)).or_else(columns);
+        Page { width: width.unwrap_or(80).clamp(40, 1000), color }
+    }
+
+    /// The command that shows one connection of this input, without its `id`.
+    fn show_one(&self) -> String {
+        let mut words = vec!["observer".to_string(), "replay".to_string()];
+        words.extend(self.files.iter().map(|file| quoted(&file.to_string_lossy())));
+        if let Some(filter) = &self.filter {
+            words.extend(["--filter".to_string(), quoted(filter)]);
+        }
+        if self.analysis == AnalysisRules::Wireshark {
+            words.push("--analysis wireshark".to_string());
+        }
+        if self.timeouts == Timeouts::Zeek {
+            words.push("--timeouts zeek".to_string());
+        }
+        if self.checksums == Checksums::Drop {
+            words.push("--checksums drop".to_string());
+        }
+        words.push("--connection".to_string());
+        words.join(" ")
+    }
+}
+
+fn finish<S: Sink>(sinks: Vec<S>, capture: CaptureRecord) -> Result<CaptureRecord> {
+    let mut out = BufWriter::with_capacity(256 << 10, io::stdout().lock());
+    S::finish(sinks, &capture, &mut out)?;
+    out.flush().context("writing to standard output")?;
+    Ok(capture)
+}
+
+/// A word of a command line, quoted where a shell would read it otherwise.
+fn quoted(word: &str) -> String {
+    let plain = |letter: char| letter.is_alphanumeric() || "-_./:,+=@%".contains(letter);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_string()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}

@@ -1,0 +1,99 @@
+//! What makes a connection worth a look: a rule a line, the most telling first.
+
+use observer::record::{ConnState, ConnectionRecord, Side};
+use observer::time::Nanos;
+
+use super::order::retransmitted;
+use super::text::units;
+
+/// One reason.
+pub struct Remark {
+    /// How remarkable a connection is by this rule; 0 where it is not.
+    pub weight: fn(&ConnectionRecord) -> u64,
+    /// Why, in a few words.
+    pub why: fn(&ConnectionRecord) -> String,
+}
+
+/// Every reason there is.
+pub const REMARKS: [Remark; 10] = [
+    Remark {
+        weight: |record| record.icmp.len() as u64,
+        why: |record| match record.icmp.first() {
+            Some(error) => format!("ICMP {} from {}", error.name, error.from),
+            None => String::new(),
+        },
+    },
+    Remark {
+        weight: |record| record.flow.client.zero_window_ns.0.max(record.flow.server.zero_window_ns.0),
+        why: |record| {
+            let (client, server) = (record.flow.client.zero_window_ns, record.flow.server.zero_window_ns);
+            let who = if client >= server { "client" } else { "server" };
+            format!("{who} held its window at 0 for {}", units::time(client.max(server)))
+        },
+    },
+    Remark {
+        weight: retransmitted,
+        why: |record| {
+            let segments = record.packets.client + record.packets.server;
+            let again = retransmitted(record);
+            format!("{} of {} sent again", units::count(again), units::number_of(segments, "segment"))
+        },
+    },
+    Remark {
+        weight: |record| match record.conn_state {
+            ConnState::RSTO | ConnState::RSTR => 1 + record.bytes.client + record.bytes.server,
+            _ => 0,
+        },
+        why: |record| {
+            let who = if record.conn_state == ConnState::RSTO { "client" } else { "server" };
+            let bytes = record.bytes.client + record.bytes.server;
+            format!("reset by the {who} after {} in {}", units::bytes(bytes), units::time(record.duration_ns))
+        },
+    },
+    Remark {
+        weight: |record| match record.conn_state {
+            ConnState::S0 => 1 + u64::from(record.handshake.syn_retransmissions),
+            _ => 0,
+        },
+        why: |record| {
+            let syns = u64::from(record.handshake.syn_retransmissions) + 1;
+            format!("no answer to {}", units::number_of(syns, "SYN"))
+        },
+    },
+    Remark { weight: |record| u64::from(record.conn_state == ConnState::REJ), why: |_| "refused".to_string() },
+    Remark {
+        weight: |record| match record.handshake.connect_ns {
+            Some(time) if time >= SLOW || record.handshake.syn_retransmissions > 0 => time.0,
+            _ => 0,
+        },
+        why: |record| {
+            let time = units::time(record.handshake.connect_ns.unwrap_or_default());
+            match record.handshake.syn_retransmissions {
+                0 => format!("connecting took {time}"),
+                again => format!("connecting took {time}, {} sent again", units::number_of(again.into(), "SYN")),
+            }
+        },
+    },
+    Remark {
+        weight: gaps,
+        why: |record| format!("{} missing from the capture", units::number_of(gaps(record), "gap")),
+    },
+    Remark {
+        weight: |record| record.handshake.rtt_ns.map_or(0, |rtt| rtt.0),
+        why: |record| format!("RTT {}", units::time(record.handshake.rtt_ns.unwrap_or_default())),
+    },
+    Remark {
+        weight: |record| record.bytes.client + record.bytes.server,
+        why: |record| {
+            let bytes = units::bytes(record.bytes.client + record.bytes.server);
+            format!("{bytes} in {}", units::time(record.duration_ns))
+        },
+    },
+];
+
+/// A handshake that takes longer is slow: RFC 6298's first retransmission timeout.
+const SLOW: Nanos = Nanos::from_secs(1);
+
+fn gaps(record: &ConnectionRecord) -> u64 {
+    [Side::Client, Side::Server].iter().map(|side| record.analysis.lost_segment.of(*side)).sum()
+}

@@ -1,0 +1,296 @@
+//! One connection: head line, facts, waterfall and ladder.
+
+use observer::record::{
+    CapturePoint, ConnectionRecord, Encapsulation, RolesFrom, RttStats, Side, Sides, Tags, TunnelRecord,
+};
+use observer::time::Nanos;
+
+use super::page::{Line, Page, Tone};
+use super::{ladder, units, waterfall, words};
+
+/// How much is said of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// As one of several.
+    Brief,
+    /// All there is, as for `--connection`.
+    Full,
+}
+
+/// Ladder entries of a connection that is one of several.
+const BRIEF_LADDER: usize = 40;
+
+/// Columns of a fact's name.
+const NAME: usize = 12;
+
+/// Draws one connection.
+pub fn draw(page: &Page, out: &mut String, record: &ConnectionRecord, detail: Detail) {
+    head(page, out, record);
+    for (name, text) in facts(record, detail) {
+        let mut first = Line::new().then(Tone::Dim, format!("  {name}"));
+        first.pad(NAME);
+        page.paragraph(out, &first, &text);
+    }
+    page.blank(out);
+    waterfall::draw(page, out, record);
+    if record.duration_ns.0 > 0 {
+        page.blank(out);
+    }
+    let limit = match detail {
+        Detail::Brief => BRIEF_LADDER,
+        Detail::Full => usize::MAX,
+    };
+    ladder::draw(page, out, record, limit);
+    page.blank(out);
+}
+
+/// Who, to whom, outcome, duration.
+fn head(page: &Page, out: &mut String, record: &ConnectionRecord) {
+    let id = Line::new().then(Tone::Dim, format!("#{} ", record.id));
+    let (words, tone) = words::outcome(record.conn_state);
+    let mut text = Line::new()
+        .then(Tone::Strong, format!("{} → {}", units::end(record.client), units::end(record.server)))
+        .then(Tone::Plain, "  ")
+        .then(tone, format!("{words} ({:?})", record.conn_state));
+    if record.duration_ns.0 > 0 {
+        text.push(Tone::Plain, format!(", {}", units::time(record.duration_ns)));
+    }
+    page.paragraph(out, &id, &text);
+}
+
+fn facts(record: &ConnectionRecord, detail: Detail) -> Vec<(&'static str, Line)> {
+    let full = detail == Detail::Full;
+    let mut facts = Vec::new();
+    if full {
+        facts.push(("first seen", plain(record.first_seen.to_string())));
+        facts.push(("roles", plain(words::roles(record.roles_from))));
+        facts.extend(record.handshake.agreed.map(|agreed| ("agreed", plain(words::agreed(&agreed)))));
+        facts.push(("client", plain(sent(record, Side::Client))));
+        facts.push(("server", plain(sent(record, Side::Server))));
+    } else {
+        if !matches!(record.roles_from, RolesFrom::Syn) {
+            facts.push(("roles", plain(words::roles(record.roles_from))));
+        }
+        let of = |side| format!("{} {}", words::side(side), short_sent(record, side));
+        facts.push(("sent", plain(format!("{}; {}", of(Side::Client), of(Side::Server)))));
+    }
+    facts.extend(round_trips(record, full).map(|text| ("RTT", text)));
+    facts.extend(trouble(record).map(|text| ("trouble", text)));
+    facts.extend(record.tunnel.as_ref().map(|tunnel| ("around it", plain(encapsulation(tunnel)))));
+    if full {
+        facts.push(("history", plain(record.history.clone())));
+        facts.push(("community", plain(record.community_id.to_string())));
+        facts.push(("Wireshark", plain(display_filter(record))));
+    }
+    facts
+}
+
+fn plain(text: impl Into<String>) -> Line {
+    Line::new().then(Tone::Plain, text)
+}
+
+fn short_sent(record: &ConnectionRecord, side: Side) -> String {
+    let segments = units::number_of(*record.packets.of(side), "segment");
+    match *record.bytes.of(side) {
+        0 => segments,
+        bytes => format!("{} in {segments}", units::bytes(bytes)),
+    }
+}
+
+fn sent(record: &ConnectionRecord, side: Side) -> String {
+    let mut text = short_sent(record, side);
+    let (bytes, unique) = (*record.bytes.of(side), *record.unique_bytes.of(side));
+    if bytes > unique {
+        text.push_str(&format!(", {} of them more than once", units::bytes(bytes - unique)));
+    }
+    let flow = record.flow.of(side);
+    let mut more = |part: String| text.push_str(&format!("; {part}"));
+    if let Some(rate) = flow.throughput_bps {
+        more(units::rate(rate));
+    }
+    if flow.max_in_flight > 0 {
+        more(format!("at most {} in flight", units::bytes(flow.max_in_flight)));
+    }
+    if flow.max_segment > 0 {
+        more(format!("segments of up to {} B", flow.max_segment));
+    }
+    if let Some(window) = flow.window {
+        more(format!("window {} to {}", units::bytes(window.min.into()), units::bytes(window.max.into())));
+    }
+    if let Some(ttl) = flow.ttl {
+        let range = if ttl.min == ttl.max { ttl.min.to_string() } else { format!("{} to {}", ttl.min, ttl.max) };
+        more(format!("TTL {range}, {} away", units::number_of(ttl.hops.into(), "hop")));
+    }
+    if flow.urgent > 0 {
+        more(format!("urgent data in {}", units::number_of(flow.urgent, "segment")));
+    }
+    if flow.ecn.ect > 0 {
+        more(format!("ECN-capable in {}", units::number_of(flow.ecn.ect, "packet")));
+    }
+    more(record.tcp_state.of(side).name().to_string());
+    text
+}
+
+fn round_trips(record: &ConnectionRecord, full: bool) -> Option<Line> {
+    let mut parts = Vec::new();
+    if let Some(rtt) = record.handshake.rtt_ns {
+        let point = match record.rtt.capture_point {
+            Some(CapturePoint::NearClient) => ", captured near the client",
+            Some(CapturePoint::NearServer) => ", captured near the server",
+            Some(CapturePoint::Middle) => ", captured between the two",
+            None => "",
+        };
+        parts.push(format!("{} (handshake{point})", units::time(rtt)));
+    }
+    if let Some(connect) = record.handshake.connect_ns.filter(|_| record.handshake.syn_retransmissions > 0) {
+        parts.push(format!("connecting took {}", units::time(connect)));
+    }
+    let stats = |name: &str, sides: &Sides<Option<RttStats>>| {
+        let of = |side: Side| {
+            let stats = sides.of(side).as_ref()?;
+            let (min, median, p99) =
+                (units::time(stats.min_ns), units::time(stats.median_ns), units::time(stats.p99_ns));
+            Some(format!(
+                "{}'s {name} min {min}, median {median}, p99 {p99} of {}",
+                words::side(side),
+                units::count(stats.samples)
+            ))
+        };
+        [of(Side::Client), of(Side::Server)]
+    };
+    if full {
+        parts.extend(stats("data", &record.rtt.by_ack).into_iter().flatten());
+        parts.extend(stats("timestamps", &record.rtt.by_timestamps).into_iter().flatten());
+    }
+    (!parts.is_empty()).then(|| plain(parts.join("; ")))
+}
+
+/// What went wrong, in one paragraph.
+fn trouble(record: &ConnectionRecord) -> Option<Line> {
+    let mut parts: Vec<(Tone, String)> = Vec::new();
+    for side in [Side::Client, Side::Server] {
+        let who = words::side(side);
+        parts.extend(retransmitted(record, side).map(|text| (Tone::Bad, format!("{who} {text}"))));
+        let flow = record.flow.of(side);
+        if flow.zero_window_ns > Nanos(0) {
+            parts.push((Tone::Bad, format!("{who} held its window at 0 for {}", units::time(flow.zero_window_ns))));
+        }
+        if flow.ecn.ce > 0 {
+            let marked = units::number_of(flow.ecn.ce, "packet");
+            parts.push((Tone::Notice, format!("{marked} of the {who} marked as congested")));
+        }
+        let counts = [
+            (&record.analysis.out_of_order, "came out of order"),
+            (&record.analysis.lost_segment, "came after a gap in the capture"),
+            (&record.analysis.ack_lost_segment, "acknowledged data that was not captured"),
+        ];
+        for (count, words) in counts {
+            if *count.of(side) > 0 {
+                parts.push((
+                    Tone::Notice,
+                    format!("{} of the {who} {words}", units::number_of(*count.of(side), "segment")),
+                ));
+            }
+        }
+    }
+    for error in &record.icmp {
+        parts.push((Tone::Bad, format!("ICMP: {} from {}", error.name, error.from)));
+    }
+    let bad = record.bad_checksums.map_or(0, |bad| bad.client + bad.server);
+    if bad > 0 {
+        parts.push((Tone::Notice, format!("{} with a bad checksum", units::number_of(bad, "segment"))));
+    }
+    if record.duplicates > 0 {
+        parts.push((Tone::Notice, format!("{} captured twice", units::number_of(record.duplicates, "packet"))));
+    }
+    if record.evicted {
+        parts.push((Tone::Notice, "given up to stay within --max-connections".to_string()));
+    }
+    let mut line = Line::new();
+    for (tone, text) in parts {
+        if !line.is_empty() {
+            line.push(Tone::Plain, "; ");
+        }
+        line.push(tone, text);
+    }
+    (!line.is_empty()).then_some(line)
+}
+
+/// `sent 3 segments again (2 after a timeout, 1 fast)`.
+fn retransmitted(record: &ConnectionRecord, side: Side) -> Option<String> {
+    let causes = record.retransmissions.of(side);
+    let named = [
+        (causes.rto, "after a timeout"),
+        (causes.fast, "fast"),
+        (causes.sack_repaired, "SACK-repaired"),
+        (causes.tail_loss_probe, "as tail loss probes"),
+        (causes.spurious, "needlessly"),
+    ];
+    let total: u64 = named.iter().map(|cause| cause.0).sum();
+    if total == 0 {
+        return None;
+    }
+    let parts: Vec<_> = named
+        .iter()
+        .filter(|cause| cause.0 > 0)
+        .map(|(count, words)| format!("{} {words}", units::count(*count)))
+        .collect();
+    Some(format!("sent {} again ({})", units::number_of(total, "segment"), parts.join(", ")))
+}
+
+fn encapsulation(around: &Encapsulation) -> String {
+    let mut parts: Vec<_> = around.tunnels.iter().map(tunnel).collect();
+    if around.tags.client == around.tags.server {
+        parts.extend(tags(&around.tags.client));
+    } else {
+        for side in [Side::Client, Side::Server] {
+            parts.extend(tags(around.tags.of(side)).map(|tags| format!("{}: {tags}", words::side(side))));
+        }
+    }
+    parts.join("; ")
+}
+
+fn tunnel(tunnel: &TunnelRecord) -> String {
+    let [one, other] = tunnel.ends;
+    format!("{} between {one} and {other}", tunnel.kind.name())
+}
+
+fn tags(tags: &Tags) -> Option<String> {
+    fn list<T: ToString>(values: impl Iterator<Item = T>) -> String {
+        values.map(|value| value.to_string()).collect::<Vec<_>>().join(", ")
+    }
+    let named = [
+        ("VLAN", list(tags.vlan.iter())),
+        ("MPLS label", list(tags.mpls.iter())),
+        ("PBB service", list(tags.pbb.iter())),
+        ("PPPoE session", list(tags.pppoe.iter())),
+        ("tunnel id", list(tags.tunnel_id.iter().flatten())),
+    ];
+    let parts: Vec<_> =
+        named.iter().filter(|(_, list)| !list.is_empty()).map(|(name, list)| format!("{name} {list}")).collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+/// The display filter that selects this connection in Wireshark and tshark. The ends alone do not where ports were used
+/// again, so it names the frames as well, or the times where they lie in more than one file.
+pub fn display_filter(record: &ConnectionRecord) -> String {
+    let family = if record.client.ip.is_ipv4() { "ip" } else { "ipv6" };
+    let ends = format!(
+        "{family}.addr == {} && {family}.addr == {} && tcp.port == {} && tcp.port == {}",
+        record.client.ip, record.server.ip, record.client.port, record.server.port
+    );
+    let entries = record.timeline.as_ref().map_or(&[][..], |timeline| &timeline.entries);
+    match (entries.first(), entries.last()) {
+        (Some(first), Some(last)) if first.file == last.file => {
+            let end = entries.iter().map(|entry| entry.last_frame).max().unwrap_or(last.last_frame);
+            format!("{ends} && frame.number >= {} && frame.number <= {end}", first.frame)
+        }
+        _ => {
+            let (from, until) = (record.first_seen.split(), record.last_seen.split());
+            format!(
+                "{ends} && frame.time_epoch >= {}.{:09} && frame.time_epoch <= {}.{:09}",
+                from.0, from.1, until.0, until.1
+            )
+        }
+    }
+}

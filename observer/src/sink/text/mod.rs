@@ -1,0 +1,82 @@
+//! `--output text`: connections as people read them.
+
+mod connection;
+mod ladder;
+mod overview;
+mod page;
+pub mod units;
+mod waterfall;
+mod words;
+
+use std::io::Write;
+
+use anyhow::Result;
+pub use connection::Detail;
+use observer::record::{CaptureRecord, ConnectionRecord};
+pub use overview::summary;
+pub use page::Page;
+
+use super::Sink;
+use super::order::Order;
+use super::printer::Printer;
+
+/// Draws each connection in full.
+pub struct Text {
+    printer: Printer,
+    view: View,
+}
+
+/// What is drawn of which connections.
+#[derive(Clone, Copy, Debug)]
+pub struct View {
+    /// How it is laid out.
+    pub page: Page,
+    /// How much is said of each connection.
+    pub detail: Detail,
+    /// Which comes first.
+    pub order: Order,
+    /// How many are drawn, where they are put in order.
+    pub top: usize,
+    /// Where given, only this one is drawn.
+    pub connection: Option<u64>,
+}
+
+impl Text {
+    /// Draws what `view` says, by `printer`.
+    pub fn new(printer: Printer, view: View) -> Self {
+        Self { printer, view }
+    }
+}
+
+impl Sink for Text {
+    fn connection(&mut self, record: Box<ConnectionRecord>) -> Result<()> {
+        let view = self.view;
+        if view.connection.is_some_and(|id| id != record.id) {
+            return Ok(());
+        }
+        self.printer.print(view.order.key(&record), |buffer| {
+            let mut text = String::new();
+            connection::draw(&view.page, &mut text, &record, view.detail);
+            buffer.extend_from_slice(text.as_bytes());
+            Ok(())
+        })
+    }
+
+    fn has_printed(&self) -> bool {
+        self.printer.has_printed()
+    }
+
+    fn finish(sinks: Vec<Self>, capture: &CaptureRecord, out: &mut dyn Write) -> Result<()> {
+        let Some(view) = sinks.first().map(|sink| sink.view) else { return Ok(()) };
+        let mut warnings = String::new();
+        overview::warnings(&view.page, &mut warnings, capture);
+        out.write_all(warnings.as_bytes())?;
+        Printer::finish(sinks.into_iter().map(|sink| sink.printer).collect(), view.top, out)?;
+        if view.connection.is_none() {
+            let mut text = String::new();
+            overview::last_line(&view.page, &mut text, capture);
+            out.write_all(text.as_bytes())?;
+        }
+        Ok(())
+    }
+}

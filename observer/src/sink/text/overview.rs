@@ -1,0 +1,298 @@
+//! All connections of a capture taken together.
+
+use observer::record::{CaptureRecord, Retransmissions};
+use observer::time::Nanos;
+
+use super::page::{Line, Page, Tone, bar, escape};
+use super::{units, words};
+use crate::sink::sketch::{Distribution, Load, Talker};
+use crate::sink::summary::{List, Row, TROUBLES, Totals};
+
+/// Rows of a table of talkers.
+const TALKERS: usize = 5;
+/// Rows of a histogram.
+const RANGES: usize = 10;
+
+/// Draws the summary. `show_one` is the command that shows a connection, without its `id`.
+pub fn summary(page: &Page, out: &mut String, totals: Totals, capture: &CaptureRecord, show_one: &str) {
+    what_was_read(page, out, capture);
+    let all = Line::new()
+        .then(Tone::Strong, units::number_of(totals.connections, "connection"))
+        .then(Tone::Plain, format!(", {}, ", units::number_of(totals.packets, "segment")))
+        .then(Tone::Plain, format!("{} of payload", units::bytes(totals.bytes)));
+    page.paragraph(out, &Line::new(), &all);
+    page.blank(out);
+    warnings(page, out, capture);
+    if totals.connections > 0 {
+        outcomes(page, out, &totals);
+        round_trips(page, out, &totals.rtt);
+        losses(page, out, &totals);
+        talkers(page, out, "Busiest servers", &totals.servers.top(TALKERS));
+        talkers(page, out, "Busiest clients", &totals.clients.top(TALKERS));
+    }
+    quality(page, out, capture);
+    list(page, out, totals.list, show_one);
+}
+
+/// Says prominently what lowers the worth of everything else.
+pub fn warnings(page: &Page, out: &mut String, capture: &CaptureRecord) {
+    let mut warnings = Vec::new();
+    if let Some(dropped) = capture.dropped.filter(|dropped| *dropped > 0) {
+        let lost = units::number_of(dropped, "frame");
+        let share = units::percent(dropped, dropped.saturating_add(capture.frames));
+        warnings.push(format!(
+            "The capture itself lost {lost} ({share}): gaps, retransmissions and unanswered segments below may be its \
+             own, not the network's."
+        ));
+    }
+    if capture.evicted > 0 {
+        let evicted = units::number_of(capture.evicted, "connection");
+        warnings.push(format!(
+            "{evicted} were given up to stay within --max-connections: what came later of them counts as new ones."
+        ));
+    }
+    for file in &capture.files {
+        if let Some(error) = &file.error {
+            warnings.push(format!("{} was read in part: {}", escape(&file.name), escape(error)));
+        }
+    }
+    for warning in &warnings {
+        page.paragraph(out, &Line::new().then(Tone::Bad, "! "), &Line::new().then(Tone::Bad, warning));
+    }
+    if !warnings.is_empty() {
+        page.blank(out);
+    }
+}
+
+/// Closes a list of connections drawn in full.
+pub fn last_line(page: &Page, out: &mut String, capture: &CaptureRecord) {
+    what_was_read(page, out, capture);
+    let mut text = Line::new().then(Tone::Dim, units::number_of(capture.connections, "connection"));
+    for (count, words) in oddities(capture) {
+        text.push(Tone::Dim, format!("; {} {words}", units::count(count)));
+    }
+    page.paragraph(out, &Line::new(), &text);
+}
+
+fn what_was_read(page: &Page, out: &mut String, capture: &CaptureRecord) {
+    let name = match capture.files.as_slice() {
+        [] => "nothing".to_string(),
+        [one] => escape(&one.name),
+        [one, more @ ..] => format!("{} and {}", escape(&one.name), units::number_of(more.len() as u64, "more file")),
+    };
+    let mut text = Line::new().then(Tone::Strong, name);
+    text.push(Tone::Dim, format!(": {}", units::number_of(capture.frames, "frame")));
+    text.push(Tone::Dim, format!(", {}", units::bytes(capture.octets)));
+    if let (Some(first), Some(last)) = (capture.first_seen, capture.last_seen) {
+        text.push(Tone::Dim, format!(", {} from {first}", units::time(last.since(first))));
+    }
+    page.paragraph(out, &Line::new(), &text);
+}
+
+fn heading(page: &Page, out: &mut String, text: &str, figures: &str) {
+    let line = Line::new().then(Tone::Strong, text).then(Tone::Plain, format!("  {figures}"));
+    page.paragraph(out, &Line::new(), &line);
+}
+
+/// A row of a table with a bar: name, count, share, bar.
+fn bar_row(page: &Page, out: &mut String, name: Line, column: usize, part: u64, whole: u64, largest: u64) {
+    let mut line = Line::new().then(Tone::Plain, "  ");
+    line.extend(name);
+    line.pad(column);
+    line.push(Tone::Plain, format!("{:>11}  {:>8}  ", units::count(part), units::percent(part, whole)));
+    let room = page.width.saturating_sub(line.width()).min(50);
+    line.push(Tone::Server, bar(part, largest, room));
+    page.line(out, &line);
+}
+
+fn outcomes(page: &Page, out: &mut String, totals: &Totals) {
+    heading(page, out, "Outcome", "");
+    let mut rows: Vec<_> = totals.outcomes.iter().collect();
+    rows.sort_by_key(|(state, count)| (std::cmp::Reverse(**count), **state));
+    let largest = rows.first().map_or(0, |row| *row.1);
+    for (state, count) in rows {
+        let (words, tone) = words::outcome(*state);
+        let name = Line::new().then(Tone::Dim, format!("{:<7}", format!("{state:?}"))).then(tone, words);
+        bar_row(page, out, name, 33, *count, totals.connections, largest);
+    }
+    page.blank(out);
+}
+
+fn round_trips(page: &Page, out: &mut String, rtt: &Distribution) {
+    let of = |percent| rtt.percentile(percent).map_or("-".to_string(), units::time);
+    if rtt.count() == 0 {
+        return;
+    }
+    let figures = format!("p50 {}, p90 {}, p99 {} of {}", of(50), of(90), of(99), units::count(rtt.count()));
+    heading(page, out, "Handshake RTT", &figures);
+    let ranges = gathered(rtt.ranges());
+    let largest = ranges.iter().map(|range| range.2).max().unwrap_or(0);
+    for (from, until, count) in ranges {
+        let name = match (from, until) {
+            (None, Some(until)) => format!("under {}", units::time(until)),
+            (Some(from), None) => format!("{} and over", units::time(from)),
+            (Some(from), Some(until)) => format!("{} to {}", units::time(from), units::time(until)),
+            (None, None) => String::new(),
+        };
+        bar_row(page, out, Line::new().then(Tone::Plain, format!("{name:>19}")), 33, count, rtt.count(), largest);
+    }
+    page.blank(out);
+}
+
+type Range = (Option<Nanos>, Option<Nanos>, u64);
+
+/// Neighbours put together, by decades, where there are too many to read.
+fn gathered(ranges: Vec<Range>) -> Vec<Range> {
+    if ranges.len() <= RANGES {
+        return ranges;
+    }
+    let decade =
+        |bound: Option<Nanos>| bound.is_none_or(|bound| (bound.0 / 1000).to_string().trim_end_matches('0') == "1");
+    let mut gathered: Vec<Range> = Vec::new();
+    for (from, until, count) in ranges {
+        match gathered.last_mut() {
+            Some(last) if !decade(from) => {
+                last.1 = until;
+                last.2 += count;
+            }
+            _ => gathered.push((from, until, count)),
+        }
+    }
+    gathered
+}
+
+fn losses(page: &Page, out: &mut String, totals: &Totals) {
+    let Retransmissions { rto, fast, tail_loss_probe, spurious, sack_repaired } = totals.retransmissions;
+    let again = rto + fast + tail_loss_probe + spurious + sack_repaired;
+    let figures = format!("{} of segments sent again ({})", units::percent(again, totals.packets), units::count(again));
+    heading(page, out, "Retransmission", &figures);
+    let twice = totals.bytes.saturating_sub(totals.unique_bytes);
+    if twice > 0 {
+        let share = units::percent(twice, totals.bytes);
+        let text = format!("  {} of payload ({share}) crossed the wire more than once", units::bytes(twice));
+        page.paragraph(out, &Line::new(), &Line::new().then(Tone::Plain, "  ").then(Tone::Plain, text.trim_start()));
+    }
+    let causes = [
+        ("after a timeout", rto),
+        ("fast, after duplicate ACKs", fast),
+        ("SACK-repaired", sack_repaired),
+        ("tail loss probe", tail_loss_probe),
+        ("needless", spurious),
+    ];
+    let largest = causes.iter().map(|cause| cause.1).max().unwrap_or(0);
+    for (name, count) in causes.into_iter().filter(|cause| cause.1 > 0) {
+        bar_row(page, out, Line::new().then(Tone::Plain, name), 33, count, again, largest);
+    }
+    page.blank(out);
+    let troubles: Vec<_> = TROUBLES.iter().zip(totals.trouble).filter(|(_, trouble)| trouble.count > 0).collect();
+    if troubles.is_empty() {
+        return;
+    }
+    heading(page, out, "Also seen", "");
+    for ((name, _), trouble) in troubles {
+        let mut line = Line::new().then(Tone::Plain, format!("  {name}"));
+        line.pad(33);
+        let connections = units::number_of(trouble.connections, "connection");
+        line.push(Tone::Plain, format!("{:>11}  in {connections}", units::count(trouble.count)));
+        page.line(out, &line);
+    }
+    page.blank(out);
+}
+
+fn talkers(page: &Page, out: &mut String, name: &str, talkers: &[(Talker, Load)]) {
+    heading(page, out, name, "");
+    for (talker, load) in talkers {
+        let mut line = Line::new().then(Tone::Plain, format!("  {talker}"));
+        let facts = format!(
+            "{:>8} in {}, {} sent again",
+            units::bytes(load.bytes),
+            units::number_of(load.connections, "connection"),
+            units::percent(load.retransmitted, load.packets)
+        );
+        line.pad(34);
+        if line.width() + facts.len() > page.width {
+            page.paragraph(
+                out,
+                &Line::new().then(Tone::Plain, "  "),
+                &Line::new().then(Tone::Plain, talker.to_string()),
+            );
+            line = Line::new().then(Tone::Plain, "    ");
+        }
+        line.push(Tone::Plain, facts);
+        page.line(out, &line);
+    }
+    page.blank(out);
+}
+
+/// What was odd about the frames, and how many of them.
+fn oddities(capture: &CaptureRecord) -> Vec<(u64, &'static str)> {
+    let all = [
+        (capture.filtered, "frames left out by the filter"),
+        (capture.other, "frames without TCP"),
+        (capture.unknown_link, "frames of an unknown link type"),
+        (capture.malformed, "malformed frames"),
+        (capture.truncated, "frames cut short by the snapshot length"),
+        (capture.fragments, "IP fragments"),
+        (capture.fragments_dropped, "IP fragments given up"),
+        (capture.duplicates, "packets captured twice"),
+    ];
+    all.into_iter().filter(|oddity| oddity.0 > 0).collect()
+}
+
+fn quality(page: &Page, out: &mut String, capture: &CaptureRecord) {
+    heading(page, out, "Capture", "");
+    let dropped = match capture.dropped {
+        None => "whether any were dropped the files do not say".to_string(),
+        Some(0) => "none dropped".to_string(),
+        Some(dropped) => format!("{} dropped", units::count(dropped)),
+    };
+    let text = format!(
+        "{} with {}; {dropped}",
+        units::number_of(capture.frames, "frame"),
+        units::number_of(capture.segments, "TCP segment")
+    );
+    let indent = Line::new().then(Tone::Plain, "  ");
+    page.paragraph(out, &indent, &Line::new().then(Tone::Plain, text));
+    for (count, words) in oddities(capture) {
+        let text = format!("{} {words} ({})", units::count(count), units::percent(count, capture.frames));
+        page.paragraph(out, &indent, &Line::new().then(Tone::Plain, text));
+    }
+    page.blank(out);
+}
+
+fn list(page: &Page, out: &mut String, list: List, show_one: &str) {
+    let title = match &list {
+        List::Remarkable(..) => "Most remarkable connections".to_string(),
+        List::Ordered(order, _) => format!("Connections by {}", order.name()),
+    };
+    let rows = list.into_rows();
+    let Some(first) = rows.first() else { return };
+    let example = format!("{show_one} {}", first.id);
+    heading(page, out, &title, "");
+    let digits = rows.iter().map(|row| row.id.to_string().len()).max().unwrap_or(1);
+    for row in &rows {
+        list_row(page, out, row, digits);
+    }
+    page.blank(out);
+    let text = Line::new().then(Tone::Dim, "Show one in full: ").then(Tone::Plain, example);
+    page.paragraph(out, &Line::new(), &text);
+}
+
+fn list_row(page: &Page, out: &mut String, row: &Row, digits: usize) {
+    let (_, tone) = words::outcome(row.state);
+    let first = Line::new()
+        .then(Tone::Plain, format!("  {:>digits$}  ", row.id))
+        .then(tone, format!("{:<6}  ", format!("{:?}", row.state)));
+    let mut ends = Line::new().then(Tone::Plain, format!("{} → {}", units::end(row.client), units::end(row.server)));
+    if page.width >= first.width() + 47 + row.why.len() {
+        ends.pad(45);
+    }
+    let text = ends.then(Tone::Plain, "  ").then(Tone::Notice, row.why.clone());
+    if text.width() + first.width() <= page.width {
+        let mut line = first;
+        line.extend(text);
+        page.line(out, &line);
+    } else {
+        page.paragraph(out, &first, &text);
+    }
+}

@@ -1,0 +1,175 @@
+//! The phases of a connection, drawn to scale.
+
+use observer::record::{ConnectionRecord, EntryKind, Side, TimelineEntry};
+use observer::time::{Nanos, Timestamp};
+
+use super::page::{Line, Page, Tone};
+use super::{units, words};
+
+/// Columns of a row's name.
+const NAME: usize = 20;
+/// Columns of a row's figures, where the page is wide and where it is not.
+const FIGURES: [usize; 2] = [30, 14];
+/// With fewer columns than this a drawing tells nothing.
+const LEAST: usize = 12;
+
+/// Draws the phases of a connection that took some time.
+pub fn draw(page: &Page, out: &mut String, record: &ConnectionRecord) {
+    let [wide, narrow] = FIGURES;
+    let figures = if page.width >= 100 { wide } else { narrow };
+    let scale = Scale {
+        start: record.first_seen,
+        length: record.duration_ns,
+        columns: page.width.saturating_sub(NAME + figures + 1).min(100),
+    };
+    if record.duration_ns.0 == 0 || scale.columns < LEAST {
+        return;
+    }
+    for row in rows(record, &scale) {
+        let mut line = Line::new().then(row.tone, format!("  {}", row.name));
+        line.pad(NAME);
+        line.extend(row.bar);
+        line.pad(NAME + scale.columns + 1);
+        line.push(Tone::Plain, row.figures);
+        page.line(out, &line);
+    }
+}
+
+struct Row {
+    name: &'static str,
+    tone: Tone,
+    bar: Line,
+    figures: String,
+}
+
+fn rows(record: &ConnectionRecord, scale: &Scale) -> Vec<Row> {
+    let entries = record.timeline.as_ref().map_or(&[][..], |timeline| &timeline.entries);
+    let mut rows = Vec::new();
+    rows.extend(handshake(record, scale));
+    for from in [Side::Client, Side::Server] {
+        rows.extend(data(record, entries, from, scale));
+    }
+    rows.extend(idle(entries, scale));
+    rows.extend(close(record, scale));
+    rows
+}
+
+fn handshake(record: &ConnectionRecord, scale: &Scale) -> Option<Row> {
+    let from = record.handshake.syn?;
+    let answered = record.handshake.syn_ack.is_some();
+    let until =
+        record.handshake.ack.or(record.handshake.syn_ack).or(record.close.rst.server).unwrap_or(record.last_seen);
+    let name = match (record.handshake.ack, answered, record.close.rst.server) {
+        (Some(_), _, _) => "TCP handshake",
+        (None, false, Some(_)) => "refused after",
+        (None, false, None) => "no answer for",
+        (None, true, _) => "handshake cut off",
+    };
+    let tone = if record.handshake.ack.is_some() { Tone::Good } else { Tone::Bad };
+    Some(Row { name, tone, bar: scale.bar(&[(from, until)], '█', tone), figures: units::time(until.since(from)) })
+}
+
+fn data(record: &ConnectionRecord, entries: &[TimelineEntry], from: Side, scale: &Scale) -> Option<Row> {
+    let sent = *record.bytes.of(from);
+    if sent == 0 {
+        return None;
+    }
+    let spans = |again: bool| -> Vec<_> {
+        let own = entries.iter().filter(|entry| entry.from == from && entry.bytes > 0 && entry.kind != EntryKind::Icmp);
+        own.filter(|entry| entry.retransmission.is_some() == again).map(|entry| (entry.at, entry.until)).collect()
+    };
+    let tone = words::tone(from);
+    let mut cells = scale.cells(&spans(false), '█', tone);
+    for (cell, again) in cells.iter_mut().zip(scale.cells(&spans(true), '×', Tone::Bad)) {
+        if again.is_some() {
+            *cell = again;
+        }
+    }
+    let name = match from {
+        Side::Client => "client → server",
+        Side::Server => "server → client",
+    };
+    let speed = record.flow.of(from).throughput_bps.filter(|_| sent > 10_000);
+    let figures = match speed {
+        Some(speed) => format!("{}, {}", units::bytes(sent), units::rate(speed)),
+        None => units::bytes(sent),
+    };
+    Some(Row { name, tone, bar: line_of(&cells), figures })
+}
+
+/// Silences that make a good part of the whole.
+fn idle(entries: &[TimelineEntry], scale: &Scale) -> Option<Row> {
+    let least = Nanos((scale.length.0 / 10).max(Nanos::from_millis(100).0));
+    let mut gaps = Vec::new();
+    let mut last = entries.first()?.until;
+    for entry in entries {
+        if entry.at.since(last) >= least {
+            gaps.push((last, entry.at));
+        }
+        last = last.max(entry.until);
+    }
+    if gaps.is_empty() {
+        return None;
+    }
+    let total = gaps.iter().map(|(from, until)| until.since(*from).0).sum();
+    Some(Row {
+        name: "idle",
+        tone: Tone::Dim,
+        bar: scale.bar(&gaps, '░', Tone::Dim),
+        figures: units::time(Nanos(total)),
+    })
+}
+
+fn close(record: &ConnectionRecord, scale: &Scale) -> Option<Row> {
+    let close = &record.close;
+    let resets = [close.rst.client, close.rst.server];
+    let from = [close.fin.client, close.fin.server].into_iter().chain(resets).flatten().min()?;
+    let reset = resets.iter().flatten().any(|at| *at == from);
+    if record.handshake.syn.is_some() && record.handshake.syn_ack.is_none() && reset {
+        return None;
+    }
+    let (name, tone) = if reset { ("reset", Tone::Bad) } else { ("close", Tone::Good) };
+    let spans = [(from, record.last_seen)];
+    Some(Row { name, tone, bar: scale.bar(&spans, '█', tone), figures: units::time(record.last_seen.since(from)) })
+}
+
+/// Maps time to columns.
+struct Scale {
+    start: Timestamp,
+    length: Nanos,
+    columns: usize,
+}
+
+type Cell = Option<(Tone, char)>;
+
+impl Scale {
+    fn bar(&self, spans: &[(Timestamp, Timestamp)], mark: char, tone: Tone) -> Line {
+        line_of(&self.cells(spans, mark, tone))
+    }
+
+    /// The columns that the spans touch.
+    fn cells(&self, spans: &[(Timestamp, Timestamp)], mark: char, tone: Tone) -> Vec<Cell> {
+        let mut cells = vec![None; self.columns];
+        for (from, until) in spans {
+            let (first, last) = (self.column(*from), self.column(*until));
+            if let Some(part) = cells.get_mut(first..=last.max(first)) {
+                part.fill(Some((tone, mark)));
+            }
+        }
+        cells
+    }
+
+    fn column(&self, at: Timestamp) -> usize {
+        let part = u128::from(at.since(self.start).0) * self.columns as u128 / u128::from(self.length.0.max(1));
+        usize::try_from(part).unwrap_or(usize::MAX).min(self.columns.saturating_sub(1))
+    }
+}
+
+fn line_of(cells: &[Cell]) -> Line {
+    let mut line = Line::new();
+    for cell in cells {
+        let (tone, mark) = cell.unwrap_or((Tone::Plain, ' '));
+        line.push(tone, mark);
+    }
+    line
+}

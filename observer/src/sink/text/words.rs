@@ -1,0 +1,311 @@
+//! What codes, flags and analysis names mean, in plain words.
+
+use observer::record::{
+    Agreed, ConnState, ConnectionRecord, EntryKind, Offer, RetransmissionCause, RolesFrom, Side, TimelineEntry,
+};
+use observer::tracker::AnalysisSet;
+
+use super::page::{Line, Tone};
+use super::units;
+
+/// An outcome in words, and how it is to be taken.
+pub const fn outcome(state: ConnState) -> (&'static str, Tone) {
+    match state {
+        ConnState::S0 => ("no answer", Tone::Bad),
+        ConnState::S1 => ("still open", Tone::Plain),
+        ConnState::SF => ("closed normally", Tone::Good),
+        ConnState::REJ => ("refused", Tone::Bad),
+        ConnState::S2 => ("closed by the client only", Tone::Notice),
+        ConnState::S3 => ("closed by the server only", Tone::Notice),
+        ConnState::RSTO => ("reset by the client", Tone::Notice),
+        ConnState::RSTR => ("reset by the server", Tone::Bad),
+        ConnState::RSTOS0 => ("given up by the client", Tone::Notice),
+        ConnState::RSTRH => ("SYN-ACK then RST, no SYN", Tone::Notice),
+        ConnState::SH => ("only the client was seen", Tone::Notice),
+        ConnState::SHR => ("only the server was seen", Tone::Notice),
+        ConnState::OTH => ("seen from the middle", Tone::Plain),
+    }
+}
+
+/// How the roles were decided.
+pub const fn roles(from: RolesFrom) -> &'static str {
+    match from {
+        RolesFrom::Syn => "the client sent the SYN",
+        RolesFrom::SynAck => "the client was sent the SYN-ACK",
+        RolesFrom::SimultaneousOpen => "both ends sent a SYN, the client first",
+        RolesFrom::Port => "no SYN seen, the server has the well-known port",
+        RolesFrom::FirstPacket => "no SYN seen, the client sent the first packet",
+    }
+}
+
+/// Which end.
+pub const fn side(side: Side) -> &'static str {
+    match side {
+        Side::Client => "client",
+        Side::Server => "server",
+    }
+}
+
+/// The tone of what an end sends.
+pub const fn tone(side: Side) -> Tone {
+    match side {
+        Side::Client => Tone::Client,
+        Side::Server => Tone::Server,
+    }
+}
+
+/// What a SYN offers: `MSS 1460, window scale 7, SACK`.
+pub fn offer(offer: &Offer) -> String {
+    let mut parts = Vec::new();
+    parts.extend(offer.mss.map(|mss| format!("MSS {mss}")));
+    parts.extend(offer.window_scale.map(|shift| format!("window scale {shift}")));
+    let flags = [(offer.sack, "SACK"), (offer.timestamps, "timestamps"), (offer.ecn, "ECN"), (offer.mptcp, "MPTCP")];
+    parts.extend(flags.into_iter().filter(|flag| flag.0).map(|flag| flag.1.to_string()));
+    parts.extend(offer.fast_open_cookie.map(|octets| match octets {
+        0 => "Fast Open (asks for a cookie)".to_string(),
+        _ => "Fast Open".to_string(),
+    }));
+    if parts.is_empty() { "no options".to_string() } else { parts.join(", ") }
+}
+
+/// What both ends may use: `MSS 1460, SACK, timestamps`.
+pub fn agreed(agreed: &Agreed) -> String {
+    let flags = [
+        (agreed.window_scale, "window scaling"),
+        (agreed.sack, "SACK"),
+        (agreed.timestamps, "timestamps"),
+        (agreed.ecn, "ECN"),
+        (agreed.mptcp, "MPTCP"),
+        (agreed.fast_open, "Fast Open"),
+    ];
+    let names = flags.into_iter().filter(|flag| flag.0).map(|flag| flag.1);
+    std::iter::once(format!("MSS {}", agreed.mss)).chain(names.map(str::to_string)).collect::<Vec<_>>().join(", ")
+}
+
+/// Whether an entry is trouble, or part of it.
+pub fn is_remarkable(entry: &TimelineEntry) -> bool {
+    let quiet = AnalysisSet::WINDOW_UPDATE | AnalysisSet::KEEP_ALIVE | AnalysisSet::KEEP_ALIVE_ACK;
+    !entry.analysis.difference(quiet).is_empty()
+        || entry.retransmission.is_some()
+        || matches!(entry.kind, EntryKind::Icmp | EntryKind::Rst | EntryKind::Fin | EntryKind::Syn | EntryKind::SynAck)
+}
+
+/// Whether an entry is worse than worth a note: something was lost, refused or held up.
+pub fn is_trouble(entry: &TimelineEntry) -> bool {
+    entry.retransmission.is_some()
+        || matches!(entry.kind, EntryKind::Rst | EntryKind::Icmp)
+        || entry.analysis.intersects(
+            AnalysisSet::RETRANSMISSION
+                | AnalysisSet::FAST_RETRANSMISSION
+                | AnalysisSet::SPURIOUS_RETRANSMISSION
+                | AnalysisSet::LOST_SEGMENT
+                | AnalysisSet::ZERO_WINDOW,
+        )
+}
+
+/// What was said before an entry of the ladder, as far as its own words depend on it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Said {
+    syn: u32,
+    syn_ack: u32,
+    data: [bool; 2],
+    fin: [bool; 2],
+}
+
+impl Said {
+    /// What `entry` means, given what came before it.
+    pub fn meaning(&mut self, record: &ConnectionRecord, entry: &TimelineEntry) -> Line {
+        let mut line = Line::new();
+        match entry.kind {
+            EntryKind::Syn => self.syn(&mut line, record, entry),
+            EntryKind::SynAck => self.syn_ack(&mut line, record, entry),
+            EntryKind::HandshakeAck => {
+                line.push(Tone::Plain, "ACK: the handshake is complete");
+                if let Some(rtt) = record.handshake.rtt_ns {
+                    line.push(Tone::Plain, format!(", RTT {}", units::time(rtt)));
+                }
+                if entry.bytes > 0 {
+                    line.push(Tone::Plain, format!(", with {}", units::bytes(entry.bytes)));
+                }
+            }
+            EntryKind::Data => self.data(&mut line, entry),
+            EntryKind::Ack => ack(&mut line, entry),
+            EntryKind::Fin => self.fin(&mut line, entry),
+            EntryKind::Rst => reset(&mut line, record, entry),
+            EntryKind::Icmp => return icmp(record, entry),
+        }
+        remarks(&mut line, entry);
+        line
+    }
+
+    fn syn(&mut self, line: &mut Line, record: &ConnectionRecord, entry: &TimelineEntry) {
+        self.syn += 1;
+        if self.syn > 1 {
+            line.push(Tone::Bad, "SYN again: no answer yet");
+            if let Some(first) = record.handshake.syn {
+                line.push(Tone::Plain, format!(" after {}", units::time(entry.at.since(first))));
+            }
+            return;
+        }
+        line.push(Tone::Plain, "SYN");
+        if let Some(offered) = record.handshake.offered.of(entry.from) {
+            line.push(Tone::Plain, format!(": {}", offer(offered)));
+        }
+        if entry.bytes > 0 {
+            line.push(Tone::Plain, format!(", with {} of data", units::bytes(entry.bytes)));
+        }
+    }
+
+    fn syn_ack(&mut self, line: &mut Line, record: &ConnectionRecord, entry: &TimelineEntry) {
+        self.syn_ack += 1;
+        if self.syn_ack > 1 {
+            line.push(Tone::Bad, "SYN-ACK again: its ACK has not come");
+            return;
+        }
+        line.push(Tone::Plain, "SYN-ACK");
+        if let Some(offered) = record.handshake.offered.of(entry.from) {
+            line.push(Tone::Plain, format!(": {}", offer(offered)));
+        }
+    }
+
+    fn data(&mut self, line: &mut Line, entry: &TimelineEntry) {
+        line.push(Tone::Plain, units::bytes(entry.bytes));
+        if entry.packets > 1 {
+            line.push(Tone::Plain, format!(" in {}", units::number_of(entry.packets, "segment")));
+        }
+        let spent = entry.until.since(entry.at);
+        if spent.0 > 0 {
+            line.push(Tone::Plain, format!(" over {}", units::time(spent)));
+        }
+        let seen = match entry.from {
+            Side::Client => self.data.first_mut(),
+            Side::Server => self.data.last_mut(),
+        };
+        if let Some(seen) = seen
+            && !std::mem::replace(seen, true)
+        {
+            line.push(Tone::Plain, format!(": the {}'s first data", side(entry.from)));
+        }
+    }
+
+    fn fin(&mut self, line: &mut Line, entry: &TimelineEntry) {
+        let [client, server] = &mut self.fin;
+        let (own, other) = match entry.from {
+            Side::Client => (client, *server),
+            Side::Server => (server, *client),
+        };
+        let again = std::mem::replace(own, true);
+        let words = match (again, other) {
+            (true, _) => "FIN again",
+            (false, false) => "FIN: has no more to send",
+            (false, true) => "FIN: closes as well",
+        };
+        line.push(if again { Tone::Notice } else { Tone::Plain }, words);
+        if entry.bytes > 0 {
+            line.push(Tone::Plain, format!(", with {}", units::bytes(entry.bytes)));
+        }
+    }
+}
+
+fn ack(line: &mut Line, entry: &TimelineEntry) {
+    let quiet = entry.analysis.intersects(
+        AnalysisSet::KEEP_ALIVE
+            | AnalysisSet::KEEP_ALIVE_ACK
+            | AnalysisSet::ZERO_WINDOW_PROBE
+            | AnalysisSet::ZERO_WINDOW_PROBE_ACK
+            | AnalysisSet::DUPLICATE_ACK
+            | AnalysisSet::WINDOW_UPDATE,
+    );
+    if entry.packets > 1 {
+        line.push(Tone::Plain, format!("{} ACKs", units::count(entry.packets)));
+    } else if !quiet {
+        line.push(Tone::Plain, "ACK");
+    }
+    if let Some(ack) = entry.ack
+        && !quiet
+    {
+        line.push(Tone::Plain, format!(" up to {}", units::count(ack.into())));
+    }
+}
+
+fn reset(line: &mut Line, record: &ConnectionRecord, entry: &TimelineEntry) {
+    let words = match (record.conn_state, entry.from) {
+        (ConnState::REJ, Side::Server) => "RST: refuses the connection",
+        _ => "RST: gives the connection up at once",
+    };
+    line.push(Tone::Bad, words);
+}
+
+fn icmp(record: &ConnectionRecord, entry: &TimelineEntry) -> Line {
+    let Some(error) = record.icmp.iter().find(|error| error.frame == entry.frame && error.at == entry.at) else {
+        return Line::new().then(Tone::Bad, "ICMP error");
+    };
+    let mut text = format!("{} from {}", error.name, error.from);
+    if let Some(mtu) = error.mtu {
+        text.push_str(&format!(": packets may have {mtu} octets at most"));
+    }
+    Line::new().then(Tone::Bad, text)
+}
+
+/// Adds what the segment analysis says.
+fn remarks(line: &mut Line, entry: &TimelineEntry) {
+    let mut remark = |tone, words: String| {
+        if !line.is_empty() {
+            line.push(Tone::Plain, "; ");
+        }
+        line.push(tone, words);
+    };
+    if let Some(cause) = entry.retransmission
+        && matches!(entry.kind, EntryKind::Data | EntryKind::Fin | EntryKind::Ack)
+    {
+        remark(Tone::Bad, cause_words(cause).to_string());
+    }
+    for flag in entry.analysis.iter() {
+        let retransmission =
+            AnalysisSet::RETRANSMISSION | AnalysisSet::FAST_RETRANSMISSION | AnalysisSet::SPURIOUS_RETRANSMISSION;
+        if retransmission.contains(flag)
+            && (entry.retransmission.is_some() || matches!(entry.kind, EntryKind::Syn | EntryKind::SynAck))
+        {
+            continue;
+        }
+        if let Some((tone, words)) = analysis_words(flag, entry) {
+            remark(tone, words);
+        }
+    }
+}
+
+const fn cause_words(cause: RetransmissionCause) -> &'static str {
+    match cause {
+        RetransmissionCause::Rto => "retransmission: its timer ran out",
+        RetransmissionCause::Fast => "fast retransmission: duplicate ACKs asked for it",
+        RetransmissionCause::TailLossProbe => "tail loss probe: the last segment again, to draw an ACK",
+        RetransmissionCause::Spurious => "needless retransmission: it had been acknowledged",
+        RetransmissionCause::SackRepaired => "retransmission: fills a hole that SACK reported",
+    }
+}
+
+fn analysis_words(flag: AnalysisSet, entry: &TimelineEntry) -> Option<(Tone, String)> {
+    let several = entry.packets > 1;
+    let asked = || entry.ack.map_or(String::new(), |ack| format!(" still waits for {}", units::count(ack.into())));
+    Some(match flag {
+        AnalysisSet::RETRANSMISSION => (Tone::Bad, "retransmission".to_string()),
+        AnalysisSet::FAST_RETRANSMISSION => (Tone::Bad, cause_words(RetransmissionCause::Fast).to_string()),
+        AnalysisSet::SPURIOUS_RETRANSMISSION => (Tone::Bad, cause_words(RetransmissionCause::Spurious).to_string()),
+        AnalysisSet::OUT_OF_ORDER => (Tone::Notice, "out of order: came after later data".to_string()),
+        AnalysisSet::LOST_SEGMENT => (Tone::Bad, "gap: what comes before it is missing".to_string()),
+        AnalysisSet::ACK_LOST_SEGMENT => (Tone::Notice, "acknowledges data that was not captured".to_string()),
+        AnalysisSet::DUPLICATE_ACK if several => (Tone::Notice, format!("all duplicates:{}", asked())),
+        AnalysisSet::DUPLICATE_ACK => (Tone::Notice, format!("duplicate ACK:{}", asked())),
+        AnalysisSet::ZERO_WINDOW => (Tone::Bad, "zero window: its receive buffer is full".to_string()),
+        AnalysisSet::ZERO_WINDOW_PROBE => (Tone::Notice, "zero window probe: is there room again?".to_string()),
+        AnalysisSet::ZERO_WINDOW_PROBE_ACK => (Tone::Notice, "answer to the probe: still no room".to_string()),
+        AnalysisSet::KEEP_ALIVE => (Tone::Dim, "keep-alive: are you there?".to_string()),
+        AnalysisSet::KEEP_ALIVE_ACK => (Tone::Dim, "answer to the keep-alive".to_string()),
+        AnalysisSet::WINDOW_FULL => (Tone::Notice, "fills the window the other end offered".to_string()),
+        AnalysisSet::WINDOW_UPDATE => {
+            (Tone::Dim, format!("window update: room for {}", units::bytes(entry.window.into())))
+        }
+        AnalysisSet::REUSED_PORTS => (Tone::Notice, "the ports of an earlier connection".to_string()),
+        _ => return None,
+    })
+}
