@@ -352,6 +352,11 @@ impl TunnelKind {
             Self::Geneve => "geneve",
             Self::Gtp => "gtp",
             Self::Ayiya => "ayiya",
+            Self::L2tp => "l2tp",
+            Self::EtherIp => "etherip",
+            Self::Mpls => "mpls",
+            Self::Lisp => "lisp",
+            Self::Capwap => "capwap",
         }
     }
 }

@@ -44,7 +44,7 @@ pub struct Replay {
     filter: Option<String>,
 
     /// At the end of a file wait for more, and print each connection as it ends
-    #[arg(long, short)]
+    #[arg(long)]
     follow: bool,
 
     /// Show only this connection, in full
