@@ -1,0 +1,300 @@
+//! Connections written down segment by segment, and what Zeek says of them.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::packet::{Address, IpVersion};
+use crate::time::Timestamp;
+
+/// A script of segments, one a line: `> S 100`, `< S. 500 101`, `> P. 101+20 501 w0`: direction (from the sender of the
+/// first packet or to it), flags as tcpdump prints them, sequence number with payload length, acknowledgment number,
+/// `w0` for a window of 0, `cut` for a payload the capture lacks a part of, `bad` for a wrong checksum, `@7.5` for the
+/// second at which it comes.
+fn play(script: &str) -> Outcome {
+    play_between(40_000, 5_000, script)
+}
+
+fn play_between(sport: u16, dport: u16, script: &str) -> Outcome {
+    let tuple = Tuple {
+        src: Address::v4([10, 0, 0, 1]),
+        dst: Address::v4([10, 0, 0, 2]),
+        sport,
+        dport,
+        version: IpVersion::V4,
+    };
+    let mut outcome: Option<Outcome> = None;
+    for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let step = Step::parse(line);
+        let outcome = outcome.get_or_insert_with(|| Outcome::new(&tuple, flips_at_start(&tuple, step.segment.flags)));
+        step.run(outcome);
+    }
+    outcome.expect("a script has a segment")
+}
+
+#[derive(Clone, Debug)]
+struct Step {
+    sender: End,
+    segment: Segment,
+    whole: bool,
+    bad: bool,
+    age: Nanos,
+}
+
+impl Step {
+    fn parse(line: &str) -> Self {
+        let mut step = Self {
+            sender: End::First,
+            segment: Segment { window: 512, ..Segment::default() },
+            whole: true,
+            bad: false,
+            age: Nanos(0),
+        };
+        let mut numbers = 0;
+        for (index, word) in line.split_whitespace().enumerate() {
+            match (index, word) {
+                (0, ">") => step.sender = End::First,
+                (0, "<") => step.sender = End::Second,
+                (1, flags) => step.segment.flags = flags.chars().map(flag).collect(),
+                (_, "w0") => step.segment.window = 0,
+                (_, "cut") => step.whole = false,
+                (_, "bad") => step.bad = true,
+                (_, word) if word.starts_with('@') => {
+                    let seconds: f64 = word[1..].parse().expect("a time");
+                    step.age = Nanos((seconds * 1e9) as u64);
+                }
+                (_, number) => {
+                    let (number, len) = number.split_once('+').unwrap_or((number, "0"));
+                    let number = Seq(number.parse().expect("a sequence number"));
+                    if numbers == 0 {
+                        (step.segment.seq, step.segment.len) = (number, len.parse().expect("a length"));
+                    } else {
+                        step.segment.ack = number;
+                    }
+                    numbers += 1;
+                }
+            }
+        }
+        step
+    }
+
+    fn run(&self, outcome: &mut Outcome) {
+        if self.bad {
+            outcome.bad_checksum(self.sender);
+        } else {
+            outcome.segment(self.sender, &self.segment, self.whole, self.age);
+        }
+    }
+}
+
+fn flag(letter: char) -> Flags {
+    match letter {
+        'F' => Flags::FIN,
+        'S' => Flags::SYN,
+        'R' => Flags::RST,
+        'P' => Flags::PSH,
+        '.' => Flags::ACK,
+        _ => panic!("no flag is written {letter}"),
+    }
+}
+
+fn result(script: &str) -> (ConnState, String) {
+    let outcome = play(script);
+    (outcome.conn_state(), outcome.history().to_owned())
+}
+
+fn expect(script: &str, state: ConnState, history: &str) {
+    assert_eq!(result(script), (state, history.to_owned()), "{script}");
+}
+
+const OPEN: &str = "> S 100\n< S. 500 101\n> . 101 501\n";
+
+fn opened(script: &str) -> String {
+    format!("{OPEN}{script}")
+}
+
+#[test]
+fn a_whole_connection() {
+    let request = opened("> P. 101+10 501\n< . 501 111\n< P. 501+20 111\n> . 111 521\n");
+    expect(&request, ConnState::S1, "ShADad");
+    expect(&format!("{request}> F. 111 521\n"), ConnState::S2, "ShADadF");
+    expect(&format!("{request}< F. 521 111\n"), ConnState::S3, "ShADadf");
+    expect(&format!("{request}> F. 111 521\n< F. 521 112\n> . 112 522\n"), ConnState::SF, "ShADadFf");
+    expect(&format!("{request}> R. 111 521\n"), ConnState::RSTO, "ShADadR");
+    expect(&format!("{request}< R. 521 111\n"), ConnState::RSTR, "ShADadr");
+}
+
+#[test]
+fn attempts_that_come_to_nothing() {
+    expect("> S 100\n> S 100", ConnState::S0, "S");
+    expect("> S 100\n< R. 0 101", ConnState::REJ, "Sr");
+    expect("> S 100\n> R 101", ConnState::RSTOS0, "SR");
+    expect("> S 100\n> F. 101 0", ConnState::SH, "SF");
+    expect("> S 100\n> F. 101 0\n> R 102", ConnState::OTH, "SFR");
+    expect("> S 100\n< S. 500 101\n> R 101", ConnState::RSTO, "ShR");
+    expect("> S 100\n> S 300", ConnState::S0, "S");
+}
+
+#[test]
+fn connections_that_were_not_seen_from_the_start() {
+    expect("> P. 100+10 500", ConnState::OTH, "D");
+    expect("> P. 100+10 500\n< P. 500+10 110\n> . 110 510", ConnState::OTH, "DdA");
+    expect("> P. 100+10 500\n< F. 500 110", ConnState::SHR, "Df");
+    expect("> P. 100+10 500\n< R 500", ConnState::RSTRH, "Dr");
+    expect("> S. 500 100", ConnState::OTH, "H");
+    // The SYN was lost by the capture: an ACK after the SYN-ACK makes it established all the same.
+    expect("> . 1 1\n< S. 500 2\n> . 2 501", ConnState::OTH, "Ah");
+}
+
+#[test]
+fn the_order_of_syn_and_syn_ack() {
+    expect("> S. 500 101\n< S 100", ConnState::S1, "Hs^");
+    expect("> S 100\n< S 500\n> S. 100 501\n< S. 500 101", ConnState::S1, "Ss");
+    let flipped = play_between(80, 6705, "> S. 500 101");
+    assert_eq!((flipped.conn_state(), flipped.history(), flipped.originator()), (ConnState::S1, "^h", End::Second));
+}
+
+#[test]
+fn letters_that_repeat() {
+    expect(&opened("> F. 101 501\n> F. 101 501\n> F. 101 501"), ConnState::S2, "ShAF");
+    expect(&opened("> F. 101 501\n> F. 111 501"), ConnState::S2, "ShAFF");
+    expect(&opened("> F. 101+5 501\n> F. 106 501"), ConnState::S2, "ShAF");
+    expect(&opened("> R 101\n> R 101\n> R 105"), ConnState::RSTO, "ShARR");
+    expect(&opened("> FR 101 501"), ConnState::RSTO, "ShAI");
+    expect("> SF 100\n> SF 100", ConnState::SH, "Q");
+    expect(&opened("< R. 501 101\n< S. 700 101"), ConnState::RSTR, "ShArh");
+}
+
+#[test]
+fn counted_letters() {
+    let sent_again = opened(&format!("> P. 101+10 501\n{}", "> P. 101+10 501\n".repeat(10)));
+    expect(&sent_again, ConnState::S1, "ShADTT");
+    expect(&opened("< . 501 101 w0\n> . 101 501 w0"), ConnState::S1, "ShAwaW");
+    expect(&opened("> F. 101 501\n< . 501 102 w0"), ConnState::S2, "ShAFa");
+    expect(&opened("> R 101 501 w0"), ConnState::RSTO, "ShAR");
+    expect("> S 100 0 bad\n> S 100", ConnState::S0, "CS");
+    // A keep-alive with an octet of garbage looks like a retransmission.
+    expect(&opened("> P. 101+10 501\n> . 110+1 501"), ConnState::S1, "ShADT");
+}
+
+#[test]
+fn gaps() {
+    expect(&opened("> P. 111+10 501\n< . 501 121"), ConnState::S1, "ShADGa");
+    expect(&opened("> P. 111+10 501\n> P. 131+10 501\n< . 501 161"), ConnState::S1, "ShADGa");
+    let three = "> P. 111+10 501\n> P. 131+10 501\n< . 501 121\n< . 501 141\n< . 501 161";
+    expect(&opened(three), ConnState::S1, "ShADGa");
+    expect(&opened("> P. 111+10 501\n> P. 101+10 501\n< . 501 121"), ConnState::S1, "ShADTa");
+    expect(&opened("> P. 101+10 501 cut\n< . 501 111"), ConnState::S1, "ShADGa");
+    // Ten holes make two letters.
+    let script: String = (1..=10).map(|hole| format!("> P. {}+10 501\n", 101 + hole * 20)).collect();
+    expect(&opened(&format!("{script}< . 501 400")), ConnState::S1, "ShADGGa");
+    // A reset may acknowledge anything; a connection that was not seen from the start may have begun anywhere.
+    expect(&opened("> P. 101+10 501\n< R. 501 900"), ConnState::RSTR, "ShADr");
+    expect("> P. 100+10 500\n> P. 120+10 500\n< . 500 130", ConnState::OTH, "Da");
+    // Without any acknowledgment the data beyond a hole is given up after 16 KiB, and no gap is seen any more.
+    let given_up = "> P. 111+10000 501\n> P. 10111+10000 501\n< . 501 20111";
+    expect(&opened(given_up), ConnState::S1, "ShADa");
+}
+
+fn at(seconds: f64) -> Timestamp {
+    Timestamp::from_nanos((seconds * 1e9) as u64)
+}
+
+/// Whether a connection is over at `now`, in a capture that holds nothing else.
+fn over_alone(script: &str, last: f64, now: f64) -> bool {
+    play(script).is_expired(&Clock { first: at(0.0), last: at(last), previous: at(last), now: at(now) })
+}
+
+#[test]
+fn timers_end_connections() {
+    // An attempt.
+    assert!(!over_alone("> S 100\n> S 100 @1\n> S 100 @3", 3.0, 4.9));
+    assert!(over_alone("> S 100\n> S 100 @1\n> S 100 @3", 3.0, 5.0));
+    // A close.
+    let closed = opened("> F. 101 501 @1\n< F. 501 102 @2\n");
+    assert!(!over_alone(&closed, 2.0, 6.9));
+    assert!(over_alone(&format!("{closed}> . 102 502 @6"), 6.0, 7.0), "whatever comes after the close");
+    assert!(over_alone(&opened("> R 101 @1"), 1.0, 6.0));
+    // A half-closed connection lives on, and so does an established one, up to five minutes.
+    for script in [opened("> F. 101 501 @1"), opened("> . 101 501 @1")] {
+        assert!(!over_alone(&script, 1.0, 300.9));
+        assert!(over_alone(&script, 1.0, 301.0));
+    }
+    // A reset while data is missing leaves nothing that looks for the end.
+    assert!(!over_alone(&opened("> P. 120+5 501 @1\n> R 200 @1"), 1.0, 300.0));
+    // Nothing but a wrong checksum: the check at 5 s is too early by a hair, unless it comes late.
+    let bad = play("> S 100 0 bad");
+    let clock = Clock { first: at(0.0), last: at(0.0), previous: at(5.0), now: at(10.0) };
+    assert!(!bad.is_expired(&clock));
+    assert!(bad.is_expired(&Clock { previous: at(0.0), ..clock }));
+    assert!(bad.is_expired(&Clock { now: at(11.0), ..clock }));
+    // An hour for an interactive port.
+    let ssh = play_between(40_000, 22, OPEN);
+    let clock = Clock { first: at(0.0), last: at(0.0), previous: at(0.0), now: at(3599.0) };
+    assert!(!ssh.is_expired(&clock));
+    assert!(ssh.is_expired(&Clock { now: at(3600.0), ..clock }));
+}
+
+#[test]
+fn reuse() {
+    let syn = |seq| Segment { seq: Seq(seq), flags: Flags::SYN, ..Segment::default() };
+    let syn_ack = |seq| Segment { seq: Seq(seq), flags: Flags::SYN | Flags::ACK, ..Segment::default() };
+    let attempt = play("> S 100");
+    assert!(!attempt.is_reuse(&syn(100)) && attempt.is_reuse(&syn(101)) && !attempt.is_reuse(&syn_ack(7)));
+    assert!(!attempt.is_new_attempt(End::First, &syn(100)) && attempt.is_new_attempt(End::First, &syn(101)));
+    assert!(!attempt.is_new_attempt(End::Second, &syn(500)), "a simultaneous open");
+    let refused = play("> S 100\n< R. 0 101");
+    assert!(refused.is_reuse(&syn(100)) && !refused.is_new_attempt(End::First, &syn(100)));
+    let reversed = play("> S. 500 101");
+    assert!(!reversed.is_reuse(&syn(100)) && reversed.is_reuse(&syn(101)));
+    let closed = play(&opened("> F. 101 501\n< F. 501 102\n"));
+    assert!(closed.is_reuse(&syn(9000)) && closed.is_new_attempt(End::First, &syn(9000)));
+    assert!(closed.is_new_attempt(End::Second, &syn(9000)));
+}
+
+#[test]
+fn is_compact() {
+    assert_eq!(size_of::<Outcome>(), 128);
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    let seq = prop_oneof![0u32..60, (u32::MAX - 60)..=u32::MAX, any::<u32>(), (1u32 << 31)..(1 << 31) + 60];
+    let len = prop_oneof![Just(0u32), 1u32..40, any::<u32>()];
+    (any::<(bool, u16, bool, bool, bool)>(), (seq.clone(), seq, len), any::<u64>()).prop_map(
+        |((first, flags, bad, whole, open), (seq, ack, len), age)| Step {
+            sender: if first { End::First } else { End::Second },
+            segment: Segment {
+                seq: Seq(seq),
+                ack: Seq(ack),
+                flags: Flags::from_bits_truncate(flags & 0x1f),
+                window: u16::from(open),
+                len,
+                ..Segment::default()
+            },
+            whole,
+            bad,
+            age: Nanos(age),
+        },
+    )
+}
+
+proptest! {
+    /// Whatever comes, it ends in an outcome, and what is kept of it stays bounded.
+    #[test]
+    fn takes_anything(steps in prop::collection::vec(any_step(), 1..200), ports in any::<(u16, u16)>()) {
+        let tuple = Tuple { sport: ports.0, dport: ports.1, ..Tuple::default() };
+        let mut outcome = Outcome::new(&tuple, flips_at_start(&tuple, steps[0].segment.flags));
+        for step in &steps {
+            let clock = Clock {
+                first: at(0.0),
+                last: Timestamp::from_nanos(step.age.0 / 2),
+                previous: Timestamp::from_nanos(step.age.0 / 2),
+                now: Timestamp::from_nanos(step.age.0),
+            };
+            let _ = (outcome.is_expired(&clock), outcome.is_reuse(&step.segment));
+            let _ = outcome.is_new_attempt(step.sender, &step.segment);
+            step.run(&mut outcome);
+            let _ = outcome.conn_state();
+        }
+        prop_assert!(outcome.history().len() <= history::MAX_LETTERS);
+    }
+}
