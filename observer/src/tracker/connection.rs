@@ -7,7 +7,7 @@
 use super::analysis::{self, AnalysisSet};
 use super::handshake::{Handshake, Part};
 use super::moment::Moment;
-use super::outcome::Outcome;
+use super::outcome::{Clock, Outcome};
 use super::sending::End;
 use super::state;
 use super::table::Key;
@@ -111,7 +111,14 @@ pub(super) struct Done {
 impl Connection {
     /// A connection whose first packet is at hand, and still to be taken in.
     /// `reuses_ports` says that another connection with the same key went before.
-    pub(super) fn new(key: &Key<'_>, packet: &Packet, reuses_ports: bool) -> Self {
+    pub(super) fn new(
+        key: &Key<'_>,
+        from: u8,
+        packet: &Packet,
+        segment: &Segment,
+        reuses_ports: bool,
+        config: &Config,
+    ) -> Self {
         let tunnels: Box<[TunnelEnds]> = tunnels(key.layers).collect();
         Self {
             id: packet.number,
@@ -121,7 +128,7 @@ impl Connection {
             ends: key.ends,
             sent: Default::default(),
             handshake: Handshake::default(),
-            outcome: Outcome::default(),
+            outcome: Outcome::new(&key.ends, from, segment.flags, config.timeouts),
             shared: analysis::Shared::default(),
             flows: Default::default(),
             around: (!tunnels.is_empty()).then(|| Box::new(Around { tunnels, ..Around::default() })),
@@ -148,11 +155,22 @@ impl Connection {
         state::is_over(low.state, high.state)
     }
 
-    /// Whether a segment that direction `from` sent at `at` belongs to a new connection with the same key.
-    pub(super) fn is_succeeded_by(&self, from: u8, segment: &Segment, at: Timestamp, config: &Config) -> bool {
+    /// Whether a segment that direction `from` sent at `now` belongs to a new connection with the same key; the packet
+    /// before it, of any connection, came at `previous`.
+    pub(super) fn is_succeeded_by(
+        &self,
+        from: u8,
+        segment: &Segment,
+        previous: Timestamp,
+        now: Timestamp,
+        config: &Config,
+    ) -> bool {
         match config.timeouts {
             Timeouts::Never => self.flows.get(usize::from(from)).is_some_and(|flow| flow.starts_new_stream(segment)),
-            Timeouts::Zeek => self.outcome.is_succeeded_by(from, segment, at),
+            Timeouts::Zeek => {
+                let clock = Clock { first: self.first_seen, last: self.last_seen, previous, now };
+                self.outcome.is_succeeded_by(segment, &clock)
+            }
         }
     }
 
@@ -203,7 +221,8 @@ impl Connection {
         }
         self.take_window(from, segment, at);
         self.take_state(from, segment, at);
-        self.outcome.segment(from, segment, &options, at);
+        let whole = packet.tail.payload >= segment.len;
+        self.outcome.segment(from, segment, whole, at.since(self.first_seen));
         if !analysis.is_empty() {
             let [fwd, _] = both(&mut self.rare.get_or_insert_default().analysis, from);
             fwd.add(analysis);

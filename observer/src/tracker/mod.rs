@@ -121,6 +121,8 @@ pub struct Tracker {
     over: VecDeque<Over>,
     out: VecDeque<Event>,
     counts: Counts,
+    /// Time of the last packet.
+    previous: Timestamp,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -133,16 +135,25 @@ struct Over {
 impl Tracker {
     /// A tracker that has seen nothing.
     pub fn new(config: Config) -> Self {
-        Self { config, table: Table::default(), over: VecDeque::new(), out: VecDeque::new(), counts: Counts::default() }
+        Self {
+            config,
+            table: Table::default(),
+            over: VecDeque::new(),
+            out: VecDeque::new(),
+            counts: Counts::default(),
+            previous: Timestamp::default(),
+        }
     }
 
     /// Takes in one thing that a source saw, and says what it did to its connection. `None` where it belongs to none.
     pub fn handle(&mut self, input: Input<'_>) -> Option<Effect> {
         let Input::Packet(input) = input;
-        match &input.packet.body {
+        let effect = match &input.packet.body {
             Body::Tcp(segment) => Some(self.segment(&input, segment)),
             Body::Icmp(error) => self.icmp(&input, error),
-        }
+        };
+        self.previous = input.packet.at;
+        effect
     }
 
     /// Ends what has run out of time at `now`: connections that have been over for [`Config::linger`].
@@ -181,7 +192,7 @@ impl Tracker {
         let (key, from) = self.key(input);
         let mut former = None;
         if let Some(connection) = self.table.get(&key) {
-            if !connection.is_succeeded_by(from, segment, input.packet.at, &self.config) {
+            if !connection.is_succeeded_by(from, segment, self.previous, input.packet.at, &self.config) {
                 let effect = take(connection, from, input, segment, &self.config, &mut self.counts);
                 list_if_over(connection, key.hash, &mut self.over);
                 self.keep_few_over();
@@ -195,7 +206,7 @@ impl Tracker {
         while self.table.len() >= self.config.max_connections.max(1) {
             self.evict();
         }
-        let connection = Box::new(Connection::new(&key, input.packet, former.is_some()));
+        let connection = Box::new(Connection::new(&key, from, input.packet, segment, former.is_some(), &self.config));
         let connection = self.table.insert(key.hash, connection);
         take(connection, from, input, segment, &self.config, &mut self.counts)
     }

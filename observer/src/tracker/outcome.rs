@@ -16,7 +16,7 @@
 //! | `t` | payload, and nothing beyond what was sent before | at the 10th, 100th, … |
 //! | `w` | window 0: not in or after a RST, not after the peer's FIN | at the 10th, 100th, … |
 //! | `g` | acknowledged and not captured, while both ends are established or closed from there | at the 10th, 100th, … |
-//! | `^` | the roles were swapped: by ports ([`flips_at_start`]), or as SYN-ACK and SYN came in reverse order | each time |
+//! | `^` | the roles were swapped: by ports ([`roles::flips_at_start`]), or as SYN-ACK and SYN came in reverse order | each time |
 //!
 //! Upper case is the originator's: the sender of the first packet, unless flipped. Zeek's `x` (an application analyzer
 //! gave up) has no counterpart here.
@@ -31,9 +31,9 @@ use bitflags::bitflags;
 
 use self::delivery::Delivery;
 use self::endpoint::{EndFlags, Endpoint, State};
-pub use self::expiry::Clock;
+pub(super) use self::expiry::Clock;
 use self::history::History;
-pub use self::roles::flips_at_start;
+use super::Timeouts;
 use crate::packet::{Flags, Segment, Tuple};
 use crate::record::ConnState;
 use crate::sequence::Seq;
@@ -41,19 +41,22 @@ use crate::time::Nanos;
 
 /// An end of a connection, whatever its role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// Sent the connection's first packet.
-    First,
-    /// The other one.
-    Second,
+enum End {
+    /// The lower end of the key, which sends direction 0.
+    Low,
+    /// The higher end, which sends direction 1.
+    High,
 }
 
 impl End {
-    /// The other end.
-    pub const fn peer(self) -> Self {
+    const fn sending(direction: u8) -> Self {
+        if direction == 0 { Self::Low } else { Self::High }
+    }
+
+    const fn peer(self) -> Self {
         match self {
-            Self::First => Self::Second,
-            Self::Second => Self::First,
+            Self::Low => Self::High,
+            Self::High => Self::Low,
         }
     }
 }
@@ -61,7 +64,7 @@ impl End {
 /// What is known of a connection's outcome. Costs no heap unless something was lost, retransmitted, corrupt or out of
 /// order, or the history is longer than 22 letters.
 #[derive(Clone, Debug)]
-pub struct Outcome {
+pub(super) struct Outcome {
     ends: [Endpoint; 2],
     /// Counters and holes, once there is something to count.
     trouble: Option<Box<Trouble>>,
@@ -77,8 +80,8 @@ pub struct Outcome {
 bitflags! {
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     struct Facts: u16 {
-        /// The end that sent the first packet is the responder.
-        const FLIPPED = 0x001;
+        /// The higher end is the originator.
+        const HIGH_ORIGINATES = 0x001;
         /// What opened the connection was not seen.
         const PARTIAL = 0x002;
         /// A packet of the originator was seen.
@@ -95,6 +98,8 @@ bitflags! {
         const SETTLED = 0x080;
         /// Established to a port of [`roles::is_interactive`].
         const INTERACTIVE = 0x100;
+        /// The end that sent the first packet is the responder.
+        const FLIPPED = 0x200;
     }
 
     /// Letters that are written once, or again only with another sequence number.
@@ -126,36 +131,38 @@ struct Counts {
 }
 
 impl Outcome {
-    /// A connection whose first packet has this tuple. `flipped` makes its sender the responder and says so in the
-    /// history; Zeek's own choice is [`flips_at_start`].
-    pub fn new(tuple: &Tuple, flipped: bool) -> Self {
+    /// A connection between these ends, the lower first, whose first segment has these flags and direction.
+    pub(super) fn new(ends: &Tuple, from: u8, flags: Flags, rule: Timeouts) -> Self {
         let end = |port| {
             Endpoint::new(if roles::is_interactive(port) { EndFlags::INTERACTIVE_PORT } else { EndFlags::empty() })
         };
         let mut outcome = Self {
-            ends: [end(tuple.sport), end(tuple.dport)],
+            ends: [end(ends.sport), end(ends.dport)],
             trouble: None,
             history: History::default(),
             timer_ms: 0,
             written: [Written::empty(); 2],
             facts: Facts::empty(),
         };
-        if flipped {
+        outcome.facts.set(Facts::HIGH_ORIGINATES, End::sending(from) == End::High);
+        let first = if from == 0 { *ends } else { ends.reversed() };
+        if roles::flips_at_start(&first, flags, rule) {
             outcome.flip();
         }
         outcome
     }
 
     /// A segment whose checksum is wrong, under `--checksums drop`: it is written down and counts for nothing else. Zeek
-    /// makes a connection of it if it is the first, and tests [`Outcome::is_reuse`] on it like on any other.
-    pub fn bad_checksum(&mut self, sender: End) {
-        self.count(sender, |counts| &mut counts.bad_checksums, b'C');
+    /// makes a connection of it if it is the first, and tests [`Outcome::is_succeeded_by`] on it like on any other.
+    pub(super) fn bad_checksum(&mut self, from: u8) {
+        self.count(End::sending(from), |counts| &mut counts.bad_checksums, b'C');
     }
 
-    /// Takes in a segment: who sent it, whether the capture holds its whole payload, and how long after the connection's
-    /// first packet it came.
-    pub fn segment(&mut self, sender: End, segment: &Segment, whole: bool, age: Nanos) {
-        let (me, peer) = (sender, sender.peer());
+    /// Takes in a segment: its direction, whether the capture holds its whole payload, and how long after the
+    /// connection's first packet it came.
+    pub(super) fn segment(&mut self, from: u8, segment: &Segment, whole: bool, age: Nanos) {
+        let me = End::sending(from);
+        let peer = me.peer();
         let flags = segment.flags;
         let originator = self.is_originator(me);
         self.note_partial(originator, flags);
@@ -193,8 +200,8 @@ impl Outcome {
     }
 
     /// The outcome so far. The order of the rules is Zeek's.
-    pub fn conn_state(&self) -> ConnState {
-        let (originator, responder) = (self.end(self.originator()), self.end(self.originator().peer()));
+    pub(super) fn conn_state(&self) -> ConnState {
+        let (originator, responder) = self.by_role();
         let silent = |end: &Endpoint| matches!(end.state, State::Inactive | State::Partial);
         match (originator.state, responder.state) {
             (State::SynSent | State::SynAckSent, State::Reset) => ConnState::REJ,
@@ -218,32 +225,47 @@ impl Outcome {
     }
 
     /// The letters so far.
-    pub fn history(&self) -> &str {
+    pub(super) fn history(&self) -> &str {
         self.history.as_str()
     }
 
-    /// The end that Zeek takes for the originator, as of now: a flip changes it.
-    pub fn originator(&self) -> End {
-        if self.facts.contains(Facts::FLIPPED) { End::Second } else { End::First }
+    /// The originator's direction, as of now: a flip changes it.
+    pub(super) fn originator(&self) -> u8 {
+        u8::from(self.originating_end() == End::High)
+    }
+
+    /// Whether the roles were swapped since the first packet.
+    pub(super) fn originator_flipped(&self) -> bool {
+        self.facts.contains(Facts::FLIPPED)
+    }
+
+    fn originating_end(&self) -> End {
+        if self.facts.contains(Facts::HIGH_ORIGINATES) { End::High } else { End::Low }
     }
 
     fn is_originator(&self, end: End) -> bool {
-        end == self.originator()
+        end == self.originating_end()
+    }
+
+    /// Originator and responder.
+    fn by_role(&self) -> (&Endpoint, &Endpoint) {
+        let originator = self.originating_end();
+        (self.end(originator), self.end(originator.peer()))
     }
 
     fn end(&self, end: End) -> &Endpoint {
-        let [first, second] = &self.ends;
+        let [low, high] = &self.ends;
         match end {
-            End::First => first,
-            End::Second => second,
+            End::Low => low,
+            End::High => high,
         }
     }
 
     fn end_mut(&mut self, end: End) -> &mut Endpoint {
-        let [first, second] = &mut self.ends;
+        let [low, high] = &mut self.ends;
         match end {
-            End::First => first,
-            End::Second => second,
+            End::Low => low,
+            End::High => high,
         }
     }
 
@@ -253,7 +275,7 @@ impl Outcome {
         let responder = self.facts.contains(Facts::RESPONDER_SEEN);
         self.facts.set(Facts::ORIGINATOR_SEEN, responder);
         self.facts.set(Facts::RESPONDER_SEEN, originator);
-        self.facts.toggle(Facts::FLIPPED);
+        self.facts.toggle(Facts::FLIPPED | Facts::HIGH_ORIGINATES);
         self.facts.remove(Facts::PARTIAL);
         self.history.push(b'^');
     }
@@ -317,10 +339,10 @@ impl Outcome {
 
     /// Counts, and writes the letter at the 1st, 10th, 100th, … time.
     fn count(&mut self, me: End, counter: fn(&mut Counts) -> &mut u32, letter: u8) {
-        let [first, second] = &mut self.trouble.get_or_insert_default().counts;
+        let [low, high] = &mut self.trouble.get_or_insert_default().counts;
         let count = counter(match me {
-            End::First => first,
-            End::Second => second,
+            End::Low => low,
+            End::High => high,
         });
         *count = count.saturating_add(1);
         if *count < u32::MAX && is_power_of_ten(*count) {
@@ -449,7 +471,7 @@ impl Outcome {
             self.set_state(peer, State::Established);
         }
         self.set_state(me, State::Established);
-        let responder = self.end(self.originator().peer());
+        let (_, responder) = self.by_role();
         if self.end(peer).state != State::Partial && responder.flags.contains(EndFlags::INTERACTIVE_PORT) {
             self.facts |= Facts::INTERACTIVE;
         }

@@ -177,26 +177,26 @@ impl Outcome {
     }
 
     fn beyond_hole(&self, me: End) -> Option<&Delivery> {
-        let [first, second] = &self.trouble.as_ref()?.beyond_hole;
+        let [low, high] = &self.trouble.as_ref()?.beyond_hole;
         match me {
-            End::First => first.as_ref(),
-            End::Second => second.as_ref(),
+            End::Low => low.as_ref(),
+            End::High => high.as_ref(),
         }
     }
 
     fn beyond_hole_mut_if_any(&mut self, me: End) -> Option<&mut Delivery> {
-        let [first, second] = &mut self.trouble.as_mut()?.beyond_hole;
+        let [low, high] = &mut self.trouble.as_mut()?.beyond_hole;
         match me {
-            End::First => first.as_mut(),
-            End::Second => second.as_mut(),
+            End::Low => low.as_mut(),
+            End::High => high.as_mut(),
         }
     }
 
     fn beyond_hole_mut(&mut self, me: End) -> &mut Option<Delivery> {
-        let [first, second] = &mut self.trouble.get_or_insert_default().beyond_hole;
+        let [low, high] = &mut self.trouble.get_or_insert_default().beyond_hole;
         match me {
-            End::First => first,
-            End::Second => second,
+            End::Low => low,
+            End::High => high,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! When a connection is over: Zeek's timers, and what makes a SYN the first of a new connection.
 
 use super::endpoint::{EndFlags, State};
-use super::{End, Facts, Outcome};
+use super::{Facts, Outcome};
 use crate::packet::{Flags, Segment};
 use crate::time::{Nanos, Timestamp};
 
@@ -25,20 +25,26 @@ const INACTIVITY_INTERACTIVE: Nanos = Nanos::from_secs(60 * 60);
 /// The clock, as far as Zeek's timers need it. Zeek reads time off the packets: a timer runs out when the first packet
 /// after it, of whatever connection, is captured.
 #[derive(Clone, Copy, Debug)]
-pub struct Clock {
+pub(in crate::tracker) struct Clock {
     /// Time of the connection's first packet.
-    pub first: Timestamp,
+    pub(in crate::tracker) first: Timestamp,
     /// Time of its last packet so far.
-    pub last: Timestamp,
+    pub(in crate::tracker) last: Timestamp,
     /// Time of the packet before this one, of any connection.
-    pub previous: Timestamp,
+    pub(in crate::tracker) previous: Timestamp,
     /// Time of this packet.
-    pub now: Timestamp,
+    pub(in crate::tracker) now: Timestamp,
 }
 
 impl Outcome {
+    /// Whether a segment with the same key belongs to a new connection by Zeek's rules: this one is expired, or its ports
+    /// are used anew.
+    pub(in crate::tracker) fn is_succeeded_by(&self, segment: &Segment, clock: &Clock) -> bool {
+        self.is_expired(clock) || self.is_reuse(segment)
+    }
+
     /// Whether Zeek's timers have ended the connection by `clock.now`: what comes now, even on the same tuple, belongs to
-    /// a new one. To be asked before [`Outcome::is_reuse`], under `--timeouts zeek` only.
+    /// a new one.
     ///
     /// 1. An originator's SYN or SYN-ACK without any answer ends after 5 s, whatever was sent again in that time.
     /// 2. A connection that closed (both directions, or one by RST, or one while the other was silent, and all data
@@ -49,7 +55,7 @@ impl Outcome {
     ///    is not checked.
     /// 4. Any connection ends after a silence of 5 min; of 1 min while in handshake; of 1 h once established to port 21,
     ///    22, 23 or 513. (Zeek also grants the hour to SSH and FTP that it recognises on other ports.)
-    pub fn is_expired(&self, clock: &Clock) -> bool {
+    pub(super) fn is_expired(&self, clock: &Clock) -> bool {
         let inactivity = match self.facts {
             facts if facts.contains(Facts::INTERACTIVE) => INACTIVITY_INTERACTIVE,
             facts if facts.contains(Facts::SETTLED) => INACTIVITY,
@@ -66,7 +72,7 @@ impl Outcome {
         if self.facts.contains(Facts::INERT) {
             return false;
         }
-        let (originator, responder) = (self.end(self.originator()), self.end(self.originator().peer()));
+        let (originator, responder) = self.by_role();
         let (closed, silent) = (
             [originator, responder].map(|end| end.flags.contains(EndFlags::CLOSED)),
             [originator, responder].map(|end| end.state == State::Inactive),
@@ -91,11 +97,11 @@ impl Outcome {
     /// 3. and it is not the SYN that a SYN-ACK captured before it answers.
     ///
     /// So a simultaneous open makes two connections in Zeek, and a SYN that is sent again after a RST a new one.
-    pub fn is_reuse(&self, segment: &Segment) -> bool {
+    pub(super) fn is_reuse(&self, segment: &Segment) -> bool {
         if !segment.flags.contains(Flags::SYN) {
             return false;
         }
-        let (originator, responder) = (self.end(self.originator()), self.end(self.originator().peer()));
+        let (originator, responder) = self.by_role();
         let answer = segment.flags.contains(Flags::ACK);
         if answer && originator.state != State::Inactive {
             return false;
@@ -109,19 +115,6 @@ impl Outcome {
             && responder.state == State::Inactive
             && segment.seq == responder.start;
         segment.seq != opener.start && !reversed
-    }
-
-    /// Whether a segment on the same tuple starts a new connection where nothing expires by time (`--timeouts never`, the
-    /// default): a SYN without ACK, whose sender has sent a segment before, with another initial sequence number than
-    /// that connection's.
-    ///
-    /// So an unanswered SYN that is sent again for a minute stays one connection, and one sent again after a refusal too
-    /// (Windows does both within one `connect`); a simultaneous open is one connection; and what comes late on a closed
-    /// connection still belongs to it.
-    pub fn is_new_attempt(&self, sender: End, segment: &Segment) -> bool {
-        let end = self.end(sender);
-        let closed = self.ends.iter().any(|end| end.flags.contains(EndFlags::CLOSED));
-        segment.flags.is_bare_syn() && if end.state == State::Inactive { closed } else { segment.seq != end.start }
     }
 
     pub(super) fn start_attempt_timer(&mut self, age: Nanos) {

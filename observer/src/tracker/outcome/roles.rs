@@ -1,13 +1,19 @@
 //! Who opened a connection whose opening was not seen, by its ports.
 
 use crate::packet::{Flags, Tuple};
+use crate::tracker::Timeouts;
 
 /// Whether Zeek takes the sender of a connection's first packet for the responder: the packet is no bare SYN, the sender
 /// uses a port that servers likely use, and its peer does not. Where both do, the lower port wins, but not for a SYN-ACK:
 /// that may be a scan.
 ///
 /// Zeek's set of ports depends on the scripts that are loaded; this is that of its default configuration.
-pub fn flips_at_start(tuple: &Tuple, flags: Flags) -> bool {
+///
+/// Where Zeek is not followed to the letter, a SYN-ACK makes its sender the responder whatever the ports.
+pub fn flips_at_start(tuple: &Tuple, flags: Flags, rule: Timeouts) -> bool {
+    if rule == Timeouts::Never && flags.is_syn_ack() {
+        return true;
+    }
     if flags.is_bare_syn() || !is_likely_server(tuple.sport) {
         return false;
     }
@@ -85,7 +91,13 @@ mod tests {
             (80, 443, syn_ack, false),
             (80, 80, Flags::ACK, false),
         ] {
-            assert_eq!(flips_at_start(&tuple(sport, dport), flags), flips, "{sport} > {dport} {flags}");
+            let never = flips || flags == syn_ack;
+            assert_eq!(
+                flips_at_start(&tuple(sport, dport), flags, Timeouts::Never),
+                never,
+                "{sport} > {dport} {flags}"
+            );
+            assert_eq!(flips_at_start(&tuple(sport, dport), flags, Timeouts::Zeek), flips, "{sport} > {dport} {flags}");
         }
     }
 }
