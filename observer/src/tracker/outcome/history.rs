@@ -13,6 +13,7 @@ const INLINE: usize = 22;
 pub struct History(Letters);
 
 #[derive(Clone, PartialEq, Eq)]
+#[expect(clippy::box_collection, reason = "one pointer where most connections keep their letters")]
 enum Letters {
     Inline { len: u8, letters: [u8; INLINE] },
     Heap(Box<String>),
