@@ -1,8 +1,11 @@
-//! How fuzz targets make their input out of bytes.
+//! What the fuzz targets share: making input out of bytes, and following it.
 
 use observer::capture::{Chunk, Frame, LinkType};
-use observer::packet::FrameId;
+use observer::decode::{Checksums, Decoder};
+use observer::input::{Input, PacketInput};
+use observer::packet::{Body, Decoded, FrameId, Packet};
 use observer::time::Timestamp;
+use observer::tracker::{Config, Tracker};
 
 /// Takes things off the front of the fuzzer's bytes; at their end everything is 0.
 pub struct Bytes<'a>(pub &'a [u8]);
@@ -67,4 +70,38 @@ pub fn frames(data: &[u8]) -> Chunk {
         chunk.bytes.extend_from_slice(data);
     }
     chunk
+}
+
+/// A packet with nothing special about it: an empty segment over IPv4.
+pub fn plain_packet() -> Packet {
+    const FRAME: [u8; 44] = [
+        5, 0, 40, 0, // raw IP, nothing lacking, 40 octets
+        0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, //
+        0, 1, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 0x10, 0, 0, 0, 0, 0, 0,
+    ];
+    let mut decoded = Decoded::default();
+    Decoder::new(Checksums::Ignore, 1).decode(&frames(&FRAME), &mut decoded);
+    decoded.packets[0]
+}
+
+/// Decodes the frames and follows their connections to the end, few at a time.
+pub fn follow(chunk: &Chunk) {
+    let mut decoded = Decoded::default();
+    Decoder::new(Checksums::Count, 1).decode(chunk, &mut decoded);
+    let config = Config { max_connections: 8, timeline_entries: 16, seed: 1, ..Config::default() };
+    let mut tracker = Tracker::new(config);
+    for packet in &decoded.packets {
+        let (options, payload) = decoded.tail_of(packet, &chunk.bytes);
+        assert_eq!(options.len(), usize::from(packet.tail.options), "options lie in the bytes");
+        assert_eq!(payload.len(), packet.tail.payload as usize, "payload lies in the bytes");
+        if let Body::Tcp(segment) = packet.body {
+            assert!(packet.tail.payload <= segment.len, "the wire held what the capture holds");
+        }
+        let layers = decoded.layers_of(packet);
+        tracker.handle(Input::Packet(PacketInput { packet, layers, options, payload }));
+        assert!(tracker.open_connections() <= 8, "the bound on open connections holds");
+        while tracker.poll().is_some() {}
+    }
+    tracker.finish();
+    while tracker.poll().is_some() {}
 }

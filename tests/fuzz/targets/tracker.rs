@@ -8,13 +8,14 @@ use observer::packet::{Address, Body, Flags, FrameId, IcmpError, IpVersion, Note
 use observer::sequence::Seq;
 use observer::time::Timestamp;
 use observer::tracker::{Config, Event, Timeouts, Tracker};
-use observer_fuzz::Bytes;
+use observer_fuzz::{Bytes, plain_packet};
 
 fuzz_target!(|data: &[u8]| {
     let mut bytes = Bytes(data);
     let setup = bytes.u8();
+    let most = 1 + usize::from(setup & 3);
     let mut tracker = Tracker::new(Config {
-        max_connections: 1 + usize::from(setup & 3),
+        max_connections: most,
         timeline_entries: usize::from(setup >> 2 & 7),
         strict_wireshark: setup & 0x20 != 0,
         drop_bad_checksums: setup & 0x40 != 0,
@@ -23,6 +24,7 @@ fuzz_target!(|data: &[u8]| {
     });
     let mut clock = 1_000_000_000_000_u64;
     let mut number = 0;
+    let template = plain_packet();
     let mut given_out = 0;
     while !bytes.is_empty() {
         number += 1;
@@ -33,10 +35,11 @@ fuzz_target!(|data: &[u8]| {
             2 => clock + u64::from(step & 0x3fff) * 100_000_000,
             _ => clock - u64::from(step & 0x3fff),
         };
-        let packet = packet(&mut bytes, clock, number);
+        let packet = packet(&mut bytes, &template, clock, number);
         let options = bytes.slice(usize::from(packet.tail.options));
         let packet = Packet { tail: Span { options: options.len() as u8, ..packet.tail }, ..packet };
         tracker.handle(Input::Packet(PacketInput { packet: &packet, layers: &[], options, payload: &[] }));
+        assert!(tracker.open_connections() <= most, "the bound on open connections holds");
         given_out += drain(&mut tracker);
     }
     tracker.handle_timeout(Timestamp::from_nanos(clock + 3_600_000_000_000));
@@ -55,7 +58,7 @@ fn drain(tracker: &mut Tracker) -> u64 {
 }
 
 /// A packet between two of four ends, with numbers close enough to each other that segments meet.
-fn packet(bytes: &mut Bytes<'_>, clock: u64, number: u64) -> Packet {
+fn packet(bytes: &mut Bytes<'_>, template: &Packet, clock: u64, number: u64) -> Packet {
     let ends = bytes.u8();
     let tuple = Tuple {
         src: Address::v4([10, 0, 0, ends & 1]),
@@ -81,14 +84,12 @@ fn packet(bytes: &mut Bytes<'_>, clock: u64, number: u64) -> Packet {
         // Few and symmetric, so that different connections collide.
         hash: u64::from(key),
         tuple,
-        interface: 0,
-        ttl: 64,
         tos: bytes.u8(),
         ip_id: bytes.u16(),
         notes: Notes::from_bits_truncate(bytes.u16()),
-        layers: None,
         tail: Span { start: 0, options: bytes.u8() % 41, payload: 0, reassembled: false },
         body,
+        ..*template
     }
 }
 
