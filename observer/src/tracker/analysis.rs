@@ -191,9 +191,23 @@ impl Flow {
     /// have count as sent.
     pub fn in_flight(&self, other: &Self) -> u32 {
         let Some(base) = self.base else { return 0 };
-        let known = other.last_ack != Seq(0) && other.last_ack.after(base);
-        let acknowledged = if known { other.last_ack } else { base.plus(1) };
+        let acknowledged = other.acknowledges().filter(|ack| ack.after(base)).unwrap_or(base.plus(1));
         self.next.delta(acknowledged).max(0).unsigned_abs()
+    }
+
+    /// The highest end of a segment so far, zero window probes left out; 0 where nothing is known.
+    pub fn next(&self) -> Seq {
+        self.next
+    }
+
+    /// When [`next`](Self::next) last moved.
+    pub fn next_at(&self) -> Timestamp {
+        self.next_at
+    }
+
+    /// What this direction acknowledged last; `None` where nothing is known.
+    pub fn acknowledges(&self) -> Option<Seq> {
+        (self.last_ack != Seq(0)).then_some(self.last_ack)
     }
 
     /// The window this direction offered last, in octets; `None` where nothing is known of it or its scale.

@@ -16,10 +16,10 @@ use super::{Config, Effect, Timeouts};
 use crate::flow::{TunnelEnds, tunnels};
 use crate::input::PacketInput;
 use crate::packet::{Flags, IcmpError, Layer, Notes, Packet, Segment, Tuple};
-use crate::record::{EntryKind, Side, Sides, TcpState};
+use crate::record::{EntryKind, RetransmissionCause, Side, Sides, TcpState};
 use crate::sequence::Seq;
 use crate::tcp_options::TcpOptions;
-use crate::time::Timestamp;
+use crate::time::{Nanos, Timestamp};
 
 /// ICMP errors kept of one connection.
 const MAX_ICMP: usize = 16;
@@ -105,6 +105,8 @@ pub(super) struct Icmp {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Done {
     pub(super) analysis: AnalysisSet,
+    /// What made its sender send it again.
+    pub(super) retransmission: Option<RetransmissionCause>,
     pub(super) duplicate: bool,
 }
 
@@ -201,7 +203,7 @@ impl Connection {
             fwd.bad_checksum();
             if config.drop_bad_checksums {
                 self.outcome.bad_checksum(from);
-                return Done { analysis: AnalysisSet::empty(), duplicate: false };
+                return Done::default();
             }
         }
         fwd.segment(packet, segment);
@@ -215,6 +217,18 @@ impl Connection {
         if segment.len > 0 {
             fwd.payload(segment, Some(fwd_flow.in_flight(rev_flow)), at);
         }
+        let retransmission = analysis.contains(AnalysisSet::RETRANSMISSION).then(|| {
+            let round_trip = self.shared.initial_rtt().max(path_round_trip([fwd, rev]));
+            fwd.retransmits.cause(segment, analysis, [fwd_flow, rev_flow], round_trip, at)
+        });
+        rev.retransmits.answered(segment, analysis, &options, at);
+        if let Some(data) = &mut fwd.data {
+            data.round_trips.sent(segment, analysis, &options, at);
+        }
+        if let Some(data) = &mut rev.data {
+            data.round_trips.answered(segment, &options, at);
+        }
+        let done = Done { analysis, retransmission, duplicate: false };
         let part = self.handshake.segment(from, segment, &options, rev.isn, at);
         if part == Part::SynAck && rev.isn.is_some_and(|isn| segment.ack.after(isn.plus(1))) {
             self.handshake.data_in_syn_accepted();
@@ -228,9 +242,9 @@ impl Connection {
             fwd.add(analysis);
         }
         if self.is_logged(config) {
-            self.log_segment(from, packet, segment, part, analysis, config);
+            self.log_segment(from, packet, segment, part, done, config);
         }
-        Done { analysis, duplicate: false }
+        done
     }
 
     /// Takes in an ICMP error that quotes a segment which direction `quoted` sent.
@@ -308,15 +322,7 @@ impl Connection {
         }
     }
 
-    fn log_segment(
-        &mut self,
-        from: u8,
-        packet: &Packet,
-        segment: &Segment,
-        part: Part,
-        analysis: AnalysisSet,
-        config: &Config,
-    ) {
+    fn log_segment(&mut self, from: u8, packet: &Packet, segment: &Segment, part: Part, done: Done, config: &Config) {
         let flags = segment.flags;
         let kind = match part {
             _ if flags.contains(Flags::RST) => EntryKind::Rst,
@@ -334,7 +340,8 @@ impl Connection {
             kind,
             bytes: segment.len.into(),
             flags,
-            analysis,
+            analysis: done.analysis,
+            retransmission: done.retransmission,
             seq,
             ack: flags.contains(Flags::ACK).then_some(ack),
             window: scaled_window(&self.handshake, from, segment).unwrap_or(segment.window.into()),
@@ -372,6 +379,12 @@ fn scaled_window(handshake: &Handshake, from: u8, segment: &Segment) -> Option<u
     }
     let [low, high] = handshake.scales()?;
     Some(window << if from == 0 { low } else { high })
+}
+
+/// What a round trip between both ends usually takes: that from the capture point to one end and that to the other.
+fn path_round_trip(ends: [&End; 2]) -> Option<Nanos> {
+    let typical = ends.map(|end| end.data.as_ref().and_then(|data| data.round_trips.typical()));
+    typical.into_iter().flatten().reduce(|one, other| Nanos(one.0.saturating_add(other.0)))
 }
 
 /// The value of direction `from`, then that of the other.

@@ -8,6 +8,8 @@ mod handshake;
 mod moment;
 mod outcome;
 mod report;
+mod retransmit;
+mod rtt;
 mod sending;
 mod state;
 mod table;

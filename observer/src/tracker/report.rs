@@ -4,6 +4,7 @@ use super::Config;
 use super::analysis::AnalysisSet;
 use super::connection::{Connection, Icmp};
 use super::handshake::Opened;
+use super::rtt::RoundTrips;
 use crate::packet::{IpVersion, Layer};
 use crate::record::*;
 use crate::time::Nanos;
@@ -40,12 +41,12 @@ impl Connection {
             packets: sent.map(|end| end.packets),
             bytes: sent.map(|end| end.data.as_ref().map_or(0, |data| data.bytes)),
             unique_bytes: sent.map(|end| end.data.as_ref().map_or(0, |data| data.unique_bytes)),
-            rtt: self.rtt(&handshake),
+            rtt: self.rtt(&sides, &handshake),
             handshake,
             analysis: rare.map_or_else(Analysis::default, |rare| {
                 analysis(|name| sides.of(rare.analysis.map(|counts| counts.of(name))))
             }),
-            retransmissions: Sides::default(),
+            retransmissions: sent.map(|end| end.retransmits.counts()),
             flow: sent.map(|end| end.facts()),
             close: self.close(&sides),
             duplicates: rare.map_or(0, |rare| rare.duplicates),
@@ -75,7 +76,7 @@ impl Connection {
         (self.outcome.originator(), roles_from)
     }
 
-    fn rtt(&self, handshake: &Handshake) -> Rtt {
+    fn rtt(&self, sides: &Sorted, handshake: &Handshake) -> Rtt {
         let capture_point = handshake.server_rtt_ns.zip(handshake.client_rtt_ns).map(|(server, client)| {
             let whole = server.0.saturating_add(client.0);
             let is_near = |half: Nanos| half.0.saturating_mul(NEAR) < whole;
@@ -85,7 +86,17 @@ impl Connection {
                 _ => CapturePoint::Middle,
             }
         });
-        Rtt { capture_point, ..Rtt::default() }
+        let [low, high] = &self.sent;
+        let round_trips = sides.of([low, high].map(|end| end.data.as_deref().map(|data| &data.round_trips)));
+        let by_ack = round_trips.map(|trips| trips.and_then(RoundTrips::by_ack));
+        let by_timestamps = round_trips.map(|trips| trips.and_then(RoundTrips::by_timestamps));
+        let least = |ack: Option<RttStats>, timestamps: Option<RttStats>, handshake: Option<Nanos>| {
+            [ack.map(|stats| stats.min_ns), timestamps.map(|stats| stats.min_ns), handshake].into_iter().flatten().min()
+        };
+        let to_server = least(by_ack.client, by_timestamps.client, handshake.server_rtt_ns);
+        let to_client = least(by_ack.server, by_timestamps.server, handshake.client_rtt_ns);
+        let min_path_ns = to_server.zip(to_client).map(|(one, other)| Nanos(one.0.saturating_add(other.0)));
+        Rtt { by_ack, by_timestamps, min_path_ns, capture_point }
     }
 
     fn close(&self, sides: &Sorted) -> Close {

@@ -1,6 +1,8 @@
 //! What one end sent: how much, how fast, how marked.
 
 use super::moment::Moment;
+use super::retransmit::Retransmits;
+use super::rtt::RoundTrips;
 use crate::packet::{Flags, Packet, Segment};
 use crate::range_set::RangeSet;
 use crate::record::{Ecn, FlowFacts, TcpState, Ttl, WindowFacts};
@@ -28,6 +30,7 @@ pub(super) struct End {
     pub(super) fin_end: Option<Seq>,
     window: Option<WindowFacts>,
     pub(super) state: TcpState,
+    pub(super) retransmits: Retransmits,
     /// Smallest and largest time to live.
     ttl: Option<(u8, u8)>,
     /// What only an end that sends payload has.
@@ -46,6 +49,7 @@ pub(super) struct Data {
     last_at: Moment,
     max_in_flight: u32,
     max_segment: u32,
+    pub(super) round_trips: RoundTrips,
 }
 
 #[derive(Debug, Default)]

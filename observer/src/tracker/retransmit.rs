@@ -1,0 +1,285 @@
+//! Why a segment was sent again, as far as the packets show.
+//!
+//! What the segment analysis calls a retransmission has the first cause that fits. *Answered* is the other end's highest
+//! ACK, *next* the highest end of what was sent; a *recovery* lasts until *answered* reaches what *next* was at its start.
+//!
+//! 1. Spurious: its payload was acknowledged when it was sent again.
+//! 2. RTO: SYN and SYN-ACK; and all that is sent again in a recovery that an RTO began.
+//! 3. In a recovery that began fast: RTO where this end was silent for an RTO; SACK-repaired where SACK reported octets
+//!    after it; fast elsewhere (a partial ACK, RFC 6582).
+//! 4. Fast, beginning a recovery: three duplicate ACKs ask for it (RFC 5681, section 3.2); or SACK reported octets after
+//!    it and the last ACK is less than 1½ round trips ago (RACK, RFC 8985, waits for a part of a round trip).
+//! 5. Tail loss probe (RFC 8985, section 7): it ends at *next*, and this end was silent for 1½ round trips; and either what
+//!    was sent before it is not acknowledged, which an RTO would send first, or the silence is shorter than an RTO.
+//! 6. RTO, beginning a recovery, elsewhere.
+//!
+//! An RTO is taken to be at least a round trip and 200 ms, the least that Linux waits (`TCP_RTO_MIN`).
+
+use super::analysis::{AnalysisSet, Flow};
+use crate::packet::{Flags, Segment};
+use crate::record::{RetransmissionCause, Retransmissions};
+use crate::sequence::Seq;
+use crate::tcp_options::TcpOptions;
+use crate::time::{Nanos, Timestamp};
+
+/// Duplicate ACKs that ask for a retransmission (RFC 5681, section 3.2).
+const DUPLICATE_ACKS: u8 = 3;
+
+/// The least that an RTO adds to a round trip.
+const MIN_RTO: Nanos = Nanos::from_millis(200);
+
+/// What hosts and timers add to the time between an ACK and the segment that it asks for.
+const SLACK: Nanos = Nanos::from_millis(10);
+
+/// What one end sent again. Costs a pointer until something is missing.
+#[derive(Clone, Debug, Default)]
+pub struct Retransmits(Option<Box<State>>);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct State {
+    /// The other end's highest ACK; `None` where it was not captured.
+    answered: Option<Seq>,
+    /// The highest octet that SACK reported.
+    sacked: Option<Seq>,
+    recovery: Recovery,
+    duplicate_acks: u8,
+    /// When the other end last acknowledged anything.
+    answered_at: Timestamp,
+    /// When something was last sent again.
+    sent_at: Timestamp,
+    counts: [u32; 5],
+}
+
+/// What is being done about missing segments.
+#[derive(Clone, Copy, Debug, Default)]
+enum Recovery {
+    #[default]
+    None,
+    /// Until this is acknowledged.
+    Fast(Seq),
+    Timeout(Seq),
+}
+
+impl Retransmits {
+    /// Takes in a segment of the other end; `set` is what the analysis says of it.
+    pub fn answered(&mut self, segment: &Segment, set: AnalysisSet, options: &TcpOptions, at: Timestamp) {
+        let repeated = set.contains(AnalysisSet::DUPLICATE_ACK);
+        if self.0.is_none() && !repeated && options.sack_blocks == 0 || !segment.flags.contains(Flags::ACK) {
+            return;
+        }
+        let new = || Box::new(State { answered: Some(segment.ack), ..State::default() });
+        self.0.get_or_insert_with(new).answered(segment, repeated, options, at);
+    }
+
+    /// Why `segment`, which the analysis calls a retransmission, was sent again. `fwd` and `rev` are the memories of its
+    /// direction and of the other; `round_trip` is the time that a round trip over the whole path takes.
+    pub fn cause(
+        &mut self,
+        segment: &Segment,
+        set: AnalysisSet,
+        [fwd, rev]: [&Flow; 2],
+        round_trip: Option<Nanos>,
+        at: Timestamp,
+    ) -> RetransmissionCause {
+        let new = || Box::new(State { answered: rev.acknowledges(), ..State::default() });
+        let state = self.0.get_or_insert_with(new);
+        let cause = if set.contains(AnalysisSet::SPURIOUS_RETRANSMISSION) {
+            RetransmissionCause::Spurious
+        } else {
+            state.cause(segment, fwd, round_trip.unwrap_or_default(), at)
+        };
+        state.sent_at = at;
+        if let Some(count) = state.counts.get_mut(cause as usize) {
+            *count += 1;
+        }
+        cause
+    }
+
+    /// How many segments were sent again for each cause.
+    pub fn counts(&self) -> Retransmissions {
+        let Some(state) = &self.0 else { return Retransmissions::default() };
+        let of = |cause: RetransmissionCause| state.counts.get(cause as usize).copied().unwrap_or(0).into();
+        Retransmissions {
+            rto: of(RetransmissionCause::Rto),
+            fast: of(RetransmissionCause::Fast),
+            tail_loss_probe: of(RetransmissionCause::TailLossProbe),
+            spurious: of(RetransmissionCause::Spurious),
+            sack_repaired: of(RetransmissionCause::SackRepaired),
+        }
+    }
+}
+
+impl State {
+    fn answered(&mut self, segment: &Segment, repeated: bool, options: &TcpOptions, at: Timestamp) {
+        self.answered_at = at;
+        let before = *self.answered.get_or_insert(segment.ack);
+        let answered = before.latest(segment.ack);
+        if answered != before {
+            self.answered = Some(answered);
+            self.duplicate_acks = 0;
+            if let Recovery::Fast(until) | Recovery::Timeout(until) = self.recovery
+                && answered.at_or_after(until)
+            {
+                self.recovery = Recovery::None;
+            }
+            self.sacked = self.sacked.filter(|sacked| sacked.after(answered));
+        } else if segment.len == 0 && segment.ack == answered && (repeated || options.sack_blocks > 0) {
+            self.duplicate_acks = self.duplicate_acks.saturating_add(1);
+        }
+        // A block that is acknowledged already reports a duplicate (RFC 2883).
+        for &(_, right) in options.sack().iter().filter(|(_, right)| right.after(answered)) {
+            self.sacked = Some(self.sacked.map_or(right, |sacked| sacked.latest(right)));
+        }
+    }
+
+    /// Causes 2 to 6.
+    fn cause(&mut self, segment: &Segment, fwd: &Flow, round_trip: Nanos, at: Timestamp) -> RetransmissionCause {
+        let silence = at.since(fwd.next_at().max(self.sent_at));
+        let timed_out = silence.0 >= round_trip.0 + MIN_RTO.0;
+        let is_sacked_beyond = self.sacked.is_some_and(|sacked| sacked.after(segment.seq));
+        match self.recovery {
+            _ if segment.flags.contains(Flags::SYN) => return RetransmissionCause::Rto,
+            Recovery::Timeout(_) => return RetransmissionCause::Rto,
+            Recovery::Fast(_) if timed_out => {}
+            Recovery::Fast(_) if is_sacked_beyond => return RetransmissionCause::SackRepaired,
+            Recovery::Fast(_) => return RetransmissionCause::Fast,
+            Recovery::None => {
+                let just_answered = at.since(self.answered_at).0 <= round_trip.0 * 3 / 2 + SLACK.0;
+                let is_asked_for = self.duplicate_acks >= DUPLICATE_ACKS && Some(segment.seq) == self.answered;
+                if is_asked_for || is_sacked_beyond && just_answered {
+                    self.recovery = Recovery::Fast(fwd.next());
+                    return RetransmissionCause::Fast;
+                }
+                let is_first = self.answered.is_none_or(|answered| segment.seq.at_or_before(answered));
+                let waited = round_trip.0 > 0 && silence.0 >= round_trip.0 * 3 / 2;
+                if segment.end() == fwd.next() && waited && (!is_first || !timed_out) {
+                    return RetransmissionCause::TailLossProbe;
+                }
+            }
+        }
+        self.recovery = Recovery::Timeout(fwd.next());
+        RetransmissionCause::Rto
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::analysis::{Shared, analyse};
+    use super::*;
+
+    const ROUND_TRIP: u64 = 40;
+    const MSS: u32 = 1000;
+
+    /// A sender of segments of [`MSS`] octets from 1 on, and what its receiver says, captured at the sender.
+    #[derive(Default)]
+    struct Talk {
+        flows: [Flow; 2],
+        shared: Shared,
+        retransmits: Retransmits,
+    }
+
+    impl Talk {
+        /// Sends the `number`th segment, and says what it was sent again for.
+        fn sends(&mut self, number: u32, millis: u64) -> Option<RetransmissionCause> {
+            let seq = Seq(1 + number * MSS);
+            let segment = Segment { seq, ack: Seq(1), flags: Flags::ACK, window: 100, len: MSS, urgent: 0 };
+            let at = Timestamp::from_nanos(1_000_000_000 + millis * 1_000_000);
+            let [sender, receiver] = &mut self.flows;
+            let set = analyse(sender, receiver, &mut self.shared, &segment, &TcpOptions::default(), at);
+            let round_trip = Some(Nanos::from_millis(ROUND_TRIP));
+            set.contains(AnalysisSet::RETRANSMISSION)
+                .then(|| self.retransmits.cause(&segment, set, [sender, receiver], round_trip, at))
+        }
+
+        /// The receiver acknowledges all segments before the `number`th, and reports those from `sacked.0` to `sacked.1`.
+        fn answers(&mut self, number: u32, sacked: Option<(u32, u32)>, millis: u64) {
+            let edge = |number: u32| Seq(1 + number * MSS);
+            let ack = edge(number);
+            let segment = Segment { seq: Seq(1), ack, flags: Flags::ACK, window: 100, len: 0, urgent: 0 };
+            let mut options = TcpOptions::default();
+            if let Some((left, right)) = sacked {
+                options.sack[0] = (edge(left), edge(right));
+                options.sack_blocks = 1;
+            }
+            let at = Timestamp::from_nanos(1_000_000_000 + millis * 1_000_000);
+            let [sender, receiver] = &mut self.flows;
+            let set = analyse(receiver, sender, &mut self.shared, &segment, &options, at);
+            self.retransmits.answered(&segment, set, &options, at);
+        }
+
+        /// Segments from the first to `last`, all sent at once.
+        fn sending(last: u32) -> Self {
+            let mut talk = Self::default();
+            talk.answers(0, None, 0);
+            for number in 0..=last {
+                assert_eq!(talk.sends(number, 1), None);
+            }
+            talk
+        }
+    }
+
+    #[test]
+    fn three_duplicate_acks_make_it_fast() {
+        let mut talk = Talk::sending(5);
+        (1..5).for_each(|count| talk.answers(0, None, 40 + count));
+        assert_eq!(talk.sends(0, 45), Some(RetransmissionCause::Fast));
+        // A partial ACK.
+        talk.answers(1, None, 85);
+        assert_eq!(talk.sends(1, 86), Some(RetransmissionCause::Fast));
+        assert_eq!(talk.retransmits.counts().fast, 2);
+    }
+
+    #[test]
+    fn sack_repairs_the_other_holes() {
+        let mut talk = Talk::sending(5);
+        talk.answers(0, Some((1, 2)), 41);
+        talk.answers(0, Some((3, 4)), 42);
+        assert_eq!(talk.sends(0, 52), Some(RetransmissionCause::Fast));
+        assert_eq!(talk.sends(2, 52), Some(RetransmissionCause::SackRepaired));
+        talk.answers(6, None, 92);
+        // Another recovery.
+        assert_eq!(talk.sends(6, 93), None);
+        assert_eq!(talk.sends(7, 93), None);
+        talk.answers(6, Some((7, 8)), 133);
+        assert_eq!(talk.sends(6, 143), Some(RetransmissionCause::Fast));
+    }
+
+    #[test]
+    fn a_tail_is_probed_before_the_timeout() {
+        let mut talk = Talk::sending(2);
+        assert_eq!(talk.sends(2, 91), Some(RetransmissionCause::TailLossProbe));
+        assert_eq!(talk.sends(0, 400), Some(RetransmissionCause::Rto));
+        assert_eq!(talk.sends(1, 440), Some(RetransmissionCause::Rto));
+    }
+
+    #[test]
+    fn a_single_segment_times_out() {
+        let mut talk = Talk::sending(0);
+        assert_eq!(talk.sends(0, 242), Some(RetransmissionCause::Rto));
+        let mut talk = Talk::sending(0);
+        assert_eq!(talk.sends(0, 85), Some(RetransmissionCause::TailLossProbe));
+    }
+
+    #[test]
+    fn a_lost_retransmission_times_out() {
+        let mut talk = Talk::sending(5);
+        (1..5).for_each(|count| talk.answers(0, None, 40 + count));
+        assert_eq!(talk.sends(0, 45), Some(RetransmissionCause::Fast));
+        assert_eq!(talk.sends(0, 300), Some(RetransmissionCause::Rto));
+        assert_eq!(talk.sends(1, 300), Some(RetransmissionCause::Rto));
+    }
+
+    #[test]
+    fn what_was_acknowledged_is_spurious() {
+        let mut talk = Talk::sending(2);
+        talk.answers(3, None, 41);
+        assert_eq!(talk.sends(2, 42), Some(RetransmissionCause::Spurious));
+        assert_eq!(talk.retransmits.counts().spurious, 1);
+    }
+
+    #[test]
+    fn costs_a_pointer() {
+        assert_eq!(size_of::<Retransmits>(), size_of::<usize>());
+        assert!(Talk::sending(9).retransmits.0.is_none());
+    }
+}
