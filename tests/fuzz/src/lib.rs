@@ -42,9 +42,6 @@ impl<'a> Bytes<'a> {
     }
 }
 
-/// Link types that observer reads (LINKTYPE_ numbers).
-const LINK_TYPES: [u16; 16] = [0, 1, 9, 50, 51, 101, 105, 108, 113, 119, 127, 163, 192, 228, 229, 276];
-
 /// Some frames: each one byte that chooses the link type, one that says how much of it the capture lacks, its length
 /// and its bytes.
 pub fn frames(data: &[u8]) -> Chunk {
@@ -52,7 +49,12 @@ pub fn frames(data: &[u8]) -> Chunk {
     let mut chunk = Chunk::default();
     let mut number = 0;
     while !bytes.is_empty() {
-        let link = LINK_TYPES[usize::from(bytes.u8()) % LINK_TYPES.len()];
+        // Nearly all LINKTYPE_ numbers that matter fit a byte: these two do not.
+        let link = match bytes.u8() {
+            254 => 258,
+            255 => 276,
+            link => u16::from(link),
+        };
         let lacking = u32::from(bytes.u8().saturating_sub(0x80));
         let len = usize::from(bytes.u16() % 2048);
         let data = bytes.slice(len);
@@ -75,7 +77,7 @@ pub fn frames(data: &[u8]) -> Chunk {
 /// A packet with nothing special about it: an empty segment over IPv4.
 pub fn plain_packet() -> Packet {
     const FRAME: [u8; 44] = [
-        5, 0, 40, 0, // raw IP, nothing lacking, 40 octets
+        101, 0, 40, 0, // raw IP, nothing lacking, 40 octets
         0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, //
         0, 1, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 0x10, 0, 0, 0, 0, 0, 0,
     ];
