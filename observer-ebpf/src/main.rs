@@ -1,7 +1,6 @@
 //! observer's eBPF programs.
 #![no_std]
 #![no_main]
-#![expect(missing_docs, reason = "what aya's macros make public has no documentation")]
 
 use aya_ebpf::macros::socket_filter;
 use aya_ebpf::programs::SkBuffContext;
