@@ -97,7 +97,7 @@ impl Source for Merge {
         // the frame that comes next.
         let patient = !self.options.follow;
         self.read_waiting(if patient { WAIT } else { Duration::ZERO });
-        while chunk.bytes.len() < CHUNK && !(patient && !self.waiting.is_empty()) {
+        while chunk.bytes.len() < CHUNK && (!patient || self.waiting.is_empty()) {
             let Some(Reverse((_, index))) = self.ready.pop() else { break };
             let until = self.ready.peek().map(|Reverse(next)| *next);
             let Some(lane) = self.lanes.get_mut(index) else { continue };
