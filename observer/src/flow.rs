@@ -71,7 +71,7 @@ fn words(address: &Address) -> [u64; 2] {
 }
 
 /// Multiplies to 128 bits and folds the halves: every bit of the result depends on every bit of both.
-fn fold(a: u64, b: u64) -> u64 {
+pub(crate) fn fold(a: u64, b: u64) -> u64 {
     let product = u128::from(a) * u128::from(b);
     (product as u64) ^ (product >> 64) as u64
 }

@@ -205,6 +205,11 @@ impl Flow {
         self.next_at
     }
 
+    /// When this direction's last segment was captured.
+    pub fn last_at(&self) -> Timestamp {
+        self.last_at
+    }
+
     /// What this direction acknowledged last; `None` where nothing is known.
     pub fn acknowledges(&self) -> Option<Seq> {
         (self.last_ack != Seq(0)).then_some(self.last_ack)

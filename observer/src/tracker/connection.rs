@@ -5,6 +5,7 @@
 //! [`super::report`]).
 
 use super::analysis::{self, AnalysisSet};
+use super::duplicate::{Duplicates, Habits};
 use super::handshake::{Handshake, Part};
 use super::moment::Moment;
 use super::outcome::{Clock, Outcome};
@@ -40,6 +41,7 @@ pub(super) struct Connection {
     pub(super) outcome: Outcome,
     pub(super) shared: analysis::Shared,
     pub(super) flows: [analysis::Flow; 2],
+    habits: [Habits; 2],
     pub(super) around: Option<Box<Around>>,
     pub(super) rare: Option<Box<Rare>>,
     pub(super) log: Option<Box<Log>>,
@@ -133,6 +135,7 @@ impl Connection {
             outcome: Outcome::new(&key.ends, from, segment.flags, config.timeouts),
             shared: analysis::Shared::default(),
             flows: Default::default(),
+            habits: Default::default(),
             around: (!tunnels.is_empty()).then(|| Box::new(Around { tunnels, ..Around::default() })),
             rare: None,
             log: None,
@@ -191,12 +194,25 @@ impl Connection {
     }
 
     /// Takes in a segment that direction `from` sent.
-    pub(super) fn segment(&mut self, from: u8, input: &PacketInput<'_>, segment: &Segment, config: &Config) -> Done {
+    pub(super) fn segment(
+        &mut self,
+        from: u8,
+        input: &PacketInput<'_>,
+        segment: &Segment,
+        config: &Config,
+        duplicates: &mut Duplicates,
+    ) -> Done {
         let packet = input.packet;
         self.last_number = packet.number;
+        let options = TcpOptions::parse(input.options);
+        let [habits, _] = both(&mut self.habits, from);
+        let [_, rev_flow] = both(&mut self.flows, from);
+        if !config.strict_wireshark && duplicates.is_copy(packet, segment, &options, input.layers, habits, rev_flow) {
+            self.rare.get_or_insert_default().duplicates += 1;
+            return Done { duplicate: true, ..Done::default() };
+        }
         self.last_seen = self.last_seen.max(packet.at);
         self.take_layers(from, input.layers);
-        let options = TcpOptions::parse(input.options);
         let at = packet.at;
         let [fwd, rev] = both(&mut self.sent, from);
         if packet.notes.intersects(Notes::BAD_IP_CHECKSUM | Notes::BAD_TCP_CHECKSUM) {

@@ -4,6 +4,7 @@
 
 pub mod analysis;
 mod connection;
+mod duplicate;
 mod handshake;
 mod moment;
 mod outcome;
@@ -20,6 +21,7 @@ use std::collections::VecDeque;
 pub use analysis::AnalysisSet;
 
 use self::connection::{Connection, Done};
+use self::duplicate::Duplicates;
 use self::table::{Key, Table};
 use crate::flow;
 use crate::input::{Input, PacketInput};
@@ -119,6 +121,7 @@ const MOST_OVER: usize = 4096;
 pub struct Tracker {
     config: Config,
     table: Table,
+    duplicates: Duplicates,
     /// Connections that are over, and since when; the longest first. Some may be gone, or not over any more.
     over: VecDeque<Over>,
     out: VecDeque<Event>,
@@ -140,6 +143,7 @@ impl Tracker {
         Self {
             config,
             table: Table::default(),
+            duplicates: Duplicates::default(),
             over: VecDeque::new(),
             out: VecDeque::new(),
             counts: Counts::default(),
@@ -195,7 +199,9 @@ impl Tracker {
         let mut former = None;
         if let Some(connection) = self.table.get(&key) {
             if !connection.is_succeeded_by(from, segment, self.previous, input.packet.at, &self.config) {
-                let effect = take(connection, from, input, segment, &self.config, &mut self.counts);
+                let done = connection.segment(from, input, segment, &self.config, &mut self.duplicates);
+                self.counts.duplicates += u64::from(done.duplicate);
+                let effect = connection.effect(from, done);
                 list_if_over(connection, key.hash, &mut self.over);
                 self.keep_few_over();
                 return effect;
@@ -210,7 +216,8 @@ impl Tracker {
         }
         let connection = Box::new(Connection::new(&key, from, input.packet, segment, former.is_some(), &self.config));
         let connection = self.table.insert(key.hash, connection);
-        take(connection, from, input, segment, &self.config, &mut self.counts)
+        let done = connection.segment(from, input, segment, &self.config, &mut self.duplicates);
+        connection.effect(from, done)
     }
 
     /// An ICMP error belongs to the connection that it quotes; one about no known connection is left alone.
@@ -264,19 +271,6 @@ impl Tracker {
         self.counts.connections += 1;
         self.out.push_back(Event::Connection(Box::new(connection.record(&self.config))));
     }
-}
-
-fn take(
-    connection: &mut Connection,
-    from: u8,
-    input: &PacketInput<'_>,
-    segment: &Segment,
-    config: &Config,
-    counts: &mut Counts,
-) -> Effect {
-    let done = connection.segment(from, input, segment, config);
-    counts.duplicates += u64::from(done.duplicate);
-    connection.effect(from, done)
 }
 
 fn list_if_over(connection: &mut Connection, hash: u64, over: &mut VecDeque<Over>) {

@@ -1,0 +1,273 @@
+//! Packets that were captured twice: on both ends of a bridge, before and after a router, on every interface of a host.
+//!
+//! A packet is a copy of an earlier one of the same direction where
+//!
+//! 1. its IPv4 identification, its sequence and acknowledgment numbers, flags, window, urgent pointer, timestamps and SACK
+//!    blocks, and the length of its payload are the same;
+//! 2. the two are at most 10 ms apart; and
+//! 3. one of these tells it from a segment that was sent twice:
+//!    - a. it was captured elsewhere: on another interface, in other tags, or with a time to live lower by 1 to 8;
+//!    - b. its identification, which a host draws anew when it sends a segment again; unless it is 0 or this end is seen to
+//!      put the same on different segments;
+//!    - c. it takes sequence space, and the other end sent nothing in the 1 ms at most between the two: neither a timeout
+//!      nor three duplicate ACKs can have asked for it;
+//!    - d. it takes none and could well be an ACK or RST sent twice, but is at most 1 ms apart, and this direction has shown
+//!      more copies of one packet than of this one so far.
+//!
+//! Where the copy differs (segments cut or merged on the way between both capture points) it is not recognised.
+
+use super::analysis::Flow;
+use crate::flow::fold;
+use crate::packet::{Flags, IpVersion, Layer, Packet, Segment};
+use crate::tcp_options::TcpOptions;
+use crate::time::{Nanos, Timestamp};
+
+/// How far apart the same packet may be captured.
+const WITHIN: Nanos = Nanos::from_millis(10);
+
+/// Less than any timer or round trip takes that makes a host send a segment again.
+const AT_ONCE: Nanos = Nanos::from_millis(1);
+
+/// Routers that may lie between two capture points.
+const MOST_HOPS: u8 = 8;
+
+/// Packets remembered, of all connections together; a power of two.
+const SLOTS: usize = 4096;
+
+/// The packets of the last moments. A table of fixed size: what falls on a used slot takes its place.
+#[derive(Debug, Default)]
+pub struct Duplicates {
+    /// Empty until the first packet.
+    slots: Box<[Slot]>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Slot {
+    /// Of everything that a copy has in common with the packet.
+    fingerprint: u64,
+    at: Timestamp,
+    place: Place,
+    copies: u8,
+}
+
+/// Where a packet was captured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Place {
+    interface: u16,
+    ttl: u8,
+    /// A hash of the tags around it.
+    tags: u8,
+}
+
+/// What is remembered of each direction of a connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Habits {
+    /// IPv4 identification of the last segment.
+    ip_id: u16,
+    /// It was on different segments.
+    repeats_ip_id: bool,
+    /// The most copies of one segment.
+    copies: u8,
+}
+
+impl Duplicates {
+    /// Whether `packet` is a copy of an earlier one; if not, remembers it. `habits` are those of its direction, `rev` is
+    /// what the segment analysis remembers of the other.
+    pub fn is_copy(
+        &mut self,
+        packet: &Packet,
+        segment: &Segment,
+        options: &TcpOptions,
+        layers: &[Layer],
+        habits: &mut Habits,
+        rev: &Flow,
+    ) -> bool {
+        if self.slots.is_empty() {
+            self.slots = vec![Slot::default(); SLOTS].into_boxed_slice();
+        }
+        let fingerprint = fingerprint(packet, segment, options);
+        let Some(slot) = self.slots.get_mut(fingerprint as usize % SLOTS) else { return false };
+        let place = Place { interface: packet.interface, ttl: packet.ttl, tags: tags(layers) };
+        let apart = Nanos(packet.at.as_nanos().abs_diff(slot.at.as_nanos()));
+        if slot.fingerprint == fingerprint && apart <= WITHIN {
+            let sends = segment.len > 0 || segment.flags.intersects(Flags::SYN | Flags::FIN);
+            let is_likely =
+                apart <= AT_ONCE && if sends { rev.last_at() <= slot.at } else { slot.copies < habits.copies };
+            if place.is_elsewhere(slot.place) || packet.ip_id != 0 && !habits.repeats_ip_id || is_likely {
+                slot.copies = slot.copies.saturating_add(1);
+                habits.copies = habits.copies.max(slot.copies);
+                return true;
+            }
+        } else if packet.ip_id != 0 && packet.tuple.version == IpVersion::V4 {
+            habits.repeats_ip_id |= habits.ip_id == packet.ip_id;
+            habits.ip_id = packet.ip_id;
+        }
+        *slot = Slot { fingerprint, at: packet.at, place, copies: 0 };
+        false
+    }
+}
+
+impl Place {
+    /// Whether this place lies after `other` on a packet's way, or beside it.
+    fn is_elsewhere(self, other: Self) -> bool {
+        let hops = other.ttl.wrapping_sub(self.ttl);
+        self.interface != other.interface || self.tags != other.tags || (1..=MOST_HOPS).contains(&hops)
+    }
+}
+
+/// A hash of condition 1. That of a connection is not to be guessed, so neither is this one.
+fn fingerprint(packet: &Packet, segment: &Segment, options: &TcpOptions) -> u64 {
+    let two = |high: u32, low: u32| u64::from(high) << 32 | u64::from(low);
+    let (value, echo) = options.timestamps.unwrap_or_default();
+    let marks = u32::from(segment.flags.bits()) << 16 | u32::from(segment.window);
+    let short = two(marks, u32::from(packet.ip_id) << 16 | u32::from(segment.urgent));
+    let mut hash = fold(packet.hash ^ two(segment.seq.0, segment.ack.0), short ^ 0x9e37_79b9_7f4a_7c15);
+    hash = fold(hash ^ two(value, echo), two(segment.len, packet.tuple.is_canonical().into()) ^ 0xbf58_476d_1ce4_e5b9);
+    for (left, right) in options.sack() {
+        hash = fold(hash ^ two(left.0, right.0), 0x94d0_49bb_1331_11eb);
+    }
+    hash
+}
+
+/// A hash of what differs between places in the layers around a packet.
+fn tags(layers: &[Layer]) -> u8 {
+    let number = |layer: &Layer| match layer {
+        Layer::Vlan(id) | Layer::Pppoe(id) => u32::from(*id) + 1,
+        Layer::Mpls(id) | Layer::Pbb(id) => id + 1,
+        Layer::Tunnel(tunnel) => tunnel.id.map_or(0, |id| id.wrapping_add(1)),
+    };
+    let mix = |hash: u32, layer| (hash ^ number(layer)).wrapping_mul(0x9e37_79b1).rotate_left(15);
+    (layers.iter().fold(0, mix) >> 24) as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::analysis::{Shared, analyse};
+    use super::*;
+    use crate::packet::{Address, Body, Notes, Span, Tuple};
+    use crate::sequence::Seq;
+
+    /// A connection between two IPv4 hosts, and what the table says of its packets.
+    #[derive(Default)]
+    struct Capture {
+        duplicates: Duplicates,
+        habits: [Habits; 2],
+        flows: [Flow; 2],
+        shared: Shared,
+    }
+
+    impl Capture {
+        fn is_copy(&mut self, packet: Packet, options: &TcpOptions, layers: &[Layer]) -> bool {
+            let Body::Tcp(segment) = packet.body else { unreachable!("all are made as segments") };
+            let [low, high] = &mut self.flows;
+            let [low_habits, high_habits] = &mut self.habits;
+            let forward = packet.tuple.is_canonical();
+            let (habits, fwd, rev) = if forward { (low_habits, low, high) } else { (high_habits, high, low) };
+            let is_copy = self.duplicates.is_copy(&packet, &segment, options, layers, habits, rev);
+            if !is_copy {
+                analyse(fwd, rev, &mut self.shared, &segment, options, packet.at);
+            }
+            is_copy
+        }
+
+        fn is_plain_copy(&mut self, packet: Packet) -> bool {
+            self.is_copy(packet, &TcpOptions::default(), &[])
+        }
+    }
+
+    const LOW: Tuple = Tuple {
+        src: Address::v4([10, 0, 0, 1]),
+        dst: Address::v4([10, 0, 0, 2]),
+        sport: 1000,
+        dport: 80,
+        version: IpVersion::V4,
+    };
+
+    fn packet(tuple: Tuple, micros: u64, ip_id: u16, flags: Flags, len: u32) -> Packet {
+        Packet {
+            at: Timestamp::from_nanos(1_000_000_000 + micros * 1000),
+            number: 1,
+            frame: Default::default(),
+            hash: 7,
+            tuple,
+            interface: 0,
+            ttl: 64,
+            tos: 0,
+            ip_id,
+            missing: 0,
+            notes: Notes::empty(),
+            layers: None,
+            tail: Span::default(),
+            body: Body::Tcp(Segment { seq: Seq(5), ack: Seq(9), flags, window: 100, urgent: 0, len }),
+        }
+    }
+
+    fn ack(micros: u64, ip_id: u16) -> Packet {
+        packet(LOW, micros, ip_id, Flags::ACK, 0)
+    }
+
+    #[test]
+    fn one_identification_is_one_packet() {
+        let mut capture = Capture::default();
+        assert!(!capture.is_plain_copy(ack(0, 3)));
+        assert!(capture.is_plain_copy(ack(5, 3)));
+        assert!(capture.is_plain_copy(ack(9, 3)));
+        // Duplicate ACKs.
+        assert!(!capture.is_plain_copy(ack(12, 4)));
+        assert!(!capture.is_plain_copy(ack(15, 5)));
+        // Much later.
+        assert!(!capture.is_plain_copy(ack(20_000, 5)));
+    }
+
+    #[test]
+    fn a_host_with_one_identification_for_all_repeats_itself() {
+        let mut capture = Capture::default();
+        assert!(!capture.is_plain_copy(packet(LOW, 0, 3, Flags::SYN, 0)));
+        assert!(!capture.is_plain_copy(ack(5000, 3)));
+        assert!(!capture.is_plain_copy(ack(5100, 3)));
+    }
+
+    #[test]
+    fn a_routed_packet_loses_a_hop_and_a_tagged_one_is_elsewhere() {
+        let mut capture = Capture::default();
+        assert!(!capture.is_plain_copy(ack(0, 0)));
+        assert!(capture.is_plain_copy(Packet { ttl: 63, ..ack(5, 0) }));
+        assert!(!capture.is_plain_copy(Packet { ttl: 65, ..ack(9, 0) }));
+        let mut capture = Capture::default();
+        assert!(!capture.is_plain_copy(ack(0, 0)));
+        assert!(capture.is_copy(ack(5, 0), &TcpOptions::default(), &[Layer::Vlan(5)]));
+        assert!(capture.is_plain_copy(Packet { interface: 1, ..ack(9, 0) }));
+    }
+
+    #[test]
+    fn without_identification_the_answer_decides() {
+        let mut capture = Capture::default();
+        let data = |micros| packet(LOW, micros, 0, Flags::ACK, 100);
+        assert!(!capture.is_plain_copy(data(0)));
+        assert!(capture.is_plain_copy(data(5)));
+        for micros in [30, 40, 50] {
+            capture.is_plain_copy(packet(LOW.reversed(), micros, 0, Flags::ACK, 0));
+        }
+        assert!(!capture.is_plain_copy(data(60)), "a retransmission that three ACKs asked for");
+        assert!(!capture.is_plain_copy(data(3000)), "a retransmission after some time");
+    }
+
+    #[test]
+    fn acks_without_identification_need_an_example() {
+        let mut capture = Capture::default();
+        assert!(!capture.is_plain_copy(ack(0, 0)));
+        assert!(!capture.is_plain_copy(ack(5, 0)));
+        assert!(!capture.is_plain_copy(packet(LOW, 20, 0, Flags::ACK, 100)));
+        assert!(capture.is_plain_copy(packet(LOW, 25, 0, Flags::ACK, 100)));
+        let copies = [20_040, 20_045, 20_050, 20_055].map(|micros| capture.is_plain_copy(ack(micros, 0)));
+        assert_eq!(copies, [false, true, false, true], "two ACKs, captured twice each");
+    }
+
+    #[test]
+    fn another_timestamp_is_another_packet() {
+        let stamps = |value| TcpOptions { timestamps: Some((value, 1)), ..TcpOptions::default() };
+        let mut capture = Capture::default();
+        assert!(!capture.is_copy(ack(0, 3), &stamps(1), &[]));
+        assert!(!capture.is_copy(ack(5, 3), &stamps(2), &[]));
+    }
+}
