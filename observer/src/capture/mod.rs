@@ -25,6 +25,9 @@ pub struct LinkType(pub u16);
 pub struct Frame {
     /// When it was captured.
     pub at: Timestamp,
+    /// How many whole seconds of `at` the file gave as microseconds or nanoseconds. Other than 0 in odd files only, whose
+    /// time stamps tcpdump prints with more decimals.
+    pub carried: u16,
     /// Its place in the whole input, from 1 (see [`crate::packet::Packet::number`]).
     pub number: u64,
     /// Its place in its own file.

@@ -1,8 +1,7 @@
 //! The pcap format (draft-ietf-opsawg-pcap), its nanosecond variant and the modified one of Alexey Kuznetzov.
 
-use super::reader::{Output, RawFrame, Sink, Stop, max_captured};
+use super::reader::{Output, RawFrame, Sink, Stop, max_captured, time};
 use super::{ErrorKind, LinkType};
-use crate::time::Timestamp;
 
 /// Octets of the file header.
 const HEADER: usize = 24;
@@ -109,10 +108,11 @@ impl Pcap {
             if rest.len() < size {
                 return Stop::Need("packet", size as u64);
             }
-            let seconds = u64::from(variant.u32([s0, s1, s2, s3]));
-            let fraction = u64::from(variant.u32([f0, f1, f2, f3]));
+            let fraction = u64::from(variant.u32([f0, f1, f2, f3])) * u64::from(variant.unit);
+            let (at, carried) = time(variant.u32([s0, s1, s2, s3]), fraction);
             sink.frame(RawFrame {
-                at: Timestamp::from_nanos(seconds * 1_000_000_000 + fraction * u64::from(variant.unit)),
+                at,
+                carried,
                 link,
                 interface: 0,
                 wire_len,

@@ -386,7 +386,7 @@ impl Pcapng {
             return Err(Some(ErrorKind::PacketLength { length: captured, max }));
         }
         let (at, link, interface) = (described.clock.at(time), described.link, described.index);
-        sink.frame(RawFrame { at, link, interface, wire_len, start, captured });
+        sink.frame(RawFrame { at, carried: 0, link, interface, wire_len, start, captured });
         Ok(())
     }
 

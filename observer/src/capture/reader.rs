@@ -52,11 +52,19 @@ pub(super) struct Sink<'a> {
 /// What a record says of its frame.
 pub(super) struct RawFrame {
     pub(super) at: Timestamp,
+    pub(super) carried: u16,
     pub(super) link: LinkType,
     pub(super) interface: u16,
     pub(super) wire_len: u32,
     pub(super) start: usize,
     pub(super) captured: u32,
+}
+
+/// The time of a header that gives whole seconds and nanoseconds beyond them, and how many whole seconds the
+/// nanoseconds make (see [`Frame::carried`]).
+pub(super) fn time(seconds: u32, nanos: u64) -> (Timestamp, u16) {
+    let carried = nanos / 1_000_000_000;
+    (Timestamp::from_nanos(u64::from(seconds) * 1_000_000_000 + nanos), carried as u16)
 }
 
 impl Reader {
@@ -177,6 +185,7 @@ impl Sink<'_> {
         let number = self.out.frames;
         self.frames.push(Frame {
             at: raw.at,
+            carried: raw.carried,
             number,
             id: FrameId { file: self.out.file, number },
             link: raw.link,

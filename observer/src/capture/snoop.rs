@@ -1,8 +1,7 @@
 //! The snoop format (RFC 1761).
 
-use super::reader::{Output, RawFrame, Sink, Stop, max_captured};
+use super::reader::{Output, RawFrame, Sink, Stop, max_captured, time};
 use super::{ErrorKind, LinkType};
-use crate::time::Timestamp;
 
 /// Octets of the file header.
 const HEADER: usize = 16;
@@ -59,8 +58,10 @@ impl Snoop {
             if rest.len() < size as usize {
                 return Stop::Need("packet", size.into());
             }
+            let (at, carried) = time(seconds, u64::from(micros) * 1000);
             sink.frame(RawFrame {
-                at: Timestamp::from_nanos(u64::from(seconds) * 1_000_000_000 + u64::from(micros) * 1000),
+                at,
+                carried,
                 link: self.link,
                 interface: 0,
                 wire_len,

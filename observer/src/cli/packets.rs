@@ -95,8 +95,12 @@ impl Packets {
             let fill = source.fill(&mut chunk)?;
             decoded.clear();
             decoder.decode(&chunk, &mut decoded);
+            let mut frames = chunk.frames.iter().peekable();
             for packet in &decoded.packets {
-                printer.packet(packet, &decoded, &chunk)?;
+                // Packets come in the order of their frames, at times several of one frame.
+                while frames.next_if(|frame| frame.number < packet.number).is_some() {}
+                let carried = frames.peek().map_or(0, |frame| frame.carried);
+                printer.packet(packet, carried, &decoded, &chunk)?;
             }
             printer.flush()?;
             if fill == Fill::End || printer.left == 0 {
@@ -135,7 +139,7 @@ struct Printer {
 }
 
 impl Printer {
-    fn packet(&mut self, packet: &Packet, decoded: &Decoded, chunk: &Chunk) -> Result<()> {
+    fn packet(&mut self, packet: &Packet, carried: u16, decoded: &Decoded, chunk: &Chunk) -> Result<()> {
         let (options, payload) = decoded.tail_of(packet, &chunk.bytes);
         let effect = self.tracker.as_mut().and_then(|tracker| {
             let layers = decoded.layers_of(packet);
@@ -147,7 +151,7 @@ impl Printer {
         let Some(header) = decoded.header_of(packet, &chunk.bytes) else { return Ok(()) };
         let Some(left) = self.left.checked_sub(1) else { return Ok(()) };
         self.left = left;
-        self.lines.write(&mut self.out, Shown { packet, segment, header, options });
+        self.lines.write(&mut self.out, Shown { packet, segment, header, options, carried });
         if let Some(effect) = effect {
             write_effect(&mut self.out, &effect);
         }

@@ -61,6 +61,7 @@ pub fn frames(data: &[u8]) -> Chunk {
         number += 1;
         chunk.frames.push(Frame {
             at: Timestamp::from_nanos(number * 1_000_000),
+            carried: 0,
             number,
             id: FrameId { file: 0, number },
             link: LinkType(link),

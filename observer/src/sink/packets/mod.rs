@@ -43,6 +43,8 @@ pub struct Shown<'a> {
     pub header: &'a [u8; 20],
     /// Its TCP options, as far as captured.
     pub options: &'a [u8],
+    /// See [`observer::capture::Frame::carried`].
+    pub carried: u16,
 }
 
 /// Writes lines.
@@ -67,12 +69,12 @@ impl Lines {
 
     /// Appends the line of a segment without the line break.
     pub fn write(&mut self, out: &mut Vec<u8>, shown: Shown<'_>) {
-        let Shown { packet, segment, header, options } = shown;
+        let Shown { packet, segment, header, options, carried } = shown;
         if self.numbered {
             padded(out, packet.frame.number, 5, b' ');
             out.extend_from_slice(b"  ");
         }
-        self.stamps.write(out, packet.at);
+        self.stamps.write(out, packet.at, carried);
         ends(out, packet);
 
         let relative = match self.absolute {

@@ -54,9 +54,10 @@ impl Stamps {
         Self { style, precision, zone, second: None, text: Vec::new(), reference: None }
     }
 
-    /// Appends the stamp of a packet and the space after it.
-    pub fn write(&mut self, out: &mut Vec<u8>, at: Timestamp) {
+    /// Appends the stamp of a packet and the space after it; `carried` seconds of it are written as decimals.
+    pub fn write(&mut self, out: &mut Vec<u8>, at: Timestamp, carried: u16) {
         let (second, nanos) = at.split();
+        let (second, nanos) = (second - u64::from(carried), u64::from(nanos) + u64::from(carried) * 1_000_000_000);
         match self.style {
             Style::Absent => return,
             Style::Epoch => decimal(out, second),
@@ -101,13 +102,13 @@ impl Stamps {
         let (second, nanos) = Timestamp::from_nanos(now.abs_diff(reference) * unit).split();
         // Like a clock, it begins anew after a day.
         time_of_day(out, [second / 3600 % 24, second / 60 % 60, second % 60]);
-        self.decimals(out, nanos);
+        self.decimals(out, nanos.into());
         if self.style == Style::SincePrevious {
             self.reference = Some(now);
         }
     }
 
-    fn decimals(&self, out: &mut Vec<u8>, nanos: u32) {
+    fn decimals(&self, out: &mut Vec<u8>, nanos: u64) {
         out.push(b'.');
         match self.precision {
             Precision::Micro => padded(out, nanos / 1000, 6, b'0'),
@@ -132,7 +133,7 @@ mod tests {
     fn lines(style: Style, precision: Precision, zone: TimeZone, times: &[u64]) -> String {
         let (mut stamps, mut out) = (Stamps::new(style, precision, zone), Vec::new());
         for &nanos in times {
-            stamps.write(&mut out, Timestamp::from_nanos(nanos));
+            stamps.write(&mut out, Timestamp::from_nanos(nanos), 0);
             out.push(b'|');
         }
         String::from_utf8(out).expect("a stamp is ASCII")
@@ -153,6 +154,14 @@ mod tests {
         assert_eq!(show(Style::SinceFirst), " 00:00:00.000000 | 00:00:00.876545 | 00:00:00.876543 |");
         let nano = lines(Style::SinceFirst, Precision::Nano, TimeZone::UTC, &times);
         assert_eq!(nano, " 00:00:00.000000000 | 00:00:00.876544211 | 00:00:00.876543210 |");
+    }
+
+    #[test]
+    fn seconds_that_a_file_gives_as_decimals() {
+        let mut out = Vec::new();
+        let mut stamps = Stamps::new(Style::Epoch, Precision::Micro, TimeZone::UTC);
+        stamps.write(&mut out, Timestamp::from_nanos(1_701_999_732_011_041_000), 1);
+        assert_eq!(out, b"1701999731.1011041 ");
     }
 
     #[test]
