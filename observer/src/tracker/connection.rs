@@ -207,7 +207,9 @@ impl Connection {
         let options = TcpOptions::parse(input.options);
         let [habits, _] = both(&mut self.habits, from);
         let [_, rev_flow] = both(&mut self.flows, from);
-        if !config.strict_wireshark && duplicates.is_copy(packet, segment, &options, input.layers, habits, rev_flow) {
+        if config.recognises_duplicates()
+            && duplicates.is_copy(packet, segment, &options, input.layers, habits, rev_flow)
+        {
             self.rare.get_or_insert_default().duplicates += 1;
             return Done { duplicate: true, ..Done::default() };
         }

@@ -4,15 +4,15 @@
 //!
 //! 1. its IPv4 identification, its sequence and acknowledgment numbers, flags, window, urgent pointer, timestamps and SACK
 //!    blocks, and the length of its payload are the same;
-//! 2. the two are at most 10 ms apart; and
-//! 3. one of these tells it from a segment that was sent twice:
-//!    - a. it was captured elsewhere: on another interface, in other tags, or with a time to live lower by 1 to 8;
-//!    - b. its identification, which a host draws anew when it sends a segment again; unless it is 0 or this end is seen to
-//!      put the same on different segments;
-//!    - c. it takes sequence space, and the other end sent nothing in the 1 ms at most between the two: neither a timeout
+//! 2. one of these tells it from a segment that was sent twice:
+//!    - a. it was captured elsewhere, on another interface, in other tags, or with a time to live lower by 1 to 8, at most
+//!      10 ms apart;
+//!    - b. it has an identification, which a host draws anew when it sends a segment again, and is at most 2 ms apart;
+//!      unless this end is seen to put the same on different segments;
+//!    - c. it takes sequence space, is at most 0.2 ms apart, and the other end sent nothing in between: neither a timeout
 //!      nor three duplicate ACKs can have asked for it;
-//!    - d. it takes none and could well be an ACK or RST sent twice, but is at most 1 ms apart, and this direction has shown
-//!      more copies of one packet than of this one so far.
+//!    - d. it takes none and could well be an ACK or RST sent twice, but is at most 0.2 ms apart, and this direction has
+//!      shown more copies of one packet than of this one so far.
 //!
 //! Where the copy differs (segments cut or merged on the way between both capture points) it is not recognised.
 
@@ -22,11 +22,14 @@ use crate::packet::{Flags, IpVersion, Layer, Packet, Segment};
 use crate::tcp_options::TcpOptions;
 use crate::time::{Nanos, Timestamp};
 
-/// How far apart the same packet may be captured.
-const WITHIN: Nanos = Nanos::from_millis(10);
+/// How far apart the same packet may be captured at two places.
+const ELSEWHERE_WITHIN: Nanos = Nanos::from_millis(10);
 
-/// Less than any timer or round trip takes that makes a host send a segment again.
-const AT_ONCE: Nanos = Nanos::from_millis(1);
+/// How far apart the same packet may be captured at what looks like one place.
+const WITHIN: Nanos = Nanos::from_millis(2);
+
+/// Less than any timer takes that makes a host send a segment again.
+const AT_ONCE: Nanos = Nanos::from_micros(200);
 
 /// Routers that may lie between two capture points.
 const MOST_HOPS: u8 = 8;
@@ -89,11 +92,14 @@ impl Duplicates {
         let Some(slot) = self.slots.get_mut(fingerprint as usize % SLOTS) else { return false };
         let place = Place { interface: packet.interface, ttl: packet.ttl, tags: tags(layers) };
         let apart = Nanos(packet.at.as_nanos().abs_diff(slot.at.as_nanos()));
-        if slot.fingerprint == fingerprint && apart <= WITHIN {
+        if slot.fingerprint == fingerprint {
             let sends = segment.len > 0 || segment.flags.intersects(Flags::SYN | Flags::FIN);
             let is_likely =
                 apart <= AT_ONCE && if sends { rev.last_at() <= slot.at } else { slot.copies < habits.copies };
-            if place.is_elsewhere(slot.place) || packet.ip_id != 0 && !habits.repeats_ip_id || is_likely {
+            let is_copy = is_likely
+                || apart <= WITHIN && packet.ip_id != 0 && !habits.repeats_ip_id
+                || apart <= ELSEWHERE_WITHIN && place.is_elsewhere(slot.place);
+            if is_copy {
                 slot.copies = slot.copies.saturating_add(1);
                 habits.copies = habits.copies.max(slot.copies);
                 return true;

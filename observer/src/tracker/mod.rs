@@ -69,6 +69,14 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    /// Whether packets captured twice are told from others: not where the numbers are to be held against a tool that does
+    /// not.
+    fn recognises_duplicates(&self) -> bool {
+        !self.strict_wireshark && self.timeouts != Timeouts::Zeek
+    }
+}
+
 /// When connections end by time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Timeouts {
