@@ -29,12 +29,12 @@ mod roles;
 
 use bitflags::bitflags;
 
-use self::delivery::Delivery;
 use self::endpoint::{EndFlags, Endpoint, State};
 pub(super) use self::expiry::Clock;
 use self::history::History;
 use super::Timeouts;
 use crate::packet::{Flags, Segment, Tuple};
+use crate::range_set::RangeSet;
 use crate::record::ConnState;
 use crate::sequence::Seq;
 use crate::time::Nanos;
@@ -118,8 +118,8 @@ bitflags! {
 #[derive(Clone, Debug, Default)]
 struct Trouble {
     counts: [Counts; 2],
-    /// What was received beyond a hole, where there is one.
-    beyond_hole: [Option<Delivery>; 2],
+    /// Relative numbers from what was delivered on, where there is something beyond a hole.
+    beyond_hole: [Option<RangeSet>; 2],
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -176,6 +176,7 @@ impl Outcome {
         if flags.contains(Flags::FIN) {
             let end = self.end_mut(me);
             end.flags |= EndFlags::FIN;
+            end.flags.set(EndFlags::FIN_PLACED, !seq.before_start);
             end.fin_end = Seq(endpoint::sequence_end(segment).offset_from(end.start));
         }
         let acked = flags.contains(Flags::ACK).then(|| self.take_ack(peer, segment)).flatten();
@@ -255,18 +256,11 @@ impl Outcome {
 
     fn end(&self, end: End) -> &Endpoint {
         let [low, high] = &self.ends;
-        match end {
-            End::Low => low,
-            End::High => high,
-        }
+        if end == End::Low { low } else { high }
     }
 
     fn end_mut(&mut self, end: End) -> &mut Endpoint {
-        let [low, high] = &mut self.ends;
-        match end {
-            End::Low => low,
-            End::High => high,
-        }
+        of(&mut self.ends, end)
     }
 
     /// Swaps the roles. The ends keep all that is known of them; letters already written stay as they are.
@@ -339,11 +333,7 @@ impl Outcome {
 
     /// Counts, and writes the letter at the 1st, 10th, 100th, … time.
     fn count(&mut self, me: End, counter: fn(&mut Counts) -> &mut u32, letter: u8) {
-        let [low, high] = &mut self.trouble.get_or_insert_default().counts;
-        let count = counter(match me {
-            End::Low => low,
-            End::High => high,
-        });
+        let count = counter(of(&mut self.trouble.get_or_insert_default().counts, me));
         *count = count.saturating_add(1);
         if *count < u32::MAX && is_power_of_ten(*count) {
             self.write(me, letter);
@@ -489,6 +479,12 @@ impl Outcome {
             self.facts |= Facts::SETTLED;
         }
     }
+}
+
+/// The one of two values that is `end`'s.
+fn of<T>(values: &mut [T; 2], end: End) -> &mut T {
+    let [low, high] = values;
+    if end == End::Low { low } else { high }
 }
 
 /// Whether a history is that of a SYN that its sender aborted: `^`, `S`, then no other of the originator's letters that

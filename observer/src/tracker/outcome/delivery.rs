@@ -5,13 +5,10 @@
 //! acknowledgment is one gap.
 
 use super::endpoint::{EndFlags, State};
-use super::{End, Facts, Outcome};
-use crate::range_set::RangeSet;
+use super::{End, Facts, Outcome, of};
+use crate::range_set::{HORIZON, RangeSet};
 use crate::sequence::Seq;
 use crate::time::Nanos;
-
-/// Data beyond a hole: the ranges of relative numbers from what was delivered on.
-pub(super) type Delivery = RangeSet;
 
 /// Octets without any acknowledgment after which Zeek assumes it does not see the peer (`tcp_max_initial_window`,
 /// `tcp_max_above_hole_without_any_acks`).
@@ -30,9 +27,16 @@ impl Outcome {
         }
         let (upper, seq) = (seq.plus(len), seq.latest(end.trimmed));
         let before = end.delivered;
+        if upper.delta(before) > HORIZON as i32 {
+            // No window reaches this far: made up, or the capture lacks a GiB. An acknowledgment will tell.
+            if end.nothing_acked() {
+                self.skip(me);
+            }
+            return;
+        }
         if seq.after(before) || self.beyond_hole(me).is_some() {
-            let hole = self.beyond_hole_mut(me).get_or_insert_with(|| RangeSet::starting_at(before));
-            hole.insert(seq, upper.offset_from(seq));
+            let beyond = of(&mut self.trouble.get_or_insert_default().beyond_hole, me);
+            beyond.get_or_insert_with(|| RangeSet::starting_at(before)).insert(seq, upper.offset_from(seq));
             self.follow_hole(me);
         } else {
             self.end_mut(me).delivered = before.latest(upper);
@@ -44,7 +48,7 @@ impl Outcome {
     pub(super) fn acknowledged(&mut self, me: End, acked: Seq, age: Nanos) {
         let end = self.end(me);
         // The FIN's own number is no data.
-        let past_fin = end.flags.contains(EndFlags::FIN) && acked.at_or_after(end.fin_end);
+        let past_fin = end.flags.contains(EndFlags::FIN_PLACED) && acked.at_or_after(end.fin_end);
         let acked = if past_fin { end.fin_end.minus(1) } else { acked };
         if acked.at_or_before(end.trimmed) {
             return;
@@ -81,7 +85,7 @@ impl Outcome {
     }
 
     fn fill(&mut self, me: End, start: Seq, end: Seq) {
-        match self.beyond_hole_mut_if_any(me) {
+        match self.beyond_hole_mut(me) {
             Some(hole) => {
                 hole.insert(start, end.offset_from(start));
                 self.follow_hole(me);
@@ -159,44 +163,36 @@ impl Outcome {
         });
         let held: u32 = end.delivered.delta(end.trimmed).max(0).unsigned_abs().saturating_add(beyond);
         if (unacked && above > UNACKED_LIMIT) || held > BUFFER_LIMIT {
-            self.end_mut(me).flags |= EndFlags::SKIPPING;
-            *self.beyond_hole_mut(me) = None;
+            self.skip(me);
+        }
+    }
+
+    /// Follows the data no more.
+    fn skip(&mut self, me: End) {
+        self.end_mut(me).flags |= EndFlags::SKIPPING;
+        if let Some(trouble) = &mut self.trouble {
+            *of(&mut trouble.beyond_hole, me) = None;
         }
     }
 
     /// Takes over what the ranges say was delivered, and drops them when nothing lies beyond a hole any more.
     fn follow_hole(&mut self, me: End) {
-        let hole = self.beyond_hole(me);
-        let closed = hole.is_none_or(|hole| hole.first_gap().is_none());
-        if let Some(delivered) = hole.and_then(RangeSet::contiguous_end) {
+        let Some(beyond) = self.beyond_hole(me) else { return };
+        let (delivered, is_closed) = (beyond.contiguous_end(), beyond.first_gap().is_none());
+        if let Some(delivered) = delivered {
             self.end_mut(me).delivered = delivered;
         }
-        if closed {
-            *self.beyond_hole_mut(me) = None;
+        if let Some(trouble) = self.trouble.as_mut().filter(|_| is_closed) {
+            *of(&mut trouble.beyond_hole, me) = None;
         }
     }
 
-    fn beyond_hole(&self, me: End) -> Option<&Delivery> {
+    fn beyond_hole(&self, me: End) -> Option<&RangeSet> {
         let [low, high] = &self.trouble.as_ref()?.beyond_hole;
-        match me {
-            End::Low => low.as_ref(),
-            End::High => high.as_ref(),
-        }
+        if me == End::Low { low.as_ref() } else { high.as_ref() }
     }
 
-    fn beyond_hole_mut_if_any(&mut self, me: End) -> Option<&mut Delivery> {
-        let [low, high] = &mut self.trouble.as_mut()?.beyond_hole;
-        match me {
-            End::Low => low.as_mut(),
-            End::High => high.as_mut(),
-        }
-    }
-
-    fn beyond_hole_mut(&mut self, me: End) -> &mut Option<Delivery> {
-        let [low, high] = &mut self.trouble.get_or_insert_default().beyond_hole;
-        match me {
-            End::Low => low,
-            End::High => high,
-        }
+    fn beyond_hole_mut(&mut self, me: End) -> Option<&mut RangeSet> {
+        of(&mut self.trouble.as_mut()?.beyond_hole, me).as_mut()
     }
 }

@@ -52,6 +52,8 @@ bitflags! {
         const AT_END = 0x04;
         /// Its data is not followed any more: too much of it is not acknowledged.
         const SKIPPING = 0x08;
+        /// The last FIN does not lie before the start, so that `fin_end` tells something.
+        const FIN_PLACED = 0x20;
         /// It uses a port whose connections may be idle for an hour.
         const INTERACTIVE_PORT = 0x10;
     }
@@ -125,9 +127,11 @@ impl Endpoint {
         }
     }
 
-    /// Sets the start and what follows it.
+    /// Sets the start and what follows it. Zeek goes on counting rounds here, and so takes a SYN inside a connection that
+    /// went around the sequence space for data far ahead; nothing is gained by doing so too.
     pub fn start_at(&mut self, start: Seq, last: Seq) {
         (self.start, self.acked, self.last) = (start, start, last);
+        (self.last_wraps, self.acked_wraps) = (0, 0);
     }
 
     /// The sequence number of a segment this end sent, relative to its start.
