@@ -21,7 +21,7 @@ pub enum Detail {
 const BRIEF_LADDER: usize = 40;
 
 /// Columns of a fact's name.
-const NAME: usize = 12;
+const NAME: usize = 13;
 
 /// Draws one connection.
 pub fn draw(page: &Page, out: &mut String, record: &ConnectionRecord, detail: Detail) {
@@ -49,11 +49,12 @@ fn head(page: &Page, out: &mut String, record: &ConnectionRecord) {
     let id = Line::new().then(Tone::Dim, format!("#{} ", record.id));
     let (words, tone) = words::outcome(record.conn_state);
     let mut text = Line::new()
-        .then(Tone::Strong, format!("{} → {}", units::end(record.client), units::end(record.server)))
-        .then(Tone::Plain, "  ")
+        .then(Tone::Strong, format!("{} →\u{a0}{}", units::end(record.client), units::end(record.server)))
+        .then(Tone::Dim, " · ")
         .then(tone, format!("{words} ({:?})", record.conn_state));
     if record.duration_ns.0 > 0 {
-        text.push(Tone::Plain, format!(", {}", units::time(record.duration_ns)));
+        text.push(Tone::Dim, " · ");
+        text.push(Tone::Plain, units::time(record.duration_ns));
     }
     page.paragraph(out, &id, &text);
 }
@@ -112,7 +113,7 @@ fn sent(record: &ConnectionRecord, side: Side) -> String {
         more(format!("at most {} in flight", units::bytes(flow.max_in_flight)));
     }
     if flow.max_segment > 0 {
-        more(format!("segments of up to {} B", flow.max_segment));
+        more(format!("segments of up to {}\u{a0}B", flow.max_segment));
     }
     if let Some(window) = flow.window {
         more(format!("window {} to {}", units::bytes(window.min.into()), units::bytes(window.max.into())));

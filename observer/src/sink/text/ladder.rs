@@ -1,6 +1,6 @@
 //! A connection's timeline, a line an entry: time, direction, flags, what it meant, state reached.
 
-use observer::record::{ConnectionRecord, EntryKind, Sides, TcpState, TimelineEntry};
+use observer::record::{ConnectionRecord, EntryKind, Side, Sides, TcpState, TimelineEntry};
 use observer::time::{Nanos, Timestamp};
 
 use super::page::{Line, Page, Tone};
@@ -16,15 +16,22 @@ pub fn draw(page: &Page, out: &mut String, record: &ConnectionRecord, limit: usi
     let mut state = None;
     let mut last: Option<Timestamp> = None;
     let mut folded = Folded::default();
-    for (entry, shown) in entries.iter().zip(shown) {
+    // The tracker keeps the first and the last entries, one more of the first where their number is odd.
+    let cut = (timeline.cut > 0).then(|| entries.len().div_ceil(2));
+    columns.head(page, out);
+    for (place, (entry, shown)) in entries.iter().zip(shown).enumerate() {
         let meaning = said.meaning(record, entry);
+        if cut == Some(place) {
+            folded.draw(page, out, &columns);
+            columns.note(page, out, format!("⋮ here {} more entries were not kept", units::count(timeline.cut)));
+        }
         if !shown {
             folded.add(entry);
             last = Some(entry.until);
             continue;
         }
         folded.draw(page, out, &columns);
-        if let Some(last) = last {
+        if let Some(last) = last.filter(|_| cut != Some(place)) {
             silence(page, out, &columns, record, last, entry.at);
         }
         columns.draw(page, out, record, entry, meaning, state != Some(entry.state));
@@ -32,10 +39,6 @@ pub fn draw(page: &Page, out: &mut String, record: &ConnectionRecord, limit: usi
         last = Some(last.unwrap_or(entry.until).max(entry.until));
     }
     folded.draw(page, out, &columns);
-    if timeline.cut > 0 {
-        let text = format!("{} more of the middle of this timeline: the rest was not kept", units::count(timeline.cut));
-        page.paragraph(out, &columns.indent(), &Line::new().then(Tone::Dim, text));
-    }
 }
 
 /// Which entries are shown.
@@ -79,7 +82,7 @@ impl Folded {
             if self.remarkable > 0 {
                 text.push_str(&format!(", {} of note among them", self.remarkable));
             }
-            page.paragraph(out, &columns.indent(), &Line::new().then(Tone::Dim, text));
+            columns.note(page, out, text);
         }
         *self = Self::default();
     }
@@ -97,44 +100,71 @@ fn silence(
     let gap = at.since(last);
     let round_trips = record.handshake.rtt_ns.map_or(0, |rtt| rtt.0.saturating_mul(4));
     if gap.0 >= round_trips.max(Nanos::from_millis(500).0) {
-        let text = format!("⋮ {} of silence", units::time(gap));
-        page.paragraph(out, &columns.indent(), &Line::new().then(Tone::Dim, text));
+        columns.note(page, out, format!("⋮ {} of silence", units::time(gap)));
     }
 }
 
 /// How the page is divided.
 struct Columns {
+    /// Columns of the time.
     time: usize,
-    arrow: Arrow,
+    /// Columns between the two ends' lifelines; `None` draws none.
+    arrow: Option<usize>,
     /// Where the states stand; `None` puts them behind the words.
     state: Option<usize>,
 }
 
-/// How a direction is drawn.
-enum Arrow {
-    /// `client ──[S]──▶ server`, with so many columns between the two.
-    Named(usize),
-    /// `→ [S]`.
-    Short,
-}
+/// Columns of `FIN-WAIT-1 / CLOSE-WAIT`.
+const STATES: usize = 23;
+/// Columns of `000 000`.
+const MICROS: usize = 7;
+/// Columns of an arrow without lifelines: `→ [FP.]`.
+const SHORT_ARROW: usize = 8;
 
 impl Columns {
     fn new(page: &Page, record: &ConnectionRecord) -> Self {
         let seconds = record.duration_ns.0 / 1_000_000_000;
         let arrow = match page.width {
-            0..76 => Arrow::Short,
-            76..100 => Arrow::Named(12),
-            _ => Arrow::Named(18),
+            0..72 => None,
+            72..100 => Some(12),
+            _ => Some(18),
         };
-        let state = (page.width >= 110).then(|| page.width.min(160).saturating_sub(STATES));
+        let state = (page.width >= 110).then(|| page.width.min(150).saturating_sub(STATES));
         Self { time: seconds.to_string().len() + 1 + MICROS, arrow, state }
     }
 
-    /// An empty line up to where the words begin.
-    fn indent(&self) -> Line {
+    /// Names the lifelines.
+    fn head(&self, page: &Page, out: &mut String) {
         let mut line = Line::new();
-        line.pad(2 + self.time + 2 + self.arrow.width() + 2);
+        if let Some(between) = self.arrow {
+            line.pad(self.time + 2);
+            line.push(Tone::Client, "client");
+            line.pad(self.time + 2 + between);
+            line.push(Tone::Server, "server");
+        }
+        if let Some(column) = self.state {
+            line.pad(column);
+            line.push(Tone::Dim, "client / server");
+        }
+        if !line.is_empty() {
+            page.line(out, &line);
+        }
+    }
+
+    /// A line up to where the words begin, with nothing but lifelines.
+    fn between(&self) -> Line {
+        let mut line = Line::new();
+        line.pad(2 + self.time + 2);
+        match self.arrow {
+            Some(between) => line.push(Tone::Dim, format!("│{}│  ", " ".repeat(between))),
+            None => line.pad(2 + self.time + 2 + SHORT_ARROW),
+        }
         line
+    }
+
+    fn note(&self, page: &Page, out: &mut String, text: String) {
+        let between = self.between();
+        page.paragraph_between(out, &between, &between, &Line::new().then(Tone::Dim, text));
     }
 
     fn draw(
@@ -147,82 +177,53 @@ impl Columns {
         new_state: bool,
     ) {
         let time = clock(entry.at.since(record.first_seen));
-        let mut first = Line::new().then(Tone::Dim, format!("  {time:>width$}", width = self.time));
-        first.push(Tone::Plain, "  ");
-        first.extend(self.arrow.draw(entry));
-        first.push(Tone::Plain, "  ");
+        let mut first = Line::new().then(Tone::Dim, format!("  {time:>width$}  ", width = self.time));
+        self.arrow(&mut first, entry);
         let indent = first.width();
-        let states = Line::new().then(Tone::Dim, states(entry.state));
         let room = match self.state {
             Some(column) => column.saturating_sub(indent + 2),
             None => page.width.saturating_sub(indent),
         };
         if new_state && self.state.is_none() {
             meaning.push(Tone::Plain, " ");
-            meaning.push(Tone::Dim, format!("⇒ {}", unbroken_states(entry.state)));
+            meaning.push(Tone::Dim, format!("⇒\u{a0}{}", states(entry.state, "/")));
         }
         for (number, part) in meaning.wrap(room).into_iter().enumerate() {
-            let mut line = if number == 0 { first.clone() } else { Line::new() };
-            line.pad(indent);
+            let mut line = if number == 0 { first.clone() } else { self.between() };
             line.extend(part);
             if let (0, true, Some(column)) = (number, new_state, self.state) {
                 line.pad(column);
-                line.extend(states.clone());
+                line.push(Tone::Dim, states(entry.state, " / "));
             }
             page.line(out, &line);
         }
     }
+
+    fn arrow(&self, line: &mut Line, entry: &TimelineEntry) {
+        let tone = if words::is_trouble(entry) { Tone::Bad } else { words::tone(entry.from) };
+        let flags = if entry.kind == EntryKind::Icmp { "ICMP".to_string() } else { format!("[{}]", entry.flags) };
+        let to_server = entry.from == Side::Client;
+        let Some(between) = self.arrow else {
+            let column = line.width() + SHORT_ARROW;
+            line.push(tone, format!("{} {flags} ", if to_server { "→" } else { "←" }));
+            line.pad(column);
+            return;
+        };
+        let shaft = between.saturating_sub(flags.chars().count() + 1);
+        let (left, right) = ("─".repeat(shaft / 2), "─".repeat(shaft - shaft / 2));
+        line.push(Tone::Dim, "│");
+        line.push(tone, if to_server { format!("{left}{flags}{right}▶") } else { format!("◀{right}{flags}{left}") });
+        line.push(Tone::Dim, "│  ");
+    }
 }
 
-/// Columns of `FIN-WAIT-1 / CLOSE-WAIT`.
-const STATES: usize = 23;
-/// Columns of `000 000`.
-const MICROS: usize = 7;
-
-fn states(states: Sides<TcpState>) -> String {
-    format!("{} / {}", states.client.name(), states.server.name())
-}
-
-fn unbroken_states(states: Sides<TcpState>) -> String {
-    format!("{}/{}", states.client.name(), states.server.name())
+fn states(states: Sides<TcpState>, between: &str) -> String {
+    let name = |state: TcpState| if state == TcpState::Unknown { "–" } else { state.name() };
+    format!("{}{between}{}", name(states.client), name(states.server))
 }
 
 /// Seconds and microseconds: `12.345 678`.
 fn clock(length: Nanos) -> String {
     let micros = length.0 / 1000;
     format!("{}.{:03} {:03}", micros / 1_000_000, micros / 1000 % 1000, micros % 1000)
-}
-
-impl Arrow {
-    fn width(&self) -> usize {
-        match self {
-            Self::Named(columns) => columns + 14,
-            Self::Short => 8,
-        }
-    }
-
-    fn draw(&self, entry: &TimelineEntry) -> Line {
-        let tone = words::tone(entry.from);
-        let tone = if words::is_trouble(entry) { Tone::Bad } else { tone };
-        let flags = if entry.kind == EntryKind::Icmp { "ICMP".to_string() } else { format!("[{}]", entry.flags) };
-        let to_server = entry.from == observer::record::Side::Client;
-        match self {
-            Self::Short => {
-                let head = if to_server { "→" } else { "←" };
-                let mut line = Line::new().then(tone, format!("{head} {flags}"));
-                line.pad(self.width());
-                line
-            }
-            Self::Named(columns) => {
-                let shaft = columns.saturating_sub(flags.chars().count() + 1);
-                let (left, right) = (shaft / 2, shaft - shaft / 2);
-                let arrow = if to_server {
-                    format!("{}{flags}{}▶", "─".repeat(left), "─".repeat(right))
-                } else {
-                    format!("◀{}{flags}{}", "─".repeat(left), "─".repeat(right))
-                };
-                Line::new().then(Tone::Plain, "client ").then(tone, arrow).then(Tone::Plain, " server")
-            }
-        }
-    }
 }

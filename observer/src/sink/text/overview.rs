@@ -84,14 +84,14 @@ fn what_was_read(page: &Page, out: &mut String, capture: &CaptureRecord) {
     text.push(Tone::Dim, format!(": {}", units::number_of(capture.frames, "frame")));
     text.push(Tone::Dim, format!(", {}", units::bytes(capture.octets)));
     if let (Some(first), Some(last)) = (capture.first_seen, capture.last_seen) {
-        text.push(Tone::Dim, format!(", {} from {first}", units::time(last.since(first))));
+        text.push(Tone::Dim, format!(", {} from {}", units::time(last.since(first)), units::date(first)));
     }
     page.paragraph(out, &Line::new(), &text);
 }
 
 fn heading(page: &Page, out: &mut String, text: &str, figures: &str) {
-    let line = Line::new().then(Tone::Strong, text).then(Tone::Plain, format!("  {figures}"));
-    page.paragraph(out, &Line::new(), &line);
+    let first = Line::new().then(Tone::Strong, text).then(Tone::Plain, "  ");
+    page.paragraph(out, &first, &Line::new().then(Tone::Plain, figures));
 }
 
 /// A row of a table with a bar: name, count, share, bar.
@@ -169,8 +169,8 @@ fn losses(page: &Page, out: &mut String, totals: &Totals) {
     let twice = totals.bytes.saturating_sub(totals.unique_bytes);
     if twice > 0 {
         let share = units::percent(twice, totals.bytes);
-        let text = format!("  {} of payload ({share}) crossed the wire more than once", units::bytes(twice));
-        page.paragraph(out, &Line::new(), &Line::new().then(Tone::Plain, "  ").then(Tone::Plain, text.trim_start()));
+        let text = format!("{} of payload ({share}) crossed the wire more than once", units::bytes(twice));
+        page.paragraph(out, &Line::new().then(Tone::Plain, "  "), &Line::new().then(Tone::Plain, text));
     }
     let causes = [
         ("after a timeout", rto),
@@ -203,14 +203,13 @@ fn talkers(page: &Page, out: &mut String, name: &str, talkers: &[(Talker, Load)]
     heading(page, out, name, "");
     for (talker, load) in talkers {
         let mut line = Line::new().then(Tone::Plain, format!("  {talker}"));
-        let facts = format!(
-            "{:>8} in {}, {} sent again",
-            units::bytes(load.bytes),
-            units::number_of(load.connections, "connection"),
-            units::percent(load.retransmitted, load.packets)
-        );
+        let mut facts =
+            format!("{:>9} in {}", units::bytes(load.bytes), units::number_of(load.connections, "connection"));
+        if load.retransmitted > 0 {
+            facts.push_str(&format!(", {} sent again", units::percent(load.retransmitted, load.packets)));
+        }
         line.pad(34);
-        if line.width() + facts.len() > page.width {
+        if line.width() + facts.chars().count() > page.width {
             page.paragraph(
                 out,
                 &Line::new().then(Tone::Plain, "  "),
@@ -242,7 +241,7 @@ fn oddities(capture: &CaptureRecord) -> Vec<(u64, &'static str)> {
 fn quality(page: &Page, out: &mut String, capture: &CaptureRecord) {
     heading(page, out, "Capture", "");
     let dropped = match capture.dropped {
-        None => "whether any were dropped the files do not say".to_string(),
+        None => "the files do not say whether any were dropped".to_string(),
         Some(0) => "none dropped".to_string(),
         Some(dropped) => format!("{} dropped", units::count(dropped)),
     };
@@ -266,33 +265,35 @@ fn list(page: &Page, out: &mut String, list: List, show_one: &str) {
         List::Ordered(order, _) => format!("Connections by {}", order.name()),
     };
     let rows = list.into_rows();
-    let Some(first) = rows.first() else { return };
-    let example = format!("{show_one} {}", first.id);
+    let Some(example) = rows.first().map(|row| row.id) else { return };
     heading(page, out, &title, "");
-    let digits = rows.iter().map(|row| row.id.to_string().len()).max().unwrap_or(1);
+    let ends = |row: &Row| format!("{} →\u{a0}{}", units::end(row.client), units::end(row.server));
+    let widest = |width: &dyn Fn(&Row) -> usize| rows.iter().map(width).max().unwrap_or(0);
+    let digits = widest(&|row| row.id.to_string().len());
+    let column = digits + CODE + widest(&|row| ends(row).chars().count()) + 2;
+    let one_line = column + widest(&|row| row.why.chars().count()) <= page.width;
     for row in &rows {
-        list_row(page, out, row, digits);
+        let (_, tone) = words::outcome(row.state);
+        let mut first = Line::new().then(Tone::Plain, format!("  {:>digits$}  ", row.id));
+        first.push(tone, format!("{:?}", row.state));
+        first.pad(digits + CODE);
+        let (ends, why) = (Line::new().then(Tone::Plain, ends(row)), Line::new().then(Tone::Notice, row.why.clone()));
+        if one_line {
+            first.extend(ends);
+            first.pad(column);
+            first.extend(why);
+            page.line(out, &first);
+        } else {
+            page.paragraph(out, &first, &ends);
+            first = Line::new();
+            first.pad(digits + CODE + 2);
+            page.paragraph(out, &first, &why);
+        }
     }
     page.blank(out);
-    let text = Line::new().then(Tone::Dim, "Show one in full: ").then(Tone::Plain, example);
+    let text = Line::new().then(Tone::Dim, "Show one in full: ").then(Tone::Plain, format!("{show_one} {example}"));
     page.paragraph(out, &Line::new(), &text);
 }
 
-fn list_row(page: &Page, out: &mut String, row: &Row, digits: usize) {
-    let (_, tone) = words::outcome(row.state);
-    let first = Line::new()
-        .then(Tone::Plain, format!("  {:>digits$}  ", row.id))
-        .then(tone, format!("{:<6}  ", format!("{:?}", row.state)));
-    let mut ends = Line::new().then(Tone::Plain, format!("{} → {}", units::end(row.client), units::end(row.server)));
-    if page.width >= first.width() + 47 + row.why.len() {
-        ends.pad(45);
-    }
-    let text = ends.then(Tone::Plain, "  ").then(Tone::Notice, row.why.clone());
-    if text.width() + first.width() <= page.width {
-        let mut line = first;
-        line.extend(text);
-        page.line(out, &line);
-    } else {
-        page.paragraph(out, &first, &text);
-    }
-}
+/// Columns around a connection's number, and of its outcome's code.
+const CODE: usize = 12;

@@ -54,7 +54,8 @@ impl Tone {
 
 /// One line, or one paragraph before it is wrapped.
 ///
-/// Its text holds no control characters: what comes from a capture goes through [`escape`].
+/// Its text holds no control characters: what comes from a capture goes through [`escape`]. A no-break space keeps words
+/// on one line and is printed as a plain one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Line {
     spans: Vec<(Tone, String)>,
@@ -188,16 +189,21 @@ impl Page {
             // Writing to a String cannot fail.
             let _ = write!(text, "{style}{part}{style:#}");
         }
-        out.push_str(text.trim_end_matches(' '));
+        out.push_str(text.trim_end_matches(' ').replace('\u{a0}', " ").as_str());
         out.push('\n');
     }
 
     /// Writes a paragraph behind `first`; its further lines are indented as far as `first` reaches.
     pub fn paragraph(&self, out: &mut String, first: &Line, text: &Line) {
-        let indent = first.width();
-        for (number, part) in text.wrap(self.width.saturating_sub(indent)).into_iter().enumerate() {
-            let mut line = if number == 0 { first.clone() } else { Line::new() };
-            line.pad(indent);
+        let mut indent = Line::new();
+        indent.pad(first.width());
+        self.paragraph_between(out, first, &indent, text);
+    }
+
+    /// Writes a paragraph behind `first`; its further lines stand behind `further`, which is as wide.
+    pub fn paragraph_between(&self, out: &mut String, first: &Line, further: &Line, text: &Line) {
+        for (number, part) in text.wrap(self.width.saturating_sub(first.width())).into_iter().enumerate() {
+            let mut line = if number == 0 { first.clone() } else { further.clone() };
             line.extend(part);
             self.line(out, &line);
         }

@@ -1,27 +1,27 @@
-//! Numbers as people read them.
+//! Numbers as people read them. A no-break space holds a number and its unit together.
 
 use observer::record::Endpoint;
-use observer::time::Nanos;
+use observer::time::{Nanos, Timestamp};
 
 /// A length of time to three digits: `850 ns`, `41.2 ms`, `5.03 s`, `2 min 3 s`, `3 h 20 min`, `2 d 4 h`.
 pub fn time(length: Nanos) -> String {
     let ns = length.0;
     let secs = ns / 1_000_000_000;
     match ns {
-        0..1_000 => format!("{ns} ns"),
-        1_000..999_500 => format!("{} µs", three(ns as f64 / 1e3)),
-        999_500..999_500_000 => format!("{} ms", three(ns as f64 / 1e6)),
-        999_500_000..60_000_000_000 => format!("{} s", three(ns as f64 / 1e9)),
-        _ if secs < 3600 => format!("{} min {} s", secs / 60, secs % 60),
-        _ if secs < 86_400 => format!("{} h {} min", secs / 3600, secs / 60 % 60),
-        _ => format!("{} d {} h", secs / 86_400, secs / 3600 % 24),
+        0..1_000 => format!("{ns}\u{a0}ns"),
+        1_000..999_500 => format!("{}\u{a0}µs", three(ns as f64 / 1e3)),
+        999_500..999_500_000 => format!("{}\u{a0}ms", three(ns as f64 / 1e6)),
+        999_500_000..60_000_000_000 => format!("{}\u{a0}s", three(ns as f64 / 1e9)),
+        _ if secs < 3600 => format!("{}\u{a0}min\u{a0}{}\u{a0}s", secs / 60, secs % 60),
+        _ if secs < 86_400 => format!("{}\u{a0}h\u{a0}{}\u{a0}min", secs / 3600, secs / 60 % 60),
+        _ => format!("{}\u{a0}d\u{a0}{}\u{a0}h", secs / 86_400, secs / 3600 % 24),
     }
 }
 
 /// Octets to three digits, in powers of 1000: `517 B`, `14.5 kB`, `1.3 GB`.
 pub fn bytes(octets: u64) -> String {
     if octets < 1000 {
-        return format!("{octets} B");
+        return format!("{octets}\u{a0}B");
     }
     scaled(octets as f64, &["kB", "MB", "GB", "TB", "PB", "EB"])
 }
@@ -29,7 +29,7 @@ pub fn bytes(octets: u64) -> String {
 /// Bits per second to three digits: `84.2 Mbit/s`.
 pub fn rate(bits_per_second: u64) -> String {
     if bits_per_second < 1000 {
-        return format!("{bits_per_second} bit/s");
+        return format!("{bits_per_second}\u{a0}bit/s");
     }
     scaled(bits_per_second as f64, &["kbit/s", "Mbit/s", "Gbit/s", "Tbit/s", "Pbit/s", "Ebit/s"])
 }
@@ -50,7 +50,7 @@ pub fn count(number: u64) -> String {
 /// A count and what it counts: `1 segment`, `12 segments`.
 pub fn number_of(number: u64, one: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
-    format!("{} {one}{plural}", count(number))
+    format!("{}\u{a0}{one}{plural}", count(number))
 }
 
 /// A share of a whole: `31.7 %`, `0.042 %`; `-` where there is no whole.
@@ -60,12 +60,18 @@ pub fn percent(part: u64, whole: u64) -> String {
     }
     let share = part as f64 * 100.0 / whole as f64;
     match part {
-        0 => "0 %".to_string(),
-        _ if part == whole => "100 %".to_string(),
-        _ if share < 0.001 => "< 0.001 %".to_string(),
-        _ if share < 1.0 => format!("{share:.*} %", if share < 0.1 { 3 } else { 2 }),
-        _ => format!("{share:.1} %"),
+        0 => "0\u{a0}%".to_string(),
+        _ if part == whole => "100\u{a0}%".to_string(),
+        _ if share < 0.001 => "<\u{a0}0.001\u{a0}%".to_string(),
+        _ if share < 1.0 => format!("{share:.*}\u{a0}%", if share < 0.1 { 3 } else { 2 }),
+        _ => format!("{share:.1}\u{a0}%"),
     }
+}
+
+/// A point in time to the second: `2026-11-20 12:00:00 UTC`.
+pub fn date(at: Timestamp) -> String {
+    let text = at.to_string();
+    format!("{} UTC", text.get(..19).unwrap_or(&text).replace('T', " "))
 }
 
 /// Address and port: `10.0.0.1:443`, `[2001:db8::1]:443`.
@@ -84,7 +90,7 @@ fn scaled(number: f64, units: &[&str]) -> String {
         number /= 1000.0;
         unit = Some(next);
     }
-    format!("{} {}", three(number), unit.unwrap_or(&""))
+    format!("{}\u{a0}{}", three(number), unit.unwrap_or(&""))
 }
 
 /// Three digits, no zeros behind the point.
@@ -115,7 +121,7 @@ mod tests {
             (187_200_000_000_000, "2 d 4 h"),
         ];
         for (ns, text) in table {
-            assert_eq!(time(Nanos(ns)), text, "{ns}");
+            assert_eq!(time(Nanos(ns)).replace('\u{a0}', " "), text, "{ns}");
         }
     }
 

@@ -169,13 +169,20 @@ impl Said {
     }
 
     fn data(&mut self, line: &mut Line, entry: &TimelineEntry) {
-        line.push(Tone::Plain, units::bytes(entry.bytes));
-        if entry.packets > 1 {
-            line.push(Tone::Plain, format!(" in {}", units::number_of(entry.packets, "segment")));
+        if entry.analysis.intersects(AnalysisSet::KEEP_ALIVE | AnalysisSet::ZERO_WINDOW_PROBE) {
+            return;
         }
-        let spent = entry.until.since(entry.at);
-        if spent.0 > 0 {
-            line.push(Tone::Plain, format!(" over {}", units::time(spent)));
+        line.push(Tone::Plain, units::bytes(entry.bytes));
+        let spent = units::time(entry.until.since(entry.at));
+        let segments = units::number_of(entry.packets, "segment");
+        match (entry.packets, entry.acks) {
+            (0..=1, 0) => {}
+            (0..=1, _) => line.push(Tone::Plain, format!(", acknowledged within {spent}")),
+            (_, 0) => line.push(Tone::Plain, format!(" in {segments} over {spent}")),
+            (_, acks) => {
+                let acks = units::number_of(acks, "ACK");
+                line.push(Tone::Plain, format!(" in {segments} over {spent}, {acks}"));
+            }
         }
         let seen = match entry.from {
             Side::Client => self.data.first_mut(),
@@ -217,14 +224,14 @@ fn ack(line: &mut Line, entry: &TimelineEntry) {
             | AnalysisSet::WINDOW_UPDATE,
     );
     if entry.packets > 1 {
-        line.push(Tone::Plain, format!("{} ACKs", units::count(entry.packets)));
+        line.push(Tone::Plain, units::number_of(entry.packets, "ACK"));
     } else if !quiet {
         line.push(Tone::Plain, "ACK");
     }
     if let Some(ack) = entry.ack
         && !quiet
     {
-        line.push(Tone::Plain, format!(" up to {}", units::count(ack.into())));
+        line.push(Tone::Plain, format!(" up to\u{a0}{}", units::count(ack.into())));
     }
 }
 
