@@ -287,3 +287,6 @@ fn list_if_over(connection: &mut Connection, hash: u64, over: &mut VecDeque<Over
         over.push_back(Over { since: connection.last_seen, hash, id: connection.id });
     }
 }
+
+#[cfg(test)]
+mod tests;
