@@ -46,9 +46,10 @@ pub fn run<S: Sink>(
     options: &Options,
     mut make_sink: impl FnMut() -> S,
 ) -> Result<(Vec<S>, CaptureRecord)> {
-    // Wireshark's key has no tunnels in it, the flow hash has: packets that share the one may differ in the other.
+    // Wireshark's and Zeek's key has no tunnels in it, the flow hash has: packets that share the one may differ in the
+    // other.
     let sharded = !options.streaming
-        && !options.tracker.strict_wireshark
+        && !options.tracker.is_keyed_by_tuple()
         && options.tracker.max_connections >= LEAST_CONNECTIONS_TO_SHARD;
     let shards = if sharded { SHARDS } else { 1 };
     let seed = seed();

@@ -253,8 +253,7 @@ impl Connection {
         }
         self.take_window(from, segment, at);
         self.take_state(from, segment, at);
-        let whole = packet.tail.payload >= segment.len;
-        self.outcome.segment(from, segment, whole, at.since(self.first_seen));
+        self.take_outcome(from, packet, segment);
         if !analysis.is_empty() {
             let [fwd, _] = both(&mut self.rare.get_or_insert_default().analysis, from);
             fwd.add(analysis);
@@ -263,6 +262,12 @@ impl Connection {
             self.log_segment(from, packet, segment, part, done, config);
         }
         done
+    }
+
+    /// A packet with a wrong IP header checksum, under `--checksums drop`: like Zeek, nothing of it is believed.
+    pub(super) fn bad_ip_checksum(&mut self, from: u8) {
+        let [fwd, _] = both(&mut self.sent, from);
+        fwd.bad_checksum();
     }
 
     /// Takes in an ICMP error that quotes a segment which direction `quoted` sent.
@@ -302,6 +307,13 @@ impl Connection {
             fwd.window_opens(at);
         } else if let Some(window) = scaled_window(&self.handshake, from, segment) {
             fwd.window(window, at);
+        }
+    }
+
+    fn take_outcome(&mut self, from: u8, packet: &Packet, segment: &Segment) {
+        if !packet.notes.contains(Notes::BAD_HEADER_LENGTH) {
+            let whole = packet.tail.payload >= segment.len;
+            self.outcome.segment(from, segment, whole, packet.at.since(self.first_seen));
         }
     }
 

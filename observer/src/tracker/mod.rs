@@ -25,7 +25,7 @@ use self::duplicate::Duplicates;
 use self::table::{Key, Table};
 use crate::flow;
 use crate::input::{Input, PacketInput};
-use crate::packet::{Body, IcmpError, Segment};
+use crate::packet::{Body, IcmpError, Notes, Segment};
 use crate::record::{ConnectionRecord, Side, Sides, TcpState};
 use crate::time::{Nanos, Timestamp};
 
@@ -70,6 +70,11 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Whether the inner tuple alone is the key, as in Wireshark and Zeek, whatever the tunnels around it.
+    pub fn is_keyed_by_tuple(&self) -> bool {
+        self.strict_wireshark || self.timeouts == Timeouts::Zeek
+    }
+
     /// Whether packets captured twice are told from others: not where the numbers are to be held against a tool that does
     /// not.
     fn recognises_duplicates(&self) -> bool {
@@ -162,7 +167,13 @@ impl Tracker {
     /// Takes in one thing that a source saw, and says what it did to its connection. `None` where it belongs to none.
     pub fn handle(&mut self, input: Input<'_>) -> Option<Effect> {
         let Input::Packet(input) = input;
+        let notes = input.packet.notes;
         let effect = match &input.packet.body {
+            Body::Tcp(_) if self.config.drop_bad_checksums && notes.contains(Notes::BAD_IP_CHECKSUM) => {
+                let (key, from) = self.key(&input);
+                self.table.get(&key).into_iter().for_each(|connection| connection.bad_ip_checksum(from));
+                None
+            }
             Body::Tcp(segment) => Some(self.segment(&input, segment)),
             Body::Icmp(error) => self.icmp(&input, error),
         };
@@ -240,7 +251,7 @@ impl Tracker {
     fn key<'a>(&self, input: &PacketInput<'a>) -> (Key<'a>, u8) {
         let tuple = &input.packet.tuple;
         let (ends, from) = if tuple.is_canonical() { (*tuple, 0) } else { (tuple.reversed(), 1) };
-        let key = if self.config.strict_wireshark && !input.layers.is_empty() {
+        let key = if self.config.is_keyed_by_tuple() && !input.layers.is_empty() {
             Key { hash: flow::hash(tuple, &[], self.config.seed), ends, layers: &[] }
         } else {
             Key { hash: input.packet.hash, ends, layers: input.layers }
