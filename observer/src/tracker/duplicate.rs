@@ -5,14 +5,14 @@
 //! 1. its IPv4 identification, its sequence and acknowledgment numbers, flags, window, urgent pointer, timestamps and SACK
 //!    blocks, and the length of its payload are the same;
 //! 2. one of these tells it from a segment that was sent twice:
-//!    - a. it was captured elsewhere, on another interface, in other tags, or with a time to live lower by 1 to 8, at most
-//!      10 ms apart;
-//!    - b. it has an identification, which a host draws anew when it sends a segment again, and is at most 2 ms apart;
-//!      unless this end is seen to put the same on different segments;
-//!    - c. it takes sequence space, is at most 0.2 ms apart, and the other end sent nothing in between: neither a timeout
-//!      nor three duplicate ACKs can have asked for it;
-//!    - d. it takes none and could well be an ACK or RST sent twice, but is at most 0.2 ms apart, and this direction has
-//!      shown more copies of one packet than of this one so far.
+//!    - a. at most 10 ms apart, it was captured elsewhere: in another file, on another interface, in other tags, or with a
+//!      time to live lower by 1 to 8;
+//!    - b. at most 2 ms apart, it has an identification, which a host draws anew when it sends a segment again; unless this
+//!      end is seen to put the same on different segments;
+//!    - c. at most 0.2 ms apart, it takes sequence space, and the other end sent nothing in between: neither a timeout nor
+//!      three duplicate ACKs can have asked for it;
+//!    - d. at most 2 ms apart, and this direction has shown more copies of one packet than of this one so far. That is for
+//!      ACKs and RSTs without identification, which a host may well repeat.
 //!
 //! Where the copy differs (segments cut or merged on the way between both capture points) it is not recognised.
 
@@ -56,6 +56,7 @@ struct Slot {
 /// Where a packet was captured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Place {
+    file: u16,
     interface: u16,
     ttl: u8,
     /// A hash of the tags around it.
@@ -90,15 +91,15 @@ impl Duplicates {
         }
         let fingerprint = fingerprint(packet, segment, options);
         let Some(slot) = self.slots.get_mut(fingerprint as usize % SLOTS) else { return false };
-        let place = Place { interface: packet.interface, ttl: packet.ttl, tags: tags(layers) };
+        let place = Place { file: packet.frame.file, interface: packet.interface, ttl: packet.ttl, tags: tags(layers) };
         let apart = Nanos(packet.at.as_nanos().abs_diff(slot.at.as_nanos()));
         if slot.fingerprint == fingerprint {
             let sends = segment.len > 0 || segment.flags.intersects(Flags::SYN | Flags::FIN);
-            let is_likely =
-                apart <= AT_ONCE && if sends { rev.last_at() <= slot.at } else { slot.copies < habits.copies };
-            let is_copy = is_likely
-                || apart <= WITHIN && packet.ip_id != 0 && !habits.repeats_ip_id
-                || apart <= ELSEWHERE_WITHIN && place.is_elsewhere(slot.place);
+            let has_own_id = packet.ip_id != 0 && !habits.repeats_ip_id;
+            let is_copy = apart <= ELSEWHERE_WITHIN && place.is_elsewhere(slot.place)
+                || apart <= WITHIN && has_own_id
+                || apart <= AT_ONCE && sends && rev.last_at() <= slot.at
+                || apart <= WITHIN && !sends && slot.copies < habits.copies;
             if is_copy {
                 slot.copies = slot.copies.saturating_add(1);
                 habits.copies = habits.copies.max(slot.copies);
@@ -117,7 +118,9 @@ impl Place {
     /// Whether this place lies after `other` on a packet's way, or beside it.
     fn is_elsewhere(self, other: Self) -> bool {
         let hops = other.ttl.wrapping_sub(self.ttl);
-        self.interface != other.interface || self.tags != other.tags || (1..=MOST_HOPS).contains(&hops)
+        (self.file, self.interface) != (other.file, other.interface)
+            || self.tags != other.tags
+            || (1..=MOST_HOPS).contains(&hops)
     }
 }
 
