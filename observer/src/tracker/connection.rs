@@ -5,6 +5,7 @@
 //! [`super::report`]).
 
 use super::analysis::{self, AnalysisSet};
+use super::correction;
 use super::duplicate::{Duplicates, Habits};
 use super::handshake::{Handshake, Part};
 use super::moment::Moment;
@@ -233,7 +234,10 @@ impl Connection {
         analysis.set(AnalysisSet::REUSED_PORTS, analysis.contains(AnalysisSet::REUSED_PORTS) || self.reuses_ports);
         self.reuses_ports = false;
         if segment.len > 0 {
-            fwd.payload(segment, Some(fwd_flow.in_flight(rev_flow)), at);
+            let data = fwd.payload(segment, Some(fwd_flow.in_flight(rev_flow)), at);
+            if analysis.intersects(correction::OLD) && !config.strict_wireshark {
+                analysis = correction::correct(analysis, data.last_was_seen, data.round_trips.age(&options));
+            }
         }
         let retransmission = analysis.contains(AnalysisSet::RETRANSMISSION).then(|| {
             let round_trip = self.shared.initial_rtt().max(path_round_trip([fwd, rev]));

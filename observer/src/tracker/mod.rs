@@ -4,6 +4,7 @@
 
 pub mod analysis;
 mod connection;
+mod correction;
 mod duplicate;
 mod handshake;
 mod moment;

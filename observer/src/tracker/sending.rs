@@ -45,6 +45,8 @@ pub(super) struct Data {
     pub(super) bytes: u64,
     pub(super) unique_bytes: u64,
     seen: RangeSet,
+    /// All of the last segment's payload was captured before.
+    pub(super) last_was_seen: bool,
     first_at: Moment,
     last_at: Moment,
     max_in_flight: u32,
@@ -117,8 +119,8 @@ impl End {
     }
 
     /// Takes in the payload of a segment. `in_flight` is what this end has sent and the other has not acknowledged,
-    /// this segment included.
-    pub(super) fn payload(&mut self, segment: &Segment, in_flight: Option<u32>, at: Timestamp) {
+    /// this segment included. Gives what is known of all this end's payload.
+    pub(super) fn payload(&mut self, segment: &Segment, in_flight: Option<u32>, at: Timestamp) -> &mut Data {
         let start = segment.seq.plus(segment.flags.contains(Flags::SYN).into());
         let isn = self.isn;
         let data = self.data.get_or_insert_with(|| {
@@ -126,11 +128,14 @@ impl End {
             Box::new(Data { seen, ..Data::default() })
         });
         data.bytes += u64::from(segment.len);
-        data.unique_bytes += u64::from(data.seen.insert(start, segment.len));
+        let new = data.seen.insert(start, segment.len);
+        data.unique_bytes += u64::from(new);
+        data.last_was_seen = new == 0;
         data.first_at.set_once(at);
         data.last_at.set(at);
         data.max_segment = data.max_segment.max(segment.len);
         data.max_in_flight = data.max_in_flight.max(in_flight.unwrap_or(0));
+        data
     }
 
     /// Takes in a window that this end offers, in octets.
