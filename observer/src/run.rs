@@ -58,7 +58,7 @@ pub fn run<S: Sink>(
     let run = Run {
         producer: Mutex::new(Producer {
             source,
-            decoder: Decoder::new(options.checksums, seed),
+            decoder: Decoder::new(options.checksums, seed).with_short_headers(options.tracker.strict_wireshark),
             totals: Totals::default(),
             clock: Clock::default(),
         }),

@@ -77,6 +77,7 @@ pub struct Counts {
 pub struct Decoder {
     checksums: Checksums,
     fragments: Fragments,
+    short_headers: bool,
     seed: u64,
     counts: Counts,
     /// The layers around what is being decoded; kept here for its memory.
@@ -94,6 +95,12 @@ impl Decoder {
     /// The same decoder with another view of fragments.
     pub fn with_fragments(self, fragments: Fragments) -> Self {
         Self { fragments, ..self }
+    }
+
+    /// The same decoder, but a TCP header whose data offset says less than 20 octets makes a segment all the same, whose
+    /// payload starts where the offset says: Wireshark's view. Otherwise it is malformed (RFC 9293, section 3.1).
+    pub fn with_short_headers(self, short_headers: bool) -> Self {
+        Self { short_headers, ..self }
     }
 
     /// Decodes every frame of `chunk` and appends the packets to `out`.

@@ -17,10 +17,12 @@ impl Walk<'_> {
     pub(super) fn tcp(&mut self, mut ip: Ip, bytes: Bytes<'_>) -> Outcome {
         let (header, tail) = bytes.split::<{ HEADER as usize }>()?;
         let &[p, q, r, s, a, b, c, d, e, f, g, h, offset, bits, w, x, _, _, u, v] = header;
-        let Some(options) = (u32::from(offset >> 4) * 4).checked_sub(HEADER) else {
+        let claimed = u32::from(offset >> 4) * 4;
+        if claimed < HEADER && !self.decoder.short_headers {
             return Err(Miss::Malformed);
-        };
-        if options > tail.wire() {
+        }
+        let options = claimed.saturating_sub(HEADER);
+        if claimed < HEADER || options > tail.wire() {
             ip.notes |= Notes::BAD_HEADER_LENGTH;
         }
         ip.notes |= self.tcp_checksum(&ip, bytes);
@@ -31,7 +33,7 @@ impl Walk<'_> {
             flags: Flags::from_bits_truncate(be16([offset & 1, bits])),
             window: be16([w, x]),
             urgent: be16([u, v]),
-            len: tail.wire().saturating_sub(options),
+            len: (tail.wire() + HEADER).saturating_sub(claimed),
         };
         let options = options.min(tail.captured()) as u8;
         self.emit(&ip, tuple, Body::Tcp(segment), tail, options);

@@ -233,6 +233,10 @@ impl Connection {
         let mut analysis = analysis::analyse(fwd_flow, rev_flow, &mut self.shared, segment, &options, at);
         analysis.set(AnalysisSet::REUSED_PORTS, analysis.contains(AnalysisSet::REUSED_PORTS) || self.reuses_ports);
         self.reuses_ports = false;
+        if config.strict_wireshark && packet.notes.contains(Notes::BAD_HEADER_LENGTH) {
+            // Wireshark takes in such a segment, and says nothing of it.
+            analysis = AnalysisSet::empty();
+        }
         if segment.len > 0 {
             let data = fwd.payload(segment, Some(fwd_flow.in_flight(rev_flow)), at);
             if analysis.intersects(correction::OLD) && !config.strict_wireshark {
@@ -291,6 +295,18 @@ impl Connection {
     /// Whether a timeline is kept of this connection.
     fn is_logged(&self, config: &Config) -> bool {
         config.timeline_entries > 0 && config.timeline_of.is_none_or(|id| id == self.id)
+    }
+
+    /// Takes in a segment of direction `from` that an ICMP error quotes, as far as it is one to Wireshark: a packet that
+    /// says nothing.
+    pub(super) fn quoted_segment(&mut self, from: u8, packet: &Packet) {
+        let [fwd, _] = both(&mut self.sent, from);
+        fwd.packets += 1;
+        if std::mem::take(&mut self.reuses_ports) {
+            let [fwd, _] = both(&mut self.rare.get_or_insert_default().analysis, from);
+            fwd.add(AnalysisSet::REUSED_PORTS);
+        }
+        self.last_seen = self.last_seen.max(packet.at);
     }
 
     fn take_layers(&mut self, from: u8, layers: &[Layer]) {

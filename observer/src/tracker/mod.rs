@@ -26,7 +26,7 @@ use self::duplicate::Duplicates;
 use self::table::{Key, Table};
 use crate::flow;
 use crate::input::{Input, PacketInput};
-use crate::packet::{Body, IcmpError, Notes, Segment};
+use crate::packet::{Body, IcmpError, Notes, Packet, Segment};
 use crate::record::{ConnectionRecord, Side, Sides, TcpState};
 use crate::time::{Nanos, Timestamp};
 
@@ -175,7 +175,7 @@ impl Tracker {
                 self.table.get(&key).into_iter().for_each(|connection| connection.bad_ip_checksum(from));
                 None
             }
-            Body::Tcp(segment) => Some(self.segment(&input, segment)),
+            Body::Tcp(segment) => self.segment(&input, segment),
             Body::Icmp(error) => self.icmp(&input, error),
         };
         self.previous = input.packet.at;
@@ -214,38 +214,66 @@ impl Tracker {
         self.table.len()
     }
 
-    fn segment(&mut self, input: &PacketInput<'_>, segment: &Segment) -> Effect {
+    fn segment(&mut self, input: &PacketInput<'_>, segment: &Segment) -> Option<Effect> {
         let (key, from) = self.key(input);
-        let mut former = None;
-        if let Some(connection) = self.table.get(&key) {
-            if !connection.is_succeeded_by(from, segment, self.previous, input.packet.at, &self.config) {
-                let done = connection.segment(from, input, segment, &self.config, &mut self.duplicates);
-                self.counts.duplicates += u64::from(done.duplicate);
-                let effect = connection.effect(from, done);
-                list_if_over(connection, key.hash, &mut self.over);
-                self.keep_few_over();
-                return effect;
-            }
-            former = Some(connection.id);
+        if !self.is_known(&key, from, input.packet, segment) {
+            self.open(&key, from, input.packet, segment);
         }
+        let connection = self.table.get(&key)?;
+        let done = connection.segment(from, input, segment, &self.config, &mut self.duplicates);
+        self.counts.duplicates += u64::from(done.duplicate);
+        let effect = connection.effect(from, done);
+        if !connection.is_listed_over && connection.is_over() {
+            connection.is_listed_over = true;
+            self.over.push_back(Over { since: connection.last_seen, hash: key.hash, id: connection.id });
+            if self.over.len() > MOST_OVER {
+                self.give_out_over();
+            }
+        }
+        Some(effect)
+    }
+
+    /// Whether there is a connection that the segment at hand belongs to.
+    fn is_known(&mut self, key: &Key<'_>, from: u8, packet: &Packet, segment: &Segment) -> bool {
+        let (previous, config) = (self.previous, self.config);
+        let known = self.table.get(key);
+        known.is_some_and(|known| !known.is_succeeded_by(from, segment, previous, packet.at, &config))
+    }
+
+    /// Opens a connection for the segment at hand, in place of a former one with the same key.
+    fn open(&mut self, key: &Key<'_>, from: u8, packet: &Packet, segment: &Segment) {
+        let former = self.table.get(key).map(|former| former.id);
         if let Some(former) = former.and_then(|id| self.table.remove(key.hash, id)) {
             self.give_out(&former);
         }
         while self.table.len() >= self.config.max_connections.max(1) {
-            self.evict();
+            self.make_room();
         }
-        let connection = Box::new(Connection::new(&key, from, input.packet, segment, former.is_some(), &self.config));
-        let connection = self.table.insert(key.hash, connection);
-        let done = connection.segment(from, input, segment, &self.config, &mut self.duplicates);
-        connection.effect(from, done)
+        let connection = Connection::new(key, from, packet, segment, former.is_some(), &self.config);
+        self.table.insert(key.hash, Box::new(connection));
     }
 
     /// An ICMP error belongs to the connection that it quotes; one about no known connection is left alone.
     fn icmp(&mut self, input: &PacketInput<'_>, error: &IcmpError) -> Option<Effect> {
         let (key, quoted) = self.key(input);
+        if self.config.strict_wireshark {
+            self.quoted_segment(&key, quoted, input.packet, error);
+        }
         let connection = self.table.get(&key)?;
         connection.icmp(quoted, input.packet, error, &self.config);
         Some(connection.effect(quoted ^ 1, Done::default()))
+    }
+
+    /// Wireshark's view: a quoted segment is a packet of its sender, and opens a connection where there is none.
+    fn quoted_segment(&mut self, key: &Key<'_>, quoted: u8, packet: &Packet, error: &IcmpError) {
+        let Some(flags) = error.flags else { return };
+        let segment = Segment { seq: error.seq, flags, ..Segment::default() };
+        if !self.is_known(key, quoted, packet, &segment) {
+            self.open(key, quoted, packet, &segment);
+        }
+        if let Some(connection) = self.table.get(key) {
+            connection.quoted_segment(quoted, packet);
+        }
     }
 
     /// The key of a packet, and its direction.
@@ -260,17 +288,14 @@ impl Tracker {
         (key, from)
     }
 
-    fn evict(&mut self) {
-        if let Some(mut connection) = self.table.remove_least_recent() {
+    /// Gives out one connection: one that is over if there is any, or else the least recently used.
+    fn make_room(&mut self) {
+        if !self.over.is_empty() {
+            self.give_out_over();
+        } else if let Some(mut connection) = self.table.remove_least_recent() {
             connection.evicted = true;
             self.counts.evicted += 1;
             self.give_out(&connection);
-        }
-    }
-
-    fn keep_few_over(&mut self) {
-        if self.over.len() > MOST_OVER {
-            self.give_out_over();
         }
     }
 
@@ -290,13 +315,6 @@ impl Tracker {
     fn give_out(&mut self, connection: &Connection) {
         self.counts.connections += 1;
         self.out.push_back(Event::Connection(Box::new(connection.record(&self.config))));
-    }
-}
-
-fn list_if_over(connection: &mut Connection, hash: u64, over: &mut VecDeque<Over>) {
-    if !connection.is_listed_over && connection.is_over() {
-        connection.is_listed_over = true;
-        over.push_back(Over { since: connection.last_seen, hash, id: connection.id });
     }
 }
 

@@ -53,12 +53,11 @@ impl Table {
     }
 
     /// Adds a connection whose key is not in the table.
-    pub(super) fn insert(&mut self, hash: u64, connection: Box<Connection>) -> &mut Connection {
+    pub(super) fn insert(&mut self, hash: u64, connection: Box<Connection>) {
         if let Some(order) = &mut self.order {
             order.push(Reverse(Place { used: connection.last_number, hash, id: connection.id }));
         }
-        let entry = self.entries.insert_unique(hash, Entry { hash, connection }, |entry| entry.hash);
-        &mut entry.into_mut().connection
+        self.entries.insert_unique(hash, Entry { hash, connection }, |entry| entry.hash);
     }
 
     /// Takes out the connection with the given hash and identifier.
