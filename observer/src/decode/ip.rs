@@ -2,7 +2,7 @@
 
 use etherparse::err::ipv4::HeaderSliceError as Ipv4Error;
 use etherparse::err::ipv6::HeaderSliceError as Ipv6Error;
-use etherparse::{IpAuthHeaderSlice, Ipv4HeaderSlice, Ipv6FragmentHeaderSlice, Ipv6HeaderSlice, Ipv6RawExtHeaderSlice};
+use etherparse::{IpAuthHeaderSlice, Ipv4HeaderSlice, Ipv6HeaderSlice, Ipv6RawExtHeaderSlice};
 
 use crate::flow;
 use crate::packet::{Address, IpVersion, Layer, Notes, Tunnel, TunnelKind, Tuple};
@@ -170,15 +170,14 @@ impl Walk<'_> {
                     payload = payload.skip(header.slice().len())?;
                 }
                 protocol::FRAGMENT if ip.version == IpVersion::V6 => {
-                    let header = Ipv6FragmentHeaderSlice::from_slice(payload.data())
-                        .map_err(|error| payload.short(error.required_len))?;
-                    payload = payload.skip(header.slice().len())?;
-                    next = header.next_header().0;
+                    // Not etherparse 0.19's reading, which takes offset and flag from the wrong bits.
+                    let (&[kind, _, x, y, id @ ..], rest) = payload.split::<8>()?;
+                    let (offset, more) = (u32::from(be16([x, y]) & 0xfff8), y & 1 == 1);
+                    (next, payload) = (kind, rest);
                     // An "atomic fragment" (RFC 6946) is whole by itself.
-                    if header.is_fragmenting_payload() {
-                        let key = self.fragment_key(&ip, header.identification(), 0);
-                        let offset = u32::from(header.fragment_offset().value()) * 8;
-                        return self.fragment(ip, key, next, offset, header.more_fragments(), payload);
+                    if offset > 0 || more {
+                        let key = self.fragment_key(&ip, u32::from_be_bytes(id), 0);
+                        return self.fragment(ip, key, next, offset, more, payload);
                     }
                 }
                 protocol::HOP_BY_HOP

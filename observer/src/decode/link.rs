@@ -8,8 +8,9 @@ use super::walk::Walk;
 impl Walk<'_> {
     /// A whole frame, by the link type of its capture.
     pub(super) fn link(&mut self, data: &[u8]) -> Outcome {
-        let bytes = Bytes::new(data, self.frame.start, self.frame.wire_len);
-        self.link_of(self.frame.link, bytes)
+        // Damaged files claim any length; libpcap's and Wireshark's lengths are signed and end here.
+        let wire = self.frame.wire_len.min(i32::MAX as u32);
+        self.link_of(self.frame.link, Bytes::new(data, self.frame.start, wire))
     }
 
     fn link_of(&mut self, LinkType(link): LinkType, bytes: Bytes<'_>) -> Outcome {

@@ -6,11 +6,20 @@ use super::walk::Walk;
 impl Walk<'_> {
     /// A MAC frame. What is not data, holds no data or is encrypted holds no TCP to be seen.
     pub(super) fn wifi(&mut self, bytes: Bytes<'_>) -> Outcome {
-        self.wifi_padded(bytes, false)
+        self.mac_frame(*bytes.peek()?, bytes, false)
     }
 
-    /// The same, where `padded` says that the header is filled up to a multiple of four octets.
-    fn wifi_padded(&mut self, bytes: Bytes<'_>, padded: bool) -> Outcome {
+    /// The same from equipment that may have swapped the octets of the frame control field.
+    pub(super) fn wifi_either_order(&mut self, bytes: Bytes<'_>) -> Outcome {
+        /// Version 0 and type data.
+        const IS_DATA: u8 = 0x08;
+        let &[first, second] = bytes.peek()?;
+        let swapped = first & 0x0f != IS_DATA && second & 0x0f == IS_DATA;
+        self.mac_frame(if swapped { [second, first] } else { [first, second] }, bytes, false)
+    }
+
+    /// A MAC frame with its frame control field; `padded` where its header is filled up to a multiple of four octets.
+    fn mac_frame(&mut self, [control, flags]: [u8; 2], bytes: Bytes<'_>, padded: bool) -> Outcome {
         const DATA: u8 = 2;
         const NO_DATA: u8 = 0x4;
         const QOS: u8 = 0x8;
@@ -18,7 +27,6 @@ impl Walk<'_> {
         const PROTECTED: u8 = 0x40;
         const HT_CONTROL: u8 = 0x80;
         const A_MSDU: u8 = 0x80;
-        let &[control, flags] = bytes.peek()?;
         let (kind, subtype) = ((control >> 2) & 0x3, control >> 4);
         if kind != DATA || subtype & NO_DATA != 0 || flags & PROTECTED != 0 {
             return Err(Miss::Other);
@@ -77,7 +85,8 @@ impl Walk<'_> {
             flags = octet;
         }
         let fcs = if flags & HAS_FCS != 0 { 4 } else { 0 };
-        self.wifi_padded(frame.limit(frame.wire().saturating_sub(fcs)), flags & PADDED != 0)
+        let frame = frame.limit(frame.wire().saturating_sub(fcs));
+        self.mac_frame(*frame.peek()?, frame, flags & PADDED != 0)
     }
 
     /// The header of Prism cards (144 octets), or AVS's in its place, which starts with a number of its own.

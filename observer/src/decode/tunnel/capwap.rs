@@ -23,7 +23,7 @@ impl Walk<'_> {
         self.tunnel_over_udp(TunnelKind::Capwap, None, &datagram)?;
         match (binding & NATIVE, (binding >> 1) & 0x1f) {
             (0, _) => self.ethernet(inner),
-            (_, WIFI) => self.wifi(inner),
+            (_, WIFI) => self.wifi_either_order(inner),
             _ => Err(Miss::Other),
         }
     }
