@@ -9,7 +9,7 @@ mod decode_against;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use decode_against::{decoder, differences, tshark, tshark_is_there};
+use decode_against::{Frames, Seen, decoder, tshark, tshark_is_there};
 
 #[test]
 fn frames_of_the_corpus_hold_the_segments_that_tshark_sees() {
@@ -44,6 +44,28 @@ fn compare(path: &Path, failures: &AtomicUsize, compared: &AtomicUsize) {
         println!("{}, {difference}", path.display());
         failures.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+/// The frames on which they differ, each with what both say.
+fn differences(ours: &Frames, theirs: &Frames) -> Vec<String> {
+    let mut found = Vec::new();
+    for (number, theirs) in &theirs.segments {
+        let ours = ours.segments.get(number).map_or(&[][..], |seen| seen);
+        let same = ours.len() == theirs.len()
+            && ours
+                .iter()
+                .zip(theirs)
+                .all(|(a, b)| Seen { len: b.len, ..a.clone() } == *b && matches!(b.len, u32::MAX) | (a.len == b.len));
+        if !same {
+            found.push(format!("frame {number}:\n    ours   {ours:?}\n    tshark {theirs:?}"));
+        }
+    }
+    for (number, ours) in &ours.segments {
+        if !theirs.segments.contains_key(number) && !theirs.left_out.contains(number) {
+            found.push(format!("frame {number}:\n    ours   {ours:?}\n    tshark sees no TCP"));
+        }
+    }
+    found
 }
 
 fn corpus() -> Option<PathBuf> {

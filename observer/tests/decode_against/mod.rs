@@ -109,25 +109,3 @@ pub fn tshark(capture: &Path) -> Frames {
     }
     frames
 }
-
-/// The frames on which they differ, each with what both say.
-pub fn differences(ours: &Frames, theirs: &Frames) -> Vec<String> {
-    let mut found = Vec::new();
-    for (number, theirs) in &theirs.segments {
-        let ours = ours.segments.get(number).map_or(&[][..], |seen| seen);
-        let same = ours.len() == theirs.len()
-            && ours
-                .iter()
-                .zip(theirs)
-                .all(|(a, b)| Seen { len: b.len, ..a.clone() } == *b && matches!(b.len, u32::MAX) | (a.len == b.len));
-        if !same {
-            found.push(format!("frame {number}:\n    ours   {ours:?}\n    tshark {theirs:?}"));
-        }
-    }
-    for (number, ours) in &ours.segments {
-        if !theirs.segments.contains_key(number) && !theirs.left_out.contains(number) {
-            found.push(format!("frame {number}:\n    ours   {ours:?}\n    tshark sees no TCP"));
-        }
-    }
-    found
-}
