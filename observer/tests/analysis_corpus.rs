@@ -126,7 +126,7 @@ fn end_of(endpoint: &Value) -> (String, u64) {
 fn replay(capture: &Path) -> Vec<ConnectionRecord> {
     let mut chunk = Chunk { bytes: std::fs::read(capture).expect("a capture can be read"), ..Chunk::default() };
     let mut reader = Reader::new(0);
-    let _damage = reader.read(&chunk.bytes, &mut chunk.frames, &mut chunk.comments);
+    let _damage = reader.read(&mut chunk);
     let mut decoded = Decoded::default();
     Decoder::new(Checksums::Ignore, 0).decode(&chunk, &mut decoded);
     let mut tracker = Tracker::new(Config { strict_wireshark: true, ..Config::default() });

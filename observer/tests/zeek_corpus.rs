@@ -119,7 +119,7 @@ fn rows(log: &str) -> Vec<Row> {
 fn replay(capture: &Path, drops: bool) -> HashMap<Ends, VecDeque<(String, String)>> {
     let mut chunk = Chunk { bytes: std::fs::read(capture).expect("a capture can be read"), ..Chunk::default() };
     let mut reader = Reader::new(0);
-    let _damage = reader.read(&chunk.bytes, &mut chunk.frames, &mut chunk.comments);
+    let _damage = reader.read(&mut chunk);
     let mut decoded = Decoded::default();
     Decoder::new(if drops { Checksums::Count } else { Checksums::Ignore }, 0).decode(&chunk, &mut decoded);
     let config = Config { timeouts: Timeouts::Zeek, drop_bad_checksums: drops, ..Config::default() };

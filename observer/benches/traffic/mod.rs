@@ -69,7 +69,7 @@ fn record(connection: u16, &(by_client, seq, ack, flags, len): &Step, micros: u3
 /// The frames of a capture.
 pub fn frames(capture: Vec<u8>) -> Chunk {
     let mut chunk = Chunk { bytes: capture, ..Chunk::default() };
-    Reader::new(0).read(&chunk.bytes, &mut chunk.frames, &mut chunk.comments).expect("the capture is whole");
+    Reader::new(0).read(&mut chunk).expect("the capture is whole");
     chunk
 }
 

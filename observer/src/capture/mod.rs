@@ -54,6 +54,17 @@ pub struct Comment {
     pub start: u32,
     /// Octets of text; UTF-8 by the format's rules, anything by experience.
     pub len: u32,
+    /// Which way the frame went through its interface, where the capture says so (pcapng `epb_flags`).
+    pub direction: Option<Direction>,
+}
+
+/// Which way a frame went through the interface that it was captured on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// To the capturing machine.
+    Inbound,
+    /// From it.
+    Outbound,
 }
 
 /// A run of frames in the order they are to be handled, with their bytes: what travels from a source to the decoder.
@@ -81,12 +92,12 @@ impl Chunk {
         self.bytes.get(start..start + frame.captured as usize).unwrap_or(&[])
     }
 
-    /// The comments on the frame with the given [`Frame::number`].
-    pub fn comments_on(&self, number: u64) -> impl Iterator<Item = &[u8]> {
+    /// The comments on the frame with the given [`Frame::number`], with their text.
+    pub fn comments_on(&self, number: u64) -> impl Iterator<Item = (&Comment, &[u8])> {
         let first = self.comments.partition_point(|comment| comment.number < number);
         self.comments.iter().skip(first).take_while(move |comment| comment.number == number).map(|comment| {
             let start = comment.start as usize;
-            self.bytes.get(start..start + comment.len as usize).unwrap_or(&[])
+            (comment, self.bytes.get(start..start + comment.len as usize).unwrap_or(&[]))
         })
     }
 }

@@ -1,7 +1,7 @@
 //! The pcapng format (draft-ietf-opsawg-pcapng).
 
 use super::reader::{RawFrame, Sink, Stop, max_captured};
-use super::{ErrorKind, LinkType};
+use super::{Direction, ErrorKind, LinkType};
 use crate::record::InterfaceRecord;
 use crate::time::Timestamp;
 
@@ -35,6 +35,7 @@ mod option {
     pub(super) const IF_TSRESOL: u16 = 9;
     pub(super) const IF_FILTER: u16 = 11;
     pub(super) const IF_TSOFFSET: u16 = 14;
+    pub(super) const EPB_FLAGS: u16 = 2;
     pub(super) const EPB_DROPCOUNT: u16 = 4;
     pub(super) const ISB_IFRECV: u16 = 4;
     pub(super) const ISB_IFDROP: u16 = 5;
@@ -392,9 +393,16 @@ impl Pcapng {
 
     fn packet_options(&mut self, interface: u32, options: &[u8], start: usize, sink: &mut Sink<'_>) {
         let order = self.order;
+        let flags = order.options(options).find(|(code, value, _)| *code == option::EPB_FLAGS && value.len() == 4);
+        let flags = flags.and_then(|(_, value, _)| value.try_into().ok()).map_or(0, |flags| order.u32(flags));
+        let direction = match flags & 3 {
+            1 => Some(Direction::Inbound),
+            2 => Some(Direction::Outbound),
+            _ => None,
+        };
         for (code, value, at) in order.options(options) {
             match code {
-                option::COMMENT if !value.is_empty() => sink.comment(start + at, value.len()),
+                option::COMMENT if !value.is_empty() => sink.comment(start + at, value.len(), direction),
                 option::EPB_DROPCOUNT => {
                     if let Ok(drops) = value.try_into() {
                         self.dropped(interface, order.u64(drops), sink);

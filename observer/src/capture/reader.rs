@@ -1,13 +1,13 @@
-use super::{Comment, Error, ErrorKind, Frame, LinkType, pcap, pcapng, snoop};
+use super::{Chunk, Comment, Direction, Error, ErrorKind, Frame, LinkType, pcap, pcapng, snoop};
 use crate::packet::FrameId;
 use crate::record::InterfaceRecord;
 use crate::time::Timestamp;
 
 /// Reads one capture of any format, given its bytes in order.
 ///
-/// The caller keeps a window of bytes, hands it to [`read`](Self::read), drops as many octets from its front as `read`
-/// says, puts more behind the rest, and so on; at the end of the input it calls [`finish`](Self::finish). A window that
-/// holds no whole record has to grow: records are bounded (see [`max_captured`]), so windows are.
+/// The caller hands the bytes it has to [`read`](Self::read), drops as many octets from their front as `read` says, puts
+/// more behind the rest, and so on; at the end of the input it calls [`finish`](Self::finish). What is handed over has
+/// to grow as long as it holds no whole record; records are bounded, so that ends.
 #[derive(Debug)]
 pub struct Reader {
     out: Output,
@@ -74,20 +74,14 @@ impl Reader {
         Self { out, format: None, offset: 0, pending: ("file header", 4) }
     }
 
-    /// Reads every whole record of `window`: appends their frames, with [`Frame::number`] as in the file and
-    /// [`Frame::start`] counted from the start of `window`, and the comments on them. Returns how many octets of
-    /// `window` are done with.
+    /// Reads every whole record of [`Chunk::bytes`]: appends their frames to the chunk, with [`Frame::number`] as in the
+    /// file, and what else there is to say of them. Returns how many octets from the front are done with.
     ///
     /// # Errors
     /// When a record cannot be read; frames before it have been appended. Nothing more can be read after that.
-    pub fn read(
-        &mut self,
-        window: &[u8],
-        frames: &mut Vec<Frame>,
-        comments: &mut Vec<Comment>,
-    ) -> Result<usize, Error> {
+    pub fn read(&mut self, chunk: &mut Chunk) -> Result<usize, Error> {
         let mut done = 0;
-        let stop = self.run(window, &mut done, frames, comments);
+        let stop = self.run(chunk, &mut done);
         self.offset += done as u64;
         match stop {
             Stop::Need(what, octets) => {
@@ -121,6 +115,11 @@ impl Reader {
         })
     }
 
+    /// Octets of the capture that [`read`](Self::read) is done with.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
     /// Frames so far.
     pub fn frames(&self) -> u64 {
         self.out.frames
@@ -136,7 +135,8 @@ impl Reader {
         &self.out.comments
     }
 
-    fn run(&mut self, window: &[u8], done: &mut usize, frames: &mut Vec<Frame>, comments: &mut Vec<Comment>) -> Stop {
+    fn run(&mut self, chunk: &mut Chunk, done: &mut usize) -> Stop {
+        let Chunk { bytes: window, frames, comments } = chunk;
         let format = match &mut self.format {
             Some(format) => format,
             none => match Format::detect(window, &mut self.out) {
@@ -197,8 +197,8 @@ impl Sink<'_> {
     }
 
     /// Appends a comment on the frame appended last.
-    pub(super) fn comment(&mut self, start: usize, len: usize) {
-        self.comments.push(Comment { number: self.out.frames, start: start as u32, len: len as u32 });
+    pub(super) fn comment(&mut self, start: usize, len: usize, direction: Option<Direction>) {
+        self.comments.push(Comment { number: self.out.frames, start: start as u32, len: len as u32, direction });
     }
 }
 

@@ -87,6 +87,8 @@ fn link_type(datalink: u32) -> LinkType {
         8 => 10,
         // ATM classical IP, as SunATM gives it
         18 => 123,
+        // "Other", software loopback
+        9 | 14 => 0,
         // ipnet(7D)
         0x8000_0005 => 226,
         _ => u16::MAX,

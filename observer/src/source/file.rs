@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use observer::capture::{Chunk, Reader};
+use observer::capture::{Chunk, ErrorKind, Reader};
 use observer::record::FileRecord;
 
 use super::input::{Got, Input};
@@ -26,6 +26,7 @@ pub struct Capture {
     input: Option<Input>,
     /// The start of a record whose rest was not there yet.
     carry: Vec<u8>,
+    compression: Option<&'static str>,
     error: Option<String>,
 }
 
@@ -36,7 +37,7 @@ impl Capture {
             Ok(input) => (Some(input), None),
             Err(error) => (None, Some(format!("cannot open it: {error}"))),
         };
-        Self { name: path.to_owned(), reader: Reader::new(index), input, carry: Vec::new(), error }
+        Self { name: path.to_owned(), reader: Reader::new(index), input, carry: Vec::new(), compression: None, error }
     }
 
     /// Replaces the contents of `chunk` with the next frames; reads about `size` octets for them.
@@ -46,25 +47,27 @@ impl Capture {
         // A record larger than the chunk makes the chunk grow as far as the record's octets have really come.
         chunk.bytes.reserve(size.max(2 * self.carry.len()));
         chunk.bytes.append(&mut self.carry);
-        match input.read(&mut chunk.bytes, wait) {
+        let got = input.read(&mut chunk.bytes, wait);
+        self.compression = input.compression();
+        match got {
             Ok(Got::Bytes) => {}
             Ok(Got::Idle) => {
                 self.carry.append(&mut chunk.bytes);
                 return Got::Idle;
             }
             Ok(Got::End) => {
-                let end = self.reader.finish(chunk.bytes.len()).map_err(|error| error.to_string());
-                self.end(end);
+                let end = self.reader.finish(chunk.bytes.len());
+                self.end(end.map_err(|error| self.say(&error)));
                 return Got::End;
             }
             Err(error) => {
-                self.end(Err(format!("reading failed: {error}")));
+                self.end(Err(format!("{}: {error}", self.place(self.reader.offset() + chunk.bytes.len() as u64))));
                 return Got::End;
             }
         }
-        match self.reader.read(&chunk.bytes, &mut chunk.frames, &mut chunk.comments) {
+        match self.reader.read(chunk) {
             Ok(done) => self.carry.extend_from_slice(chunk.bytes.get(done..).unwrap_or(&[])),
-            Err(error) => self.end(Err(error.to_string())),
+            Err(error) => self.end(Err(self.say(&error))),
         }
         Got::Bytes
     }
@@ -89,11 +92,26 @@ impl Capture {
         FileRecord {
             name: self.name.to_string_lossy().into_owned(),
             format: self.reader.format(),
-            compression: None,
+            compression: self.compression,
             frames: self.reader.frames(),
             interfaces: self.reader.interfaces().to_vec(),
             comments: self.reader.comments().to_vec(),
             error: self.error.clone(),
+        }
+    }
+
+    fn say(&self, error: &observer::capture::Error) -> String {
+        match error.kind {
+            // The whole file is meant, not a place in it.
+            ErrorKind::Empty | ErrorKind::Unknown(_) => error.kind.to_string(),
+            _ => format!("{}: {}", self.place(error.offset), error.kind),
+        }
+    }
+
+    fn place(&self, offset: u64) -> String {
+        match self.compression {
+            Some(_) => format!("at byte {offset} of what it decompresses to"),
+            None => format!("at byte {offset}"),
         }
     }
 

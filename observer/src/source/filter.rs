@@ -1,13 +1,15 @@
 //! `--filter`: libpcap's filter language, compiled by libpcap for each link type.
 
 use std::collections::HashMap;
+use std::io::Write as _;
+use std::os::fd::IntoRawFd as _;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
 use observer::capture::bpf::{Instruction, Program};
 use observer::capture::{Chunk, LinkType};
 use observer::record::FileRecord;
-use pcap::{Capture, Linktype};
+use pcap::Capture;
 
 use super::{Fill, Progress, Source};
 
@@ -18,8 +20,8 @@ const COMMON: [LinkType; 6] = [LinkType(1), LinkType(113), LinkType(276), LinkTy
 #[derive(Debug)]
 pub struct Filter {
     expression: String,
-    /// By link type; the message where the expression makes no sense for it.
-    programs: HashMap<LinkType, Result<Program, String>>,
+    /// By kind; the message where the expression makes no sense for it.
+    programs: HashMap<Kind, Result<Program, String>>,
 }
 
 impl Filter {
@@ -29,7 +31,7 @@ impl Filter {
     /// When libpcap does not understand it.
     pub fn new(expression: &str) -> Result<Self> {
         let mut filter = Self { expression: expression.to_owned(), programs: HashMap::new() };
-        let mut errors = COMMON.map(|link| filter.program(link).err().cloned()).into_iter();
+        let mut errors = COMMON.map(|link| filter.program(Kind::of(link)).err().cloned()).into_iter();
         match errors.next() {
             Some(Some(first)) if errors.all(|error| error.is_some()) => {
                 Err(anyhow!("libpcap does not understand the filter `{expression}`: {first}"))
@@ -38,17 +40,15 @@ impl Filter {
         }
     }
 
-    fn program(&mut self, link: LinkType) -> Result<&Program, &String> {
-        let compiled = self
-            .programs
-            .entry(link)
-            .or_insert_with(|| compile(&self.expression, link).map_err(|error| error.to_string()));
-        compiled.as_ref()
+    fn program(&mut self, kind: Kind) -> Result<&Program, &String> {
+        let compile = || compile(&self.expression, kind).map_err(|error| error.to_string());
+        self.programs.entry(kind).or_insert_with(compile).as_ref()
     }
 
     /// What to say of the link types that the expression makes no sense for.
     fn complaint(&self, link: LinkType) -> Option<String> {
-        let error = self.programs.get(&link)?.as_ref().err()?;
+        let (_, program) = self.programs.iter().find(|(kind, _)| kind.link == link)?;
+        let error = program.as_ref().err()?;
         Some(format!(
             "the filter `{}` does not apply to link type {}, whose frames are left out: {error}",
             self.expression, link.0
@@ -56,8 +56,17 @@ impl Filter {
     }
 }
 
-fn compile(expression: &str, link: LinkType) -> Result<Program> {
-    let program = Capture::dead(Linktype(dlt(link)))?.compile(expression, true)?;
+/// Lets libpcap compile `expression` as for a capture file of the given kind.
+fn compile(expression: &str, kind: Kind) -> Result<Program> {
+    // Compiled for a file, not for a live capture: the address families of loopback headers differ.
+    let (reader, mut writer) = std::io::pipe().context("making a pipe")?;
+    writer.write_all(&kind.pcap_header()).context("writing to a pipe")?;
+    // SAFETY: libpcap becomes the only owner of this descriptor.
+    let capture = unsafe { Capture::from_raw_fd(reader.into_raw_fd()) }?;
+    let program = capture.compile(expression, true).map_err(|error| match error {
+        pcap::Error::PcapError(message) => anyhow!(message),
+        other => other.into(),
+    })?;
     // The binding shows an instruction only as text: its four fields in decimal.
     let instructions = program.get_instructions().iter().map(|instruction| {
         let text = instruction.to_string();
@@ -69,16 +78,41 @@ fn compile(expression: &str, link: LinkType) -> Result<Program> {
     Ok(Program::new(instructions.collect::<Result<Vec<_>>>()?)?)
 }
 
-/// libpcap's compiler takes a platform's DLT_ number, which for some link types is not the one that files hold.
-fn dlt(link: LinkType) -> i32 {
-    match link.0 {
-        // LINKTYPE_ATM_RFC1483, _RAW, _SLIP_BSDOS, _PPP_BSDOS and _ATM_CLIP
-        100 => 11,
-        101 => 12,
-        102 => 15,
-        103 => 16,
-        106 => 19,
-        same => same.into(),
+/// What a program depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Kind {
+    link: LinkType,
+    /// Whether headers in the capturing machine's byte order are big-endian.
+    big_endian: bool,
+}
+
+impl Kind {
+    const fn of(link: LinkType) -> Self {
+        Self { link, big_endian: cfg!(target_endian = "big") }
+    }
+
+    /// The kind of a frame: the header of BSD loopback shows its byte order, being a small number.
+    fn of_frame(link: LinkType, data: &[u8]) -> Self {
+        match (link, data) {
+            (LinkType(0), [0, 0, _, _, ..]) => Self { link, big_endian: true },
+            (LinkType(0), _) => Self { link, big_endian: false },
+            _ => Self::of(link),
+        }
+    }
+
+    /// A capture of this kind without packets.
+    fn pcap_header(self) -> [u8; 24] {
+        let link = u32::from(self.link.0);
+        let mut header = [0; 24];
+        let (magic, version, end) = if self.big_endian {
+            (0xa1b2_c3d4_u32.to_be_bytes(), [0, 2, 0, 4], link.to_be_bytes())
+        } else {
+            (0xa1b2_c3d4_u32.to_le_bytes(), [2, 0, 4, 0], link.to_le_bytes())
+        };
+        header[..4].copy_from_slice(&magic);
+        header[4..8].copy_from_slice(&version);
+        header[20..].copy_from_slice(&end);
+        header
     }
 }
 
@@ -104,7 +138,9 @@ impl Source for Filtered {
         frames.retain(|frame| {
             let start = frame.start as usize;
             let data = bytes.get(start..start + frame.captured as usize).unwrap_or(&[]);
-            self.filter.program(frame.link).is_ok_and(|program| program.matches(data, frame.wire_len))
+            self.filter
+                .program(Kind::of_frame(frame.link, data))
+                .is_ok_and(|program| program.matches(data, frame.wire_len))
         });
         self.filtered += (before - frames.len()) as u64;
         Ok(fill)

@@ -193,10 +193,10 @@ impl Lane {
             && out.bytes.len() < CHUNK
         {
             *number += 1;
-            for text in self.chunk.comments_on(frame.number) {
-                let (start, len) = (out.bytes.len() as u32, text.len() as u32);
+            for (comment, text) in self.chunk.comments_on(frame.number) {
+                let start = out.bytes.len() as u32;
                 out.bytes.extend_from_slice(text);
-                out.comments.push(Comment { number: *number, start, len });
+                out.comments.push(Comment { number: *number, start, ..*comment });
             }
             let start = out.bytes.len() as u32;
             out.bytes.extend_from_slice(self.chunk.data(frame));

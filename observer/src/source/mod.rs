@@ -1,10 +1,13 @@
 //! Where frames come from.
 
+mod compression;
 mod file;
 mod filter;
 mod input;
 mod merge;
 mod progress;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -21,19 +21,19 @@ fn read(data: &[u8], piece: usize) -> (Chunk, Result<(), Error>) {
     let mut all = Chunk { bytes: data.to_vec(), ..Chunk::default() };
     let (mut done, mut there) = (0, 0);
     let end = loop {
-        let (mut frames, mut comments) = (Vec::new(), Vec::new());
-        let window = &data[done..there];
-        let result = reader.read(window, &mut frames, &mut comments);
-        for frame in frames {
-            assert!(frame.start as usize + frame.captured as usize <= window.len(), "{frame:?} lies in the window");
-            all.frames.push(Frame { start: frame.start + done as u32, ..frame });
+        let mut window = Chunk { bytes: data[done..there].to_vec(), ..Chunk::default() };
+        let result = reader.read(&mut window);
+        let len = window.bytes.len();
+        for frame in &window.frames {
+            assert!(frame.start as usize + frame.captured as usize <= len, "{frame:?} lies in the window");
+            all.frames.push(Frame { start: frame.start + done as u32, ..*frame });
         }
-        for comment in comments {
-            assert!(comment.start as usize + comment.len as usize <= window.len(), "{comment:?} lies in the window");
+        for comment in &window.comments {
+            assert!(comment.start as usize + comment.len as usize <= len, "{comment:?} lies in the window");
         }
         match result {
             Ok(octets) => {
-                assert!(octets <= window.len(), "no more is done than was given");
+                assert!(octets <= len, "no more is done than was given");
                 done += octets;
             }
             Err(error) => break Err(error),
