@@ -108,31 +108,33 @@ pub fn ensure(needs: &[Need]) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    let names = missing.iter().map(|need| need.what).collect::<Vec<_>>().join("; ");
-    eprintln!("set-up: missing: {names}");
-    let by_hand = || format!("missing: {names}\nPlease install:\n{}", instructions(&missing));
-
-    let (components, packages): (Vec<&Need>, Vec<&Need>) = missing
-        .iter()
-        .partition(|need| process::find("rustup").is_some() && matches!(need.probe, Probe::Component { .. }));
-    for need in components {
-        if let Probe::Component { name, .. } = need.probe {
-            step(&["rustup", "component", "add", name]).with_context(by_hand)?;
-        }
-    }
-    if !packages.is_empty() {
-        install(&packages).with_context(by_hand)?;
-    }
-    let still = self::missing(needs).iter().map(|need| need.what).collect::<Vec<_>>().join("; ");
-    if !still.is_empty() {
-        bail!("after installing, still missing: {still}\nPlease install:\n{}", instructions(&missing));
-    }
-    Ok(())
+    eprintln!("set-up: missing: {}", names(&missing));
+    let cause = match supply(&missing) {
+        Ok(()) => match self::missing(needs).as_slice() {
+            [] => return Ok(()),
+            still => format!("after installing, still missing: {}", names(still)),
+        },
+        Err(error) => format!("{error:#}"),
+    };
+    bail!("{cause}\nplease install by hand: {}\n{}", names(&missing), commands(&missing));
 }
 
-/// Whether any of `needs` is missing.
-pub fn is_missing(needs: &[Need]) -> bool {
-    !missing(needs).is_empty()
+/// Gets Rust's own tools from rustup where there is one, and everything else as packages.
+fn supply(missing: &[&Need]) -> Result<()> {
+    let mut packages = Vec::new();
+    for need in missing {
+        match need.probe {
+            Probe::Component { name, .. } if process::find("rustup").is_some() => {
+                step(&["rustup", "component", "add", name])?;
+            }
+            _ => packages.push(*need),
+        }
+    }
+    if packages.is_empty() { Ok(()) } else { install(&packages) }
+}
+
+fn names(needs: &[&Need]) -> String {
+    needs.iter().map(|need| need.what).collect::<Vec<_>>().join("; ")
 }
 
 fn missing(needs: &[Need]) -> Vec<&Need> {
@@ -169,9 +171,7 @@ fn links(header: &str, library: &str) -> bool {
 
 fn install(needs: &[&Need]) -> Result<()> {
     let found = MANAGERS.iter().enumerate().find(|(_, manager)| manager.is_here());
-    let Some((index, manager)) = found else {
-        bail!("this system has none of the package managers that are known here");
-    };
+    let (index, manager) = found.context("this system has none of the package managers that are known here")?;
     let root = become_root()?;
     let words = |command: &[&'static str]| root.iter().chain(command).copied().collect::<Vec<_>>();
     if !manager.refresh.is_empty() {
@@ -204,7 +204,7 @@ fn step(words: &[&str]) -> Result<()> {
 }
 
 /// The command that installs `needs`, for the package manager of this system; on an unknown system for every one.
-fn instructions(needs: &[&Need]) -> String {
+fn commands(needs: &[&Need]) -> String {
     let known = MANAGERS.iter().any(Manager::is_here);
     let managers = MANAGERS.iter().enumerate().filter(|(_, manager)| manager.is_here() || !known);
     let lines = managers.map(|(index, manager)| {

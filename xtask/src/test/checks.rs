@@ -124,7 +124,8 @@ fn fuzz_smoke() -> Result<Tally> {
     if !process::has_subcommand("fuzz") {
         return Ok(skipped("fuzz", "cargo-fuzz is not installed (cargo install --locked cargo-fuzz)"));
     }
-    if setup::is_missing(setup::FUZZ) {
+    if let Err(error) = setup::ensure(setup::FUZZ) {
+        eprintln!("set-up: {error:#}");
         return Ok(skipped("fuzz", "there is no C++ compiler"));
     }
     let mut tally = Tally::default();
