@@ -39,7 +39,7 @@ pub fn tshark_is_there() -> bool {
 pub fn decoder(capture: &Path) -> Frames {
     let mut chunk = Chunk { bytes: std::fs::read(capture).expect("a capture can be read"), ..Chunk::default() };
     let mut reader = Reader::new(0);
-    let _damage = reader.read(&chunk.bytes, &mut chunk.frames, &mut chunk.comments);
+    let _damage = reader.read(&mut chunk);
     let mut decoded = Decoded::default();
     Decoder::new(Checksums::Count, 0).decode(&chunk, &mut decoded);
     let mut frames = Frames::default();
