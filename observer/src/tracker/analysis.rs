@@ -133,6 +133,12 @@ impl Shared {
         u64::try_from(self.initial_rtt).ok().filter(|&nanos| nanos > 0).map(Nanos)
     }
 
+    /// Takes in a segment that an ICMP error quotes. Wireshark has it in the connection like any other; but its length is
+    /// not known, so none of the rules applies, and only the initial round trip can begin or end with it.
+    pub fn quoted(&mut self, flags: Flags, at: Timestamp) {
+        self.take_time(flags, at);
+    }
+
     fn take_time(&mut self, flags: Flags, at: Timestamp) {
         if flags.is_bare_syn() {
             self.syn_at = at;

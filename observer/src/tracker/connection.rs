@@ -297,11 +297,12 @@ impl Connection {
         config.timeline_entries > 0 && config.timeline_of.is_none_or(|id| id == self.id)
     }
 
-    /// Takes in a segment of direction `from` that an ICMP error quotes, as far as it is one to Wireshark: a packet that
-    /// says nothing.
-    pub(super) fn quoted_segment(&mut self, from: u8, packet: &Packet) {
+    /// Takes in a segment of direction `from` that an ICMP error quotes, as far as it is one to Wireshark: a packet of
+    /// which only the control bits count.
+    pub(super) fn quoted_segment(&mut self, from: u8, packet: &Packet, flags: Flags) {
         let [fwd, _] = both(&mut self.sent, from);
         fwd.packets += 1;
+        self.shared.quoted(flags, packet.at);
         if std::mem::take(&mut self.reuses_ports) {
             let [fwd, _] = both(&mut self.rare.get_or_insert_default().analysis, from);
             fwd.add(AnalysisSet::REUSED_PORTS);

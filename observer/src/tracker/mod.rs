@@ -272,7 +272,7 @@ impl Tracker {
             self.open(key, quoted, packet, &segment);
         }
         if let Some(connection) = self.table.get(key) {
-            connection.quoted_segment(quoted, packet);
+            connection.quoted_segment(quoted, packet, flags);
         }
     }
 
