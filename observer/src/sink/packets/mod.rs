@@ -77,27 +77,24 @@ impl Lines {
         self.stamps.write(out, packet.at, carried);
         ends(out, packet);
 
-        let relative = match self.absolute {
-            true => Relative { seq: segment.seq, ack: segment.ack, ..Relative::default() },
-            // tcpdump does not read beyond an IP length of 0, so such a segment is not what it counts from.
-            false if packet.notes.contains(Notes::LENGTH_ZERO) => self.conversations.look_up(&packet.tuple, segment),
-            false => self.conversations.relative(&packet.tuple, segment),
-        };
-        // By the IP header, though the frame ends before.
-        let len = segment.len + u32::from(packet.missing);
+        let relative = self.relative(packet, segment);
         out.extend_from_slice(b": Flags [");
         flags(out, segment.flags);
         out.push(b']');
         let header_len = usize::from(header[12] >> 4) * 4;
         let declared = header_len.saturating_sub(header.len());
-        if packet.notes.contains(Notes::BAD_HEADER_LENGTH) {
+        let options_len = if packet.notes.contains(Notes::BAD_HEADER_LENGTH) { options.len() } else { declared };
+        // By the IP header, even where the frame ends before.
+        let whole = header.len() + options_len + segment.len as usize + usize::from(packet.missing);
+        let Some(len) = whole.checked_sub(header_len) else {
             out.extend_from_slice(b" [bad hdr length ");
             decimal(out, header_len);
             out.extend_from_slice(b" - too long, > ");
-            decimal(out, header.len() + options.len());
+            decimal(out, whole);
             out.push(b']');
             return;
-        }
+        };
+        let len = len as u32;
         numbers(out, segment, relative, len);
         if declared > 0 {
             let options = Options {
@@ -114,6 +111,15 @@ impl Lines {
         }
         out.extend_from_slice(b", length ");
         decimal(out, len);
+    }
+
+    fn relative(&mut self, packet: &Packet, segment: &Segment) -> Relative {
+        if self.absolute {
+            return Relative { seq: segment.seq, ack: segment.ack, ..Relative::default() };
+        }
+        // tcpdump does not read beyond an IPv4 length of 0, so it never counts from such a segment.
+        let counts = packet.tuple.version == IpVersion::V6 || !packet.notes.contains(Notes::LENGTH_ZERO);
+        self.conversations.relative(&packet.tuple, segment, counts)
     }
 }
 

@@ -56,17 +56,23 @@ impl Default for Conversations {
 }
 
 impl Conversations {
-    /// The numbers of a segment between the ends `tuple`, which may be what later ones are counted from.
-    pub fn relative(&mut self, tuple: &Tuple, segment: &Segment) -> Relative {
+    /// The numbers of a segment between the ends `tuple`. Where `counts` is false later ones are not counted from it.
+    pub fn relative(&mut self, tuple: &Tuple, segment: &Segment, counts: bool) -> Relative {
         let Segment { seq, ack, flags, .. } = *segment;
+        let absolute = Relative { seq, ack, sack_base: Seq(0) };
         if !flags.contains(Flags::ACK) {
-            return Relative { seq, ack, sack_base: Seq(0) };
+            return absolute;
         }
-        let (ends, reversed) = oriented(tuple);
+        let reversed = (tuple.sport, tuple.src) > (tuple.dport, tuple.dst);
+        let ends = if reversed { tuple.reversed() } else { *tuple };
         let hash = flow::hash(&ends, &[], self.seed);
         let known = self.find(hash, &ends);
-        if let (Some(conversation), false) = (&known, flags.contains(Flags::SYN)) {
-            return conversation.count(reversed, segment);
+        if let (Some(Conversation { bases: [low, high], .. }), false) = (&known, flags.contains(Flags::SYN)) {
+            let (own, other) = if reversed { (high, low) } else { (low, high) };
+            return Relative { seq: seq.minus(own.0), ack: ack.minus(other.0), sack_base: *other };
+        }
+        if !counts {
+            return absolute;
         }
         let (own, other) = (seq, ack.minus(1));
         let bases = if reversed { [other, own] } else { [own, other] };
@@ -74,20 +80,7 @@ impl Conversations {
             Some(conversation) => conversation.bases = bases,
             None => self.insert(hash, Conversation { ends, bases }),
         }
-        Relative { seq, ack, sack_base: other }
-    }
-
-    /// The numbers of a segment that no other is counted from.
-    pub fn look_up(&mut self, tuple: &Tuple, segment: &Segment) -> Relative {
-        let (ends, reversed) = oriented(tuple);
-        let hash = flow::hash(&ends, &[], self.seed);
-        match self
-            .find(hash, &ends)
-            .filter(|_| segment.flags.contains(Flags::ACK) && !segment.flags.contains(Flags::SYN))
-        {
-            Some(conversation) => conversation.count(reversed, segment),
-            None => Relative { seq: segment.seq, ack: segment.ack, sack_base: Seq(0) },
-        }
+        Relative { sack_base: other, ..absolute }
     }
 
     /// The conversation of `ends`, moved to the younger generation where it was in the older one.
@@ -106,21 +99,6 @@ impl Conversations {
         }
         self.young.insert_unique(hash, conversation, |known| flow::hash(&known.ends, &[], self.seed));
     }
-}
-
-impl Conversation {
-    /// The numbers of a segment of this conversation; `reversed` where `ends.dst` sent it.
-    fn count(&self, reversed: bool, segment: &Segment) -> Relative {
-        let [own, other] = self.bases;
-        let (own, other) = if reversed { (other, own) } else { (own, other) };
-        Relative { seq: segment.seq.minus(own.0), ack: segment.ack.minus(other.0), sack_base: other }
-    }
-}
-
-/// A segment's ends in the order that tells a conversation, and whether that turned them round.
-fn oriented(tuple: &Tuple) -> (Tuple, bool) {
-    let reversed = (tuple.sport, tuple.src) > (tuple.dport, tuple.dst);
-    (if reversed { tuple.reversed() } else { *tuple }, reversed)
 }
 
 #[cfg(test)]
@@ -147,8 +125,9 @@ mod tests {
         for (client, server) in [(40_000, 80), (80, 40_000), (5, 5)] {
             let mut conversations = Conversations::default();
             let (there, back) = (tuple(client, server), tuple(client, server).reversed());
-            let mut show =
-                |tuple: &Tuple, seq, ack, flags| numbers(conversations.relative(tuple, &segment(seq, ack, flags)));
+            let mut show = |tuple: &Tuple, seq, ack, flags| {
+                numbers(conversations.relative(tuple, &segment(seq, ack, flags), true))
+            };
             assert_eq!(show(&there, 100, 0, Flags::SYN), (100, 0, 0));
             assert_eq!(show(&back, u32::MAX, 101, Flags::SYN | Flags::ACK), (u32::MAX, 101, 100));
             assert_eq!(show(&there, 101, 0, Flags::ACK), (1, 1, u32::MAX));
@@ -162,7 +141,7 @@ mod tests {
     #[test]
     fn forgets_what_was_not_used_for_two_generations() {
         let mut conversations = Conversations { generation: 4, ..Conversations::default() };
-        let mut seq_of = |port| conversations.relative(&tuple(port, 1), &segment(7, 1, Flags::ACK)).seq.0;
+        let mut seq_of = |port| conversations.relative(&tuple(port, 1), &segment(7, 1, Flags::ACK), true).seq.0;
         assert_eq!(seq_of(100), 7);
         for port in 200..300 {
             assert_eq!(seq_of(port), 7);
