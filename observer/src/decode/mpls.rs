@@ -27,6 +27,8 @@ impl Walk<'_> {
             // A control word starts with four bits of 0 (RFC 4385).
             Ok(rest) if first >> 4 == 0 && looks_like_ethernet(rest) => self.ethernet(rest),
             _ if looks_like_ethernet(bytes) => self.ethernet(bytes),
+            // IP after all, whose length is more than the frame has.
+            _ if matches!(first, 0x45..=0x4f | 0x60..=0x6f) => self.ip(bytes),
             _ => Err(Miss::Other),
         }
     }
