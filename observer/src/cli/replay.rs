@@ -193,17 +193,17 @@ impl Replay {
         };
         let in_order = self.sort.is_some() || self.top.is_some();
         if self.connection.is_some() {
-            return self.print(self.tracker(ENTRIES_OF_ONE), || Text::new(self.printer(), view));
+            return self.print(self.tracker(ENTRIES_OF_ONE), || Text::new(self.printer(), view, self.show_one()));
         }
         if self.all || (self.is_stream() && !in_order) {
             let printer = || if self.all { Printer::ordered() } else { self.printer() };
-            return self.print(self.tracker(ENTRIES_OF_MANY), || Text::new(printer(), view));
+            return self.print(self.tracker(ENTRIES_OF_MANY), || Text::new(printer(), view, self.show_one()));
         }
         // How many connections there are shows in the end only, and the timelines of many would take much memory: files
         // that turn out to hold few are read a second time.
         let (sinks, capture) = self.read(self.tracker(0), || self.summary(self.top.unwrap_or(LISTED)))?;
         if capture.connections <= FEW && !self.is_stream() {
-            return self.print(self.tracker(ENTRIES_OF_FEW), || Text::new(Printer::ordered(), view));
+            return self.print(self.tracker(ENTRIES_OF_FEW), || Text::new(Printer::ordered(), view, self.show_one()));
         }
         finish(sinks, capture)
     }
@@ -307,8 +307,11 @@ impl Replay {
         Page { width: width.unwrap_or(80).clamp(40, 1000), color }
     }
 
-    /// The command that shows one connection of this input, without its `id`.
-    fn show_one(&self) -> String {
+    /// The command that shows one connection of this input, without its `id`; there is none for what can be read once.
+    fn show_one(&self) -> Option<String> {
+        if self.is_stream() {
+            return None;
+        }
         let mut words = vec!["observer".to_string(), "replay".to_string()];
         words.extend(self.files.iter().map(|file| quoted(&file.to_string_lossy())));
         if let Some(filter) = &self.filter {
@@ -324,7 +327,7 @@ impl Replay {
             words.push("--checksums drop".to_string());
         }
         words.push("--connection".to_string());
-        words.join(" ")
+        Some(words.join(" "))
     }
 }
 

@@ -10,6 +10,8 @@ use super::text::units;
 pub struct Remark {
     /// How remarkable a connection is by this rule; 0 where it is not.
     pub weight: fn(&ConnectionRecord) -> u64,
+    /// How many connections it may list.
+    pub most: usize,
     /// Why, in a few words.
     pub why: fn(&ConnectionRecord) -> String,
 }
@@ -18,6 +20,7 @@ pub struct Remark {
 pub const REMARKS: [Remark; 10] = [
     Remark {
         weight: |record| record.icmp.len() as u64,
+        most: usize::MAX,
         why: |record| match record.icmp.first() {
             Some(error) => format!("ICMP {} from {}", error.name, error.from),
             None => String::new(),
@@ -25,6 +28,7 @@ pub const REMARKS: [Remark; 10] = [
     },
     Remark {
         weight: |record| record.flow.client.zero_window_ns.0.max(record.flow.server.zero_window_ns.0),
+        most: usize::MAX,
         why: |record| {
             let (client, server) = (record.flow.client.zero_window_ns, record.flow.server.zero_window_ns);
             let who = if client >= server { "client" } else { "server" };
@@ -33,6 +37,7 @@ pub const REMARKS: [Remark; 10] = [
     },
     Remark {
         weight: retransmitted,
+        most: usize::MAX,
         why: |record| {
             let segments = record.packets.client + record.packets.server;
             let again = retransmitted(record);
@@ -44,6 +49,7 @@ pub const REMARKS: [Remark; 10] = [
             ConnState::RSTO | ConnState::RSTR => 1 + record.bytes.client + record.bytes.server,
             _ => 0,
         },
+        most: usize::MAX,
         why: |record| {
             let who = if record.conn_state == ConnState::RSTO { "client" } else { "server" };
             let bytes = record.bytes.client + record.bytes.server;
@@ -55,17 +61,23 @@ pub const REMARKS: [Remark; 10] = [
             ConnState::S0 => 1 + u64::from(record.handshake.syn_retransmissions),
             _ => 0,
         },
+        most: usize::MAX,
         why: |record| {
             let syns = u64::from(record.handshake.syn_retransmissions) + 1;
             format!("no answer to {}", units::number_of(syns, "SYN"))
         },
     },
-    Remark { weight: |record| u64::from(record.conn_state == ConnState::REJ), why: |_| "refused".to_string() },
+    Remark {
+        weight: |record| u64::from(record.conn_state == ConnState::REJ),
+        most: usize::MAX,
+        why: |_| "refused".to_string(),
+    },
     Remark {
         weight: |record| match record.handshake.connect_ns {
             Some(time) if time >= SLOW || record.handshake.syn_retransmissions > 0 => time.0,
             _ => 0,
         },
+        most: usize::MAX,
         why: |record| {
             let time = units::time(record.handshake.connect_ns.unwrap_or_default());
             match record.handshake.syn_retransmissions {
@@ -76,17 +88,20 @@ pub const REMARKS: [Remark; 10] = [
     },
     Remark {
         weight: gaps,
+        most: usize::MAX,
         why: |record| format!("{} missing from the capture", units::number_of(gaps(record), "gap")),
     },
     Remark {
         weight: |record| record.handshake.rtt_ns.map_or(0, |rtt| rtt.0),
-        why: |record| format!("RTT {}", units::time(record.handshake.rtt_ns.unwrap_or_default())),
+        most: usize::MAX,
+        why: |record| format!("longest handshake RTT: {}", units::time(record.handshake.rtt_ns.unwrap_or_default())),
     },
     Remark {
         weight: |record| record.bytes.client + record.bytes.server,
+        most: 2,
         why: |record| {
             let bytes = units::bytes(record.bytes.client + record.bytes.server);
-            format!("{bytes} in {}", units::time(record.duration_ns))
+            format!("most data: {bytes} in {}", units::time(record.duration_ns))
         },
     },
 ];

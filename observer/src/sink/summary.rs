@@ -16,14 +16,14 @@ use super::text::{self, Page};
 pub struct Summary {
     totals: Totals,
     page: Page,
-    /// How the list can be gone on with: the command line that shows one connection.
-    show_one: String,
+    /// The command that shows one connection, without its `id`.
+    show_one: Option<String>,
 }
 
 impl Summary {
     /// A summary that lists `top` connections: the first by `order`, or the most remarkable ones. `show_one` is the
     /// command that shows a connection, without its `id`.
-    pub fn new(page: Page, top: usize, order: Option<Order>, show_one: String) -> Self {
+    pub fn new(page: Page, top: usize, order: Option<Order>, show_one: Option<String>) -> Self {
         Self { totals: Totals::new(top, order), page, show_one }
     }
 }
@@ -45,7 +45,7 @@ impl Sink for Summary {
         });
         let Some(Self { totals, page, show_one }) = merged else { return Ok(()) };
         let mut text = String::new();
-        text::summary(&page, &mut text, totals, capture, &show_one);
+        text::summary(&page, &mut text, totals, capture, show_one.as_deref());
         out.write_all(text.as_bytes())?;
         Ok(())
     }
@@ -130,7 +130,7 @@ pub struct Row {
 impl Totals {
     fn new(top: usize, order: Option<Order>) -> Self {
         let list = match order {
-            None => List::Remarkable(top, REMARKS.iter().map(|_| Top::new(top)).collect()),
+            None => List::Remarkable(top, REMARKS.iter().map(|remark| Top::new(top.min(remark.most))).collect()),
             Some(order) => List::Ordered(order, Top::new(top)),
         };
         Self {

@@ -24,6 +24,7 @@ use super::printer::Printer;
 pub struct Text {
     printer: Printer,
     view: View,
+    show_one: Option<String>,
 }
 
 /// What is drawn of which connections.
@@ -42,9 +43,9 @@ pub struct View {
 }
 
 impl Text {
-    /// Draws what `view` says, by `printer`.
-    pub fn new(printer: Printer, view: View) -> Self {
-        Self { printer, view }
+    /// Draws what `view` says, by `printer`. `show_one` is the command that shows a connection, without its `id`.
+    pub fn new(printer: Printer, view: View, show_one: Option<String>) -> Self {
+        Self { printer, view, show_one }
     }
 }
 
@@ -67,14 +68,15 @@ impl Sink for Text {
     }
 
     fn finish(sinks: Vec<Self>, capture: &CaptureRecord, out: &mut dyn Write) -> Result<()> {
-        let Some(view) = sinks.first().map(|sink| sink.view) else { return Ok(()) };
+        let Some(Self { view, show_one, .. }) = sinks.first() else { return Ok(()) };
+        let (view, show_one) = (*view, show_one.clone());
         let mut warnings = String::new();
         overview::warnings(&view.page, &mut warnings, capture);
         out.write_all(warnings.as_bytes())?;
         Printer::finish(sinks.into_iter().map(|sink| sink.printer).collect(), view.top, out)?;
         if view.connection.is_none() {
             let mut text = String::new();
-            overview::last_line(&view.page, &mut text, capture);
+            overview::last_line(&view.page, &mut text, capture, show_one.as_deref());
             out.write_all(text.as_bytes())?;
         }
         Ok(())

@@ -13,8 +13,8 @@ const TALKERS: usize = 5;
 /// Rows of a histogram.
 const RANGES: usize = 10;
 
-/// Draws the summary. `show_one` is the command that shows a connection, without its `id`.
-pub fn summary(page: &Page, out: &mut String, totals: Totals, capture: &CaptureRecord, show_one: &str) {
+/// Draws the summary. `show_one` is the command that shows a connection, without its `id`; there is none for a stream.
+pub fn summary(page: &Page, out: &mut String, totals: Totals, capture: &CaptureRecord, show_one: Option<&str>) {
     what_was_read(page, out, capture);
     let all = Line::new()
         .then(Tone::Strong, units::number_of(totals.connections, "connection"))
@@ -64,14 +64,18 @@ pub fn warnings(page: &Page, out: &mut String, capture: &CaptureRecord) {
     }
 }
 
-/// Closes a list of connections drawn in full.
-pub fn last_line(page: &Page, out: &mut String, capture: &CaptureRecord) {
+/// Closes a list of connections drawn in full. `show_one` is the command that shows a connection, without its `id`.
+pub fn last_line(page: &Page, out: &mut String, capture: &CaptureRecord, show_one: Option<&str>) {
     what_was_read(page, out, capture);
     let mut text = Line::new().then(Tone::Dim, units::number_of(capture.connections, "connection"));
     for (count, words) in oddities(capture) {
         text.push(Tone::Dim, format!("; {} {words}", units::count(count)));
     }
     page.paragraph(out, &Line::new(), &text);
+    if let Some(show_one) = show_one.filter(|_| capture.connections > 0) {
+        let text = Line::new().then(Tone::Dim, "All there is of one: ").then(Tone::Plain, format!("{show_one} ID"));
+        page.paragraph(out, &Line::new(), &text);
+    }
 }
 
 fn what_was_read(page: &Page, out: &mut String, capture: &CaptureRecord) {
@@ -84,7 +88,10 @@ fn what_was_read(page: &Page, out: &mut String, capture: &CaptureRecord) {
     text.push(Tone::Dim, format!(": {}", units::number_of(capture.frames, "frame")));
     text.push(Tone::Dim, format!(", {}", units::bytes(capture.octets)));
     if let (Some(first), Some(last)) = (capture.first_seen, capture.last_seen) {
-        text.push(Tone::Dim, format!(", {} from {}", units::time(last.since(first)), units::date(first)));
+        if last > first {
+            text.push(Tone::Dim, format!(", {}", units::time(last.since(first))));
+        }
+        text.push(Tone::Dim, format!(", from {}", units::date(first)));
     }
     page.paragraph(out, &Line::new(), &text);
 }
@@ -259,7 +266,7 @@ fn quality(page: &Page, out: &mut String, capture: &CaptureRecord) {
     page.blank(out);
 }
 
-fn list(page: &Page, out: &mut String, list: List, show_one: &str) {
+fn list(page: &Page, out: &mut String, list: List, show_one: Option<&str>) {
     let title = match &list {
         List::Remarkable(..) => "Most remarkable connections".to_string(),
         List::Ordered(order, _) => format!("Connections by {}", order.name()),
@@ -291,8 +298,10 @@ fn list(page: &Page, out: &mut String, list: List, show_one: &str) {
         }
     }
     page.blank(out);
-    let text = Line::new().then(Tone::Dim, "Show one in full: ").then(Tone::Plain, format!("{show_one} {example}"));
-    page.paragraph(out, &Line::new(), &text);
+    if let Some(show_one) = show_one {
+        let text = Line::new().then(Tone::Dim, "Show one in full: ").then(Tone::Plain, format!("{show_one} {example}"));
+        page.paragraph(out, &Line::new(), &text);
+    }
 }
 
 /// Columns around a connection's number, and of its outcome's code.

@@ -2,6 +2,7 @@
 
 use observer::record::{ConnectionRecord, EntryKind, Side, TimelineEntry};
 use observer::time::{Nanos, Timestamp};
+use observer::tracker::AnalysisSet;
 
 use super::page::{Line, Page, Tone};
 use super::{units, words};
@@ -49,6 +50,9 @@ fn rows(record: &ConnectionRecord, scale: &Scale) -> Vec<Row> {
     for from in [Side::Client, Side::Server] {
         rows.extend(data(record, entries, from, scale));
     }
+    for side in [Side::Client, Side::Server] {
+        rows.extend(no_window(record, entries, side, scale));
+    }
     rows.extend(idle(entries, scale));
     rows.extend(close(record, scale));
     rows
@@ -95,6 +99,29 @@ fn data(record: &ConnectionRecord, entries: &[TimelineEntry], from: Side, scale:
         None => units::bytes(sent),
     };
     Some(Row { name, tone, bar: line_of(&cells), figures })
+}
+
+/// While the other end might not send: from a zero window to the next word of the same end that offers more.
+fn no_window(record: &ConnectionRecord, entries: &[TimelineEntry], side: Side, scale: &Scale) -> Option<Row> {
+    let mut spans = Vec::new();
+    let mut since = None;
+    for entry in entries.iter().filter(|entry| entry.from == side && entry.kind != EntryKind::Icmp) {
+        if entry.analysis.contains(AnalysisSet::ZERO_WINDOW) {
+            since = since.or(Some(entry.at));
+        } else if let Some(since) = since.take() {
+            spans.push((since, entry.at));
+        }
+    }
+    spans.extend(since.map(|since| (since, record.last_seen)));
+    if spans.is_empty() {
+        return None;
+    }
+    let name = match side {
+        Side::Client => "client window 0",
+        Side::Server => "server window 0",
+    };
+    let total = spans.iter().map(|(from, until)| until.since(*from).0).sum();
+    Some(Row { name, tone: Tone::Bad, bar: scale.bar(&spans, '▒', Tone::Bad), figures: units::time(Nanos(total)) })
 }
 
 /// Silences that make a good part of the whole.

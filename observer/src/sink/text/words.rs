@@ -1,8 +1,9 @@
 //! What codes, flags and analysis names mean, in plain words.
 
 use observer::record::{
-    Agreed, ConnState, ConnectionRecord, EntryKind, Offer, RetransmissionCause, RolesFrom, Side, TimelineEntry,
+    Agreed, ConnState, ConnectionRecord, EntryKind, Offer, RetransmissionCause, RolesFrom, Side, Sides, TimelineEntry,
 };
+use observer::time::{Nanos, Timestamp};
 use observer::tracker::AnalysisSet;
 
 use super::page::{Line, Tone};
@@ -108,8 +109,11 @@ pub fn is_trouble(entry: &TimelineEntry) -> bool {
 pub struct Said {
     syn: u32,
     syn_ack: u32,
-    data: [bool; 2],
-    fin: [bool; 2],
+    syn_data: bool,
+    data: Sides<bool>,
+    fin: Sides<bool>,
+    /// When each end sent something last.
+    last: Sides<Option<Timestamp>>,
 }
 
 impl Said {
@@ -134,7 +138,8 @@ impl Said {
             EntryKind::Rst => reset(&mut line, record, entry),
             EntryKind::Icmp => return icmp(record, entry),
         }
-        remarks(&mut line, entry);
+        let before = self.last.of_mut(entry.from).replace(entry.until);
+        remarks(&mut line, entry, before.map(|before| entry.at.since(before)));
         line
     }
 
@@ -153,6 +158,7 @@ impl Said {
         }
         if entry.bytes > 0 {
             line.push(Tone::Plain, format!(", with {} of data", units::bytes(entry.bytes)));
+            self.syn_data = true;
         }
     }
 
@@ -184,24 +190,17 @@ impl Said {
                 line.push(Tone::Plain, format!(" in {segments} over {spent}, {acks}"));
             }
         }
-        let seen = match entry.from {
-            Side::Client => self.data.first_mut(),
-            Side::Server => self.data.last_mut(),
-        };
-        if let Some(seen) = seen
-            && !std::mem::replace(seen, true)
-        {
+        let first = !std::mem::replace(self.data.of_mut(entry.from), true);
+        if first && self.syn_data && entry.from == Side::Client && entry.retransmission.is_some() {
+            line.push(Tone::Plain, ": what the SYN carried, which the server did not take");
+        } else if first {
             line.push(Tone::Plain, format!(": the {}'s first data", side(entry.from)));
         }
     }
 
     fn fin(&mut self, line: &mut Line, entry: &TimelineEntry) {
-        let [client, server] = &mut self.fin;
-        let (own, other) = match entry.from {
-            Side::Client => (client, *server),
-            Side::Server => (server, *client),
-        };
-        let again = std::mem::replace(own, true);
+        let other = *self.fin.of(entry.from.other());
+        let again = std::mem::replace(self.fin.of_mut(entry.from), true);
         let words = match (again, other) {
             (true, _) => "FIN again",
             (false, false) => "FIN: has no more to send",
@@ -229,6 +228,7 @@ fn ack(line: &mut Line, entry: &TimelineEntry) {
         line.push(Tone::Plain, "ACK");
     }
     if let Some(ack) = entry.ack
+        && entry.packets == 1
         && !quiet
     {
         line.push(Tone::Plain, format!(" up to\u{a0}{}", units::count(ack.into())));
@@ -254,8 +254,8 @@ fn icmp(record: &ConnectionRecord, entry: &TimelineEntry) -> Line {
     Line::new().then(Tone::Bad, text)
 }
 
-/// Adds what the segment analysis says.
-fn remarks(line: &mut Line, entry: &TimelineEntry) {
+/// Adds what the segment analysis says of a segment whose sender was silent for so long.
+fn remarks(line: &mut Line, entry: &TimelineEntry, silent: Option<Nanos>) {
     let mut remark = |tone, words: String| {
         if !line.is_empty() {
             line.push(Tone::Plain, "; ");
@@ -265,7 +265,11 @@ fn remarks(line: &mut Line, entry: &TimelineEntry) {
     if let Some(cause) = entry.retransmission
         && matches!(entry.kind, EntryKind::Data | EntryKind::Fin | EntryKind::Ack)
     {
-        remark(Tone::Bad, cause_words(cause).to_string());
+        let wait = silent.filter(|_| cause == RetransmissionCause::Rto).map(|silent| {
+            let timer = if silent >= LEAST_TIMEOUT { "its timer ran out" } else { "sent again" };
+            format!("retransmission: {timer} after {}", units::time(silent))
+        });
+        remark(Tone::Bad, wait.unwrap_or_else(|| cause_words(cause).to_string()));
     }
     for flag in entry.analysis.iter() {
         let retransmission =
@@ -281,9 +285,12 @@ fn remarks(line: &mut Line, entry: &TimelineEntry) {
     }
 }
 
+/// Linux's TCP_RTO_MIN: what is sent again sooner was hardly sent by a timer.
+const LEAST_TIMEOUT: Nanos = Nanos::from_millis(200);
+
 const fn cause_words(cause: RetransmissionCause) -> &'static str {
     match cause {
-        RetransmissionCause::Rto => "retransmission: its timer ran out",
+        RetransmissionCause::Rto => "retransmission",
         RetransmissionCause::Fast => "fast retransmission: duplicate ACKs asked for it",
         RetransmissionCause::TailLossProbe => "tail loss probe: the last segment again, to draw an ACK",
         RetransmissionCause::Spurious => "needless retransmission: it had been acknowledged",
