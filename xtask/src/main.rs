@@ -3,6 +3,7 @@
 //! Nothing here needs more than a Rust toolchain to build: this is what installs the rest.
 
 mod bench;
+mod captures;
 mod fuzz;
 mod process;
 mod run;
@@ -26,6 +27,7 @@ enum Command {
     Run(run::Args),
     Test(test::Args),
     Bench(bench::Args),
+    Captures(captures::Args),
     Fuzz(fuzz::Args),
 }
 
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
         Command::Run(args) => args.run(),
         Command::Test(args) => args.run(),
         Command::Bench(args) => args.run(),
+        Command::Captures(args) => args.run(),
         Command::Fuzz(args) => args.run(),
     };
     match outcome {

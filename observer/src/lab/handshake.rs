@@ -18,7 +18,7 @@ pub const SCENARIO: Scenario = Scenario {
         connections: 1,
         must: Conditions(&[
             ("conn_state", "SF"),
-            ("history", "ShAFaf | ShAFfa"),
+            ("history", "ShAFf | ShAFaf"),
             ("tcp_state.client", "TIME-WAIT"),
             ("tcp_state.server", "CLOSED"),
             ("bytes.client", "0"),

@@ -38,8 +38,8 @@ const SEEN: &[Seen] = &[Seen {
     must: Conditions(&[
         ("conn_state", "SF"),
         ("history", "ShADadFf"),
-        ("bytes.client", ">= 400"),
-        ("bytes.server", ">= 3000"),
+        ("bytes.client", ">= 350"),
+        ("bytes.server", ">= 2500"),
         ("close.first", "client"),
         ("tcp_state.client", "TIME-WAIT"),
     ]),

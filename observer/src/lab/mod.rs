@@ -126,6 +126,7 @@ impl Scenario {
 
     /// Plays it once.
     pub fn run(&self) -> Result<Made> {
+        network::acquire_rights()?;
         let mut network = Network::new(&format!("observer lab {}: {}", self.name, self.about))?;
         (self.play)(&mut network)?;
         let (capture, network) = network.finish()?;

@@ -20,8 +20,8 @@ pub const SCENARIO: Scenario = Scenario {
             ("history", "Sr"),
             ("packets.client", "1"),
             ("packets.server", "1"),
+            ("handshake.syn_ack", "null"),
             ("handshake.ack", "null"),
-            ("handshake.rtt_ns", "null"),
         ]),
     }],
 };

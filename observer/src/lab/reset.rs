@@ -21,7 +21,7 @@ pub const SCENARIO: Scenario = Scenario {
             must: Conditions(&[
                 ("conn_state", "RSTR"),
                 ("history", "ShADar | ShADr"),
-                ("bytes.client", "82"),
+                ("bytes.client", "75"),
                 ("bytes.server", "0"),
                 ("close.first", "server"),
                 ("tcp_state.client", "CLOSED"),
@@ -34,7 +34,7 @@ pub const SCENARIO: Scenario = Scenario {
             must: Conditions(&[
                 ("conn_state", "RSTO"),
                 ("history", "ShADadR"),
-                ("bytes.client", "82"),
+                ("bytes.client", "75"),
                 ("close.first", "client"),
             ]),
         },

@@ -31,7 +31,7 @@ pub const SCENARIO: Scenario = Scenario {
 };
 
 fn play(network: &mut Network) -> Result<()> {
-    let wire = Wire::new(Duration::from_millis(5)).with_fault(Fault::random_loss(8, 3));
+    let wire = Wire::new(Duration::from_millis(5)).with_fault(Fault::random_loss(8, 5));
     let [client, server] = network.pair(wire)?;
     let listener = server.listen(server.at(5001)?)?;
     let here = client.connect(server.at(5001)?)?;

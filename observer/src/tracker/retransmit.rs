@@ -135,7 +135,9 @@ impl State {
     /// Causes 2 to 6.
     fn cause(&mut self, segment: &Segment, fwd: &Flow, round_trip: Nanos, at: Timestamp) -> RetransmissionCause {
         let silence = at.since(fwd.next_at().max(self.sent_at));
-        let timed_out = silence.0 >= round_trip.0 + MIN_RTO.0;
+        // Damaged captures hold any time.
+        let half_as_long_again = round_trip.0.saturating_add(round_trip.0 / 2);
+        let timed_out = silence.0 >= round_trip.0.saturating_add(MIN_RTO.0);
         let is_sacked_beyond = self.sacked.is_some_and(|sacked| sacked.after(segment.seq));
         match self.recovery {
             _ if segment.flags.contains(Flags::SYN) => return RetransmissionCause::Rto,
@@ -144,14 +146,14 @@ impl State {
             Recovery::Fast(_) if is_sacked_beyond => return RetransmissionCause::SackRepaired,
             Recovery::Fast(_) => return RetransmissionCause::Fast,
             Recovery::None => {
-                let just_answered = at.since(self.answered_at).0 <= round_trip.0 * 3 / 2 + SLACK.0;
+                let just_answered = at.since(self.answered_at).0 <= half_as_long_again.saturating_add(SLACK.0);
                 let is_asked_for = self.duplicate_acks >= DUPLICATE_ACKS && Some(segment.seq) == self.answered;
                 if is_asked_for || is_sacked_beyond && just_answered {
                     self.recovery = Recovery::Fast(fwd.next());
                     return RetransmissionCause::Fast;
                 }
                 let is_first = self.answered.is_none_or(|answered| segment.seq.at_or_before(answered));
-                let waited = round_trip.0 > 0 && silence.0 >= round_trip.0 * 3 / 2;
+                let waited = round_trip.0 > 0 && silence.0 >= half_as_long_again;
                 if segment.end() == fwd.next() && waited && (!is_first || !timed_out) {
                     return RetransmissionCause::TailLossProbe;
                 }

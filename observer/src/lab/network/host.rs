@@ -40,7 +40,7 @@ impl Host {
             unsafe { unshare_unsafe(UnshareFlags::NEWNET) }?;
             File::open("/proc/thread-self/ns/net").map(OwnedFd::from)
         })
-        .with_context(|| format!("making a network namespace for {name} (it takes root, or user namespaces)"))?;
+        .with_context(|| format!("making a network namespace for {name}"))?;
         let host = Self { name, namespace, facts: Mutex::default() };
         host.ip("link set lo up")?;
         // Router solicitations and duplicate address detection would come at times of their own.

@@ -9,7 +9,7 @@ pub mod traffic;
 pub mod wire;
 
 use std::fmt::Write as _;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, PipeWriter};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,6 +20,7 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 
 use capture::Capture;
 use host::Host;
+use rustix::thread::{UnshareFlags, unshare_unsafe};
 use wire::{End, Gauge, Mover, Terminal, Wire};
 
 /// The network of one run of a scenario.
@@ -202,7 +203,9 @@ impl Plug<'_> {
         let tap = tap::open(host, interface)?;
         let mut lines = format!("link set {interface} address {hardware} up\n");
         for address in *addresses {
-            let _ = writeln!(lines, "addr add {address} dev {interface}");
+            // Nobody else has it: it is to be usable at once.
+            let flag = if address.contains(':') { "nodad" } else { "" };
+            let _ = writeln!(lines, "addr add {address} dev {interface} {flag}");
             host.note_address(address)?;
         }
         for address in other.addresses.iter().filter_map(|address| address.split('/').next()) {
@@ -211,6 +214,27 @@ impl Plug<'_> {
         host.ip(&lines)?;
         Ok(tap)
     }
+}
+
+/// Gives this process the rights that namespaces and interfaces take, where it has not got them: a user namespace in
+/// which it is root. No thread may have been started yet.
+pub fn acquire_rights() -> Result<()> {
+    let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
+    if user.is_root() {
+        return Ok(());
+    }
+    // SAFETY: the descriptor table stays shared.
+    unsafe { unshare_unsafe(UnshareFlags::NEWUSER) }
+        .context("making a user namespace (labs take root, or a system that lets users make these)")?;
+    for (file, text) in [
+        ("setgroups", "deny".to_owned()),
+        ("uid_map", format!("0 {user} 1", user = user.as_raw())),
+        ("gid_map", format!("0 {group} 1", group = group.as_raw())),
+    ] {
+        let path = format!("/proc/self/{file}");
+        fs::write(&path, &text).with_context(|| format!("writing {text:?} to {path}"))?;
+    }
+    Ok(())
 }
 
 /// The running kernel's release.

@@ -1,0 +1,83 @@
+//! The project's own captures: what is found in them is what their descriptions say and what tshark says.
+//! `cargo xtask captures` makes them.
+
+use std::path::Path;
+use std::process::Command;
+
+use observer_tests::expect::Page;
+use observer_tests::{capture_files, run, skip, stem, tshark};
+
+/// README's first command replays this one; the others are those that the project promises.
+const PROMISED: [&str; 15] = [
+    "handshake",
+    "http",
+    "https",
+    "https-tls12",
+    "refused",
+    "unanswered-syn",
+    "retransmission",
+    "reordering",
+    "zero-window",
+    "half-close",
+    "reset",
+    "mtu-black-hole",
+    "time-wait",
+    "ipv6",
+    "vlan",
+];
+
+#[test]
+fn every_scenario_has_its_capture() {
+    let names: Vec<String> = capture_files().iter().map(|path| stem(path)).collect();
+    let list = run::success(Command::new(observer()).args(["lab", "list"])).expect("the lab names its scenarios");
+    let list = String::from_utf8(list.stdout).expect("names are ASCII");
+    let mut scenarios: Vec<&str> = list.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    scenarios.sort_unstable();
+    assert_eq!(names, scenarios, "captures, and scenarios (cargo xtask captures makes one from the other)");
+    for promised in PROMISED {
+        assert!(names.iter().any(|name| name == promised), "captures/{promised}.pcapng is missing");
+    }
+}
+
+#[test]
+fn captures_hold_what_their_descriptions_say() {
+    let mut failures = Vec::new();
+    for capture in capture_files() {
+        let page = Page::read(&capture.with_extension("toml")).expect("every capture has a description");
+        let records = connections(&capture, &[]);
+        failures.extend(page.failures(&records).iter().map(|failure| format!("{}: {failure}", page.name)));
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn tshark_counts_the_same() {
+    let Some(version) = tshark::version() else {
+        return skip("captures against tshark", "tshark is not installed");
+    };
+    let mut failures = Vec::new();
+    for capture in capture_files() {
+        let theirs = tshark::streams(&capture).expect("tshark reads the capture");
+        let records = connections(&capture, &["--analysis", "wireshark"]);
+        let ours = records.iter().map(|record| tshark::Stream::of_record(record).expect("a whole record")).collect();
+        let (pairs, alone) = tshark::pair(theirs, ours);
+        let mut differ = |what: String| failures.push(format!("{}: {what}", stem(&capture)));
+        for (theirs, ours) in &pairs {
+            match ours {
+                Some(ours) => theirs.differences(ours).into_iter().for_each(&mut differ),
+                None => differ(format!("observer has no connection {:?}", theirs.ends)),
+            }
+        }
+        alone.iter().for_each(|ours| differ(format!("tshark has no stream {:?}", ours.ends)));
+    }
+    assert!(failures.is_empty(), "against {version}:\n{}", failures.join("\n"));
+}
+
+fn connections(capture: &Path, switches: &[&str]) -> Vec<serde_json::Value> {
+    let lines = run::replay(observer(), capture, switches).expect("the capture is replayed");
+    run::objects(&lines, "connection").expect("observer prints JSON lines")
+}
+
+fn observer() -> &'static Path {
+    run::observer().expect("observer builds")
+}
