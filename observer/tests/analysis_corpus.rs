@@ -2,25 +2,23 @@
 //!
 //! Reads each capture of the corpus through the library, from bytes to records, and holds the analysis names and the
 //! initial round trip of every connection against `expected/tshark_streams`, as tshark 4.0.17 gave them.
-//! The corpus lies beside the checkout or where `OBSERVER_CORPUS` says; where there is none, the test is skipped, loudly.
+//! Where there is no corpus, the test is skipped, loudly.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use observer::capture::{Chunk, Reader};
-use observer::decode::{Checksums, Decoder};
-use observer::input::{Input, PacketInput};
-use observer::packet::Decoded;
-use observer::record::ConnectionRecord;
-use observer::tracker::{Config, Event, Tracker};
+use observer::decode::Checksums;
+use observer::tracker::Config;
 use serde_json::Value;
+
+mod corpus;
 
 /// Of the directions in which either side counts a name, and of the round trips, so many in a hundred have to agree.
 const REACH: usize = 99;
 
 #[test]
 fn connections_of_the_corpus_are_called_what_tshark_calls_them() {
-    let Some(corpus) = corpus() else {
+    let Some(corpus) = corpus::corpus() else {
         eprintln!("SKIPPED: no corpus beside the checkout, the segment analysis is not held against its captures");
         return;
     };
@@ -61,17 +59,12 @@ impl Score {
     }
 }
 
-fn corpus() -> Option<PathBuf> {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpus");
-    let path = std::env::var_os("OBSERVER_CORPUS").map_or_else(beside, PathBuf::from);
-    path.join("expected").is_dir().then_some(path)
-}
-
 type Ends = [(String, u64); 2];
 
 fn compare(capture: &Path, expected: &str, scores: &mut BTreeMap<String, Score>) {
     let mut ours: HashMap<Ends, VecDeque<Value>> = HashMap::new();
-    for record in replay(capture) {
+    let wireshark = Config { strict_wireshark: true, ..Config::default() };
+    for record in corpus::replay(capture, Checksums::Ignore, wireshark) {
         let row = serde_json::to_value(record).expect("a record is JSON");
         let mut ends = [end_of(&row["client"]), end_of(&row["server"])];
         ends.sort();
@@ -120,26 +113,4 @@ fn compare_one(row: &Value, want: &Value, ends: &Ends, label: &str, scores: &mut
 
 fn end_of(endpoint: &Value) -> (String, u64) {
     (endpoint["ip"].as_str().unwrap_or_default().to_lowercase(), endpoint["port"].as_u64().unwrap_or_default())
-}
-
-/// Every connection of a capture, by Wireshark's rules, the first one first. What is damaged ends the reading.
-fn replay(capture: &Path) -> Vec<ConnectionRecord> {
-    let mut chunk = Chunk { bytes: std::fs::read(capture).expect("a capture can be read"), ..Chunk::default() };
-    let mut reader = Reader::new(0);
-    let _damage = reader.read(&mut chunk);
-    let mut decoded = Decoded::default();
-    Decoder::new(Checksums::Ignore, 0).decode(&chunk, &mut decoded);
-    let mut tracker = Tracker::new(Config { strict_wireshark: true, ..Config::default() });
-    for packet in &decoded.packets {
-        let (options, payload) = decoded.tail_of(packet, &chunk.bytes);
-        let layers = decoded.layers_of(packet);
-        tracker.handle(Input::Packet(PacketInput { packet, layers, options, payload }));
-    }
-    tracker.finish();
-    let mut records = Vec::new();
-    while let Some(Event::Connection(record)) = tracker.poll() {
-        records.push(*record);
-    }
-    records.sort_by_key(|record| record.id);
-    records
 }

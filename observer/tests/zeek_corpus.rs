@@ -1,25 +1,23 @@
 //! `conn_state` and `history` against Zeek's own results on captures that this project did not make.
 //!
 //! Reads each capture of the corpus that has one of Zeek's `conn.log`s through the library, from bytes to records, with
-//! Zeek's timers and with checksums as Zeek was run (`-C` ignores them). The corpus lies beside the checkout or where
-//! `OBSERVER_CORPUS` says; where there is none, the test is skipped, loudly. What may differ, and why, is listed in
-//! `docs/conformance.md`.
+//! Zeek's timers and with checksums as Zeek was run (`-C` ignores them). Where there is no corpus, the test is skipped,
+//! loudly. What differs, and why, is listed in `docs/conformance.md`.
 
 use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 
-use observer::capture::{Chunk, Reader};
-use observer::decode::{Checksums, Decoder};
-use observer::input::{Input, PacketInput};
-use observer::packet::Decoded;
-use observer::tracker::{Config, Event, Timeouts, Tracker};
+use observer::decode::Checksums;
+use observer::tracker::{Config, Timeouts};
+
+mod corpus;
 
 /// How many connections may have another `conn_state`, and how many another `history`.
 const ALLOWED: [usize; 2] = [2, 5];
 
 #[test]
 fn connections_of_the_corpus_went_as_zeek_says() {
-    let Some(corpus) = corpus() else {
+    let Some(corpus) = corpus::corpus() else {
         eprintln!("SKIPPED: no corpus beside the checkout, conn_state and history are not held against Zeek's");
         return;
     };
@@ -55,12 +53,6 @@ fn connections_of_the_corpus_went_as_zeek_says() {
         assert!(differences.len() <= allowed, "{name}: {differences:#?}");
     }
     assert!(all > 50, "only {all} connections have been compared");
-}
-
-fn corpus() -> Option<PathBuf> {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpus");
-    let path = std::env::var_os("OBSERVER_CORPUS").map_or_else(beside, PathBuf::from);
-    path.join("expected").is_dir().then_some(path)
 }
 
 /// How Zeek was run for each log.
@@ -117,26 +109,10 @@ fn rows(log: &str) -> Vec<Row> {
 
 /// `conn_state` and `history` of every connection of a capture, by its ends, the first one first.
 fn replay(capture: &Path, drops: bool) -> HashMap<Ends, VecDeque<(String, String)>> {
-    let mut chunk = Chunk { bytes: std::fs::read(capture).expect("a capture can be read"), ..Chunk::default() };
-    let mut reader = Reader::new(0);
-    let _damage = reader.read(&mut chunk);
-    let mut decoded = Decoded::default();
-    Decoder::new(if drops { Checksums::Count } else { Checksums::Ignore }, 0).decode(&chunk, &mut decoded);
-    let config = Config { timeouts: Timeouts::Zeek, drop_bad_checksums: drops, ..Config::default() };
-    let mut tracker = Tracker::new(config);
-    for packet in &decoded.packets {
-        let (options, payload) = decoded.tail_of(packet, &chunk.bytes);
-        let layers = decoded.layers_of(packet);
-        tracker.handle(Input::Packet(PacketInput { packet, layers, options, payload }));
-    }
-    tracker.finish();
-    let mut records = Vec::new();
-    while let Some(Event::Connection(record)) = tracker.poll() {
-        records.push(record);
-    }
-    records.sort_by_key(|record| record.id);
+    let checksums = if drops { Checksums::Count } else { Checksums::Ignore };
+    let zeek = Config { timeouts: Timeouts::Zeek, drop_bad_checksums: drops, ..Config::default() };
     let mut ours: HashMap<Ends, VecDeque<_>> = HashMap::new();
-    for record in records {
+    for record in corpus::replay(capture, checksums, zeek) {
         let mut ends = [record.client, record.server].map(|end| (end.ip.to_string(), end.port));
         ends.sort();
         ours.entry(ends).or_default().push_back((format!("{:?}", record.conn_state), record.history));

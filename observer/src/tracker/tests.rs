@@ -293,3 +293,26 @@ fn zeeks_timers_apply_only_where_asked_for() {
         assert_eq!(wire.finish().len(), connections, "{timeouts:?}");
     }
 }
+
+#[test]
+fn a_wrong_checksum_is_believed_noted_or_dropped() {
+    let notes = |bad, config: Config| {
+        let mut wire = Wire::new(config);
+        let segment = |flags, seq, ack, len| {
+            Body::Tcp(Segment { seq: Seq(seq), ack: Seq(ack), flags, window: 1000, urgent: 0, len })
+        };
+        wire.packet(CLIENT, SERVER, segment(SYN, 100, 0, 0), bad);
+        wire.packet(CLIENT, SERVER, segment(SYN, 100, 0, 0), Notes::empty());
+        wire.packet(SERVER, CLIENT, segment(SYN_ACK, 500, 101, 0), bad);
+        let records = wire.finish();
+        records.into_iter().map(|record| (record.history, record.packets.server)).collect::<Vec<_>>()
+    };
+    let text = |history: &str, from_server| (history.to_owned(), from_server);
+    let drop = Config { drop_bad_checksums: true, ..Config::default() };
+    assert_eq!(notes(Notes::BAD_TCP_CHECKSUM, Config::default()), [text("Sh", 1)]);
+    assert_eq!(notes(Notes::BAD_TCP_CHECKSUM, drop), [text("CSc", 0)]);
+    assert_eq!(notes(Notes::BAD_IP_CHECKSUM, drop), [text("S", 0)], "as though it had not been captured");
+    // To Zeek, a SYN after nothing that counts starts a new connection.
+    let zeek = Config { timeouts: Timeouts::Zeek, ..drop };
+    assert_eq!(notes(Notes::BAD_TCP_CHECKSUM, zeek), [text("C", 0), text("Sc", 0)]);
+}

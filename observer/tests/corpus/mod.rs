@@ -1,0 +1,41 @@
+//! The captures that this project did not make, and what the library makes of them.
+//!
+//! They lie beside the checkout or where `OBSERVER_CORPUS` says.
+
+use std::path::{Path, PathBuf};
+
+use observer::capture::{Chunk, Reader};
+use observer::decode::{Checksums, Decoder};
+use observer::input::{Input, PacketInput};
+use observer::packet::Decoded;
+use observer::record::ConnectionRecord;
+use observer::tracker::{Config, Event, Tracker};
+
+/// The folder of captures; `None` where there is none with other tools' results in it.
+pub fn corpus() -> Option<PathBuf> {
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpus");
+    let path = std::env::var_os("OBSERVER_CORPUS").map_or_else(beside, PathBuf::from);
+    path.join("expected").is_dir().then_some(path)
+}
+
+/// Every connection of a capture, the first one first. What is damaged ends the reading.
+pub fn replay(capture: &Path, checksums: Checksums, config: Config) -> Vec<ConnectionRecord> {
+    let mut chunk = Chunk { bytes: std::fs::read(capture).expect("a capture can be read"), ..Chunk::default() };
+    let mut reader = Reader::new(0);
+    let _damage = reader.read(&mut chunk);
+    let mut decoded = Decoded::default();
+    Decoder::new(checksums, 0).decode(&chunk, &mut decoded);
+    let mut tracker = Tracker::new(config);
+    for packet in &decoded.packets {
+        let (options, payload) = decoded.tail_of(packet, &chunk.bytes);
+        let layers = decoded.layers_of(packet);
+        tracker.handle(Input::Packet(PacketInput { packet, layers, options, payload }));
+    }
+    tracker.finish();
+    let mut records = Vec::new();
+    while let Some(Event::Connection(record)) = tracker.poll() {
+        records.push(*record);
+    }
+    records.sort_by_key(|record| record.id);
+    records
+}
