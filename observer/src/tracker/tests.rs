@@ -233,7 +233,8 @@ fn tunnels_keep_connections_apart_and_directions_together() {
 fn icmp_errors_find_the_connection_they_quote() {
     let mut wire = Wire::new(Config::default());
     wire.send(CLIENT, SERVER, SYN, 100, 0, 0);
-    let error = IcmpError { from: Address::v4([10, 0, 0, 9]), kind: 3, code: 13, mtu: None, seq: Seq(100) };
+    let error =
+        IcmpError { from: Address::v4([10, 0, 0, 9]), kind: 3, code: 13, mtu: None, seq: Seq(100), flags: None };
     assert!(wire.packet(CLIENT, SERVER, Body::Icmp(error), Notes::empty()).is_some());
     assert!(wire.packet((7, 7), SERVER, Body::Icmp(error), Notes::empty()).is_none());
     let record = wire.finish_one();
