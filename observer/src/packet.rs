@@ -241,6 +241,8 @@ bitflags! {
         const BAD_HEADER_LENGTH = 0x0080;
         /// The IP header says more than the frame held on the wire (tcpdump's `truncated-ip`).
         const TRUNCATED_IP = 0x0100;
+        /// The capture ends before the TCP options do: [`Span::options`] is cut to what is there.
+        const OPTIONS_CUT = 0x0200;
     }
 }
 

@@ -53,6 +53,8 @@ pub struct TcpOptions {
     pub sack_blocks: u8,
     /// The options do not parse to their end.
     pub malformed: bool,
+    /// The capture ends before the options do: what was not read may have been there. Set by who knows.
+    pub cut: bool,
 }
 
 impl TcpOptions {

@@ -54,6 +54,8 @@ struct Sent {
     at: u64,
     segment: Segment,
     options: Vec<u8>,
+    /// Octets of options that the snapshot length keeps.
+    kept: usize,
 }
 
 /// What is compared of one frame.
@@ -94,10 +96,15 @@ fn ours(frames: &[Sent]) -> Vec<Verdict> {
         }
         let [server, client] = &mut stream.flows;
         let (fwd, rev) = if frame.from_client { (client, server) } else { (server, client) };
-        let options = TcpOptions::parse(&frame.options);
+        let cut = frame.kept < frame.options.len();
+        let options = TcpOptions { cut, ..TcpOptions::parse(&frame.options[..frame.kept]) };
         let at = Timestamp::from_nanos(frame.at);
         let mut names = analyse(fwd, rev, &mut stream.shared, &frame.segment, &options, at);
         names.set(AnalysisSet::REUSED_PORTS, reused || names.contains(AnalysisSet::REUSED_PORTS));
+        if cut {
+            // tshark fails over the options before it says anything.
+            names = AnalysisSet::empty();
+        }
         let initial_rtt = stream.shared.initial_rtt().map(|rtt| rtt.0);
         verdicts.push(Verdict { stream: stream.index, names, initial_rtt });
     }
@@ -173,11 +180,11 @@ fn capture_file(frames: &[Sent]) -> Vec<u8> {
     for word in [MAGIC_NANOSECONDS, 2 | 4 << 16, 0, 0, 0x4_0000, LINKTYPE_RAW] {
         file.extend(word.to_le_bytes());
     }
-    for Sent { connection, from_client, at, segment, options } in frames {
+    for Sent { connection, from_client, at, segment, options, kept } in frames {
         let header = 20 + options.len();
         let total = 20 + header + segment.len as usize;
         let (seconds, nanos) = Timestamp::from_nanos(*at).split();
-        for word in [seconds as u32, nanos, 20 + header as u32, total as u32] {
+        for word in [seconds as u32, nanos, 40 + *kept as u32, total as u32] {
             file.extend(word.to_le_bytes());
         }
         let [_, _, high, low] = (*connection as u32).to_be_bytes();
@@ -196,7 +203,7 @@ fn capture_file(frames: &[Sent]) -> Vec<u8> {
         file.extend([segment.seq.0, segment.ack.0].map(u32::to_be_bytes).concat());
         file.extend((((header / 4) << 12) as u16 | segment.flags.bits()).to_be_bytes());
         file.extend([segment.window, 0, 0].map(u16::to_be_bytes).concat());
-        file.extend(options);
+        file.extend(&options[..*kept]);
     }
     file
 }
@@ -420,8 +427,10 @@ impl<'a> Exchange<'a> {
             // REMOVE_ADDR, MP_PRIO or an empty DSS: the short ones.
             options.extend(self.random.pick(&[[30, 4, 0x40, 1], [30, 4, 0x50, 1], [30, 4, 0x20, 0]]));
         }
+        let kept =
+            if self.random.one_in(50) { self.random.below(options.len() as u32 + 1) as usize } else { options.len() };
         let from_client = side == 1;
-        frames.push(Sent { connection: self.connection, from_client, at: self.at, segment, options });
+        frames.push(Sent { connection: self.connection, from_client, at: self.at, segment, options, kept });
     }
 
     fn pass_time(&mut self) {

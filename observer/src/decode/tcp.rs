@@ -25,6 +25,9 @@ impl Walk<'_> {
         if claimed < HEADER || options > tail.wire() {
             ip.notes |= Notes::BAD_HEADER_LENGTH;
         }
+        if options > tail.captured() && options <= tail.wire() {
+            ip.notes |= Notes::OPTIONS_CUT;
+        }
         ip.notes |= self.tcp_checksum(&ip, bytes);
         let tuple = Tuple { src: ip.src, dst: ip.dst, sport: be16([p, q]), dport: be16([r, s]), version: ip.version };
         let segment = Segment {

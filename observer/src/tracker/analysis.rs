@@ -270,7 +270,9 @@ pub fn analyse(
     fwd.mptcp = shared.mptcp;
     take_options(fwd, rev, segment, options);
     shared.take_time(segment.flags, at);
-    shared.mptcp |= options.mptcp_operations;
+    if !options.cut {
+        shared.mptcp |= options.mptcp_operations;
+    }
     set
 }
 
@@ -384,6 +386,9 @@ fn take_options(fwd: &mut Flow, rev: &mut Flow, segment: &Segment, options: &Tcp
     }
     if segment.flags.contains(Flags::SYN) {
         fwd.unscaled = true;
+        if options.cut {
+            return;
+        }
         if fwd.scale == WindowScale::Unknown {
             (fwd.scale, rev.scale) = (WindowScale::Unused, WindowScale::Unused);
         } else if segment.flags.is_syn_ack() && rev.scale == WindowScale::Unused {

@@ -205,7 +205,8 @@ impl Connection {
     ) -> Done {
         let packet = input.packet;
         self.last_number = packet.number;
-        let options = TcpOptions::parse(input.options);
+        let cut = packet.notes.contains(Notes::OPTIONS_CUT);
+        let options = TcpOptions { cut, ..TcpOptions::parse(input.options) };
         let [habits, _] = both(&mut self.habits, from);
         let [_, rev_flow] = both(&mut self.flows, from);
         if config.recognises_duplicates()
@@ -233,8 +234,8 @@ impl Connection {
         let mut analysis = analysis::analyse(fwd_flow, rev_flow, &mut self.shared, segment, &options, at);
         analysis.set(AnalysisSet::REUSED_PORTS, analysis.contains(AnalysisSet::REUSED_PORTS) || self.reuses_ports);
         self.reuses_ports = false;
-        if config.strict_wireshark && packet.notes.contains(Notes::BAD_HEADER_LENGTH) {
-            // Wireshark takes in such a segment, and says nothing of it.
+        if config.strict_wireshark && packet.notes.intersects(Notes::BAD_HEADER_LENGTH | Notes::OPTIONS_CUT) {
+            // Wireshark takes in such a segment, and says nothing of it: it fails over the options first.
             analysis = AnalysisSet::empty();
         }
         if segment.len > 0 {

@@ -198,7 +198,9 @@ impl Handshake {
     }
 
     fn offer(&mut self, from: u8, segment: &Segment, options: &TcpOptions) {
-        if let Some(slot) = self.offers.get_mut(usize::from(from)) {
+        if let Some(slot) = self.offers.get_mut(usize::from(from))
+            && !options.cut
+        {
             slot.get_or_insert_with(|| PackedOffer::new(segment, options));
         }
     }

@@ -307,6 +307,7 @@ mod tests {
         sack: [(Seq(0), Seq(0)); 4],
         sack_blocks: 0,
         malformed: false,
+        cut: false,
     };
 
     #[test]
