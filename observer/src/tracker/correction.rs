@@ -29,10 +29,10 @@ pub(super) const OLD: AnalysisSet = SENT_AGAIN
 /// how its TSval compares with the latest of its end.
 pub(super) fn correct(set: AnalysisSet, seen: bool, age: Option<Ordering>) -> AnalysisSet {
     match age {
-        _ if seen && set.contains(AnalysisSet::OUT_OF_ORDER) => set - OLD | SENT_AGAIN,
+        _ if seen && set.contains(AnalysisSet::OUT_OF_ORDER) => (set - OLD) | SENT_AGAIN,
         _ if seen => set,
-        Some(Ordering::Less) => set - OLD | AnalysisSet::OUT_OF_ORDER,
-        Some(Ordering::Greater) if set.contains(AnalysisSet::OUT_OF_ORDER) => set - OLD | SENT_AGAIN,
+        Some(Ordering::Less) => (set - OLD) | AnalysisSet::OUT_OF_ORDER,
+        Some(Ordering::Greater) if set.contains(AnalysisSet::OUT_OF_ORDER) => (set - OLD) | SENT_AGAIN,
         _ => set,
     }
 }
