@@ -8,11 +8,15 @@ mod progress;
 mod replay;
 mod schema;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser, Subcommand};
 use observer::record::FileRecord;
+
+use crate::source::{self, Source};
 
 /// Watches TCP connections and says what happened to them.
 #[derive(Debug, Parser)]
@@ -44,6 +48,12 @@ impl Cli {
             Command::Man(man) => man.run(),
         }
     }
+}
+
+/// Opens captures. What keeps that from being done is wrong usage: a file that cannot be read is not (see [`status_of`]).
+fn open(files: &[PathBuf], options: source::Options) -> Box<dyn Source> {
+    let wrong = |error| Cli::command().error(ErrorKind::ValueValidation, format!("{error:#}")).exit();
+    source::open(files, options).unwrap_or_else(wrong)
 }
 
 /// Says on standard error what could not be read, and gives the exit status for it: 0 where everything could.

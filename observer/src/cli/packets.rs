@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
-use jiff::tz::TimeZone;
 use observer::capture::Chunk;
 use observer::decode::{Checksums, Decoder, Fragments};
 use observer::input::{Input, PacketInput};
@@ -76,37 +75,10 @@ impl Packets {
     pub fn run(self) -> Result<ExitCode> {
         let options =
             source::Options { filter: self.filter.clone(), follow: self.follow, ..source::Options::default() };
-        let mut source = source::open(&self.files, options)?;
-        self.print(source.as_mut())?;
+        let mut source = super::open(&self.files, options);
+        let tracker = self.state.then(Config::default);
+        print(source.as_mut(), self.look(), tracker, Checksums::Ignore, self.count)?;
         Ok(super::status_of(&source.files()))
-    }
-
-    fn print(&self, source: &mut dyn Source) -> Result<()> {
-        let fragments = if self.state { Fragments::Reassemble } else { Fragments::AsCaptured };
-        let mut decoder = Decoder::new(Checksums::Ignore, 0).with_fragments(fragments);
-        let mut printer = Printer {
-            lines: Lines::new(self.look()),
-            tracker: self.state.then(|| Tracker::new(Config::default())),
-            left: self.count.unwrap_or(u64::MAX),
-            out: Vec::with_capacity(2 * FLUSH),
-        };
-        let (mut chunk, mut decoded) = (Chunk::default(), Decoded::default());
-        loop {
-            let fill = source.fill(&mut chunk)?;
-            decoded.clear();
-            decoder.decode(&chunk, &mut decoded);
-            let mut frames = chunk.frames.iter().peekable();
-            for packet in &decoded.packets {
-                // Packets come in the order of their frames, at times several of one frame.
-                while frames.next_if(|frame| frame.number < packet.number).is_some() {}
-                let carried = frames.peek().map_or(0, |frame| frame.carried);
-                printer.packet(packet, carried, &decoded, &chunk)?;
-            }
-            printer.flush()?;
-            if fill == Fill::End || printer.left == 0 {
-                return Ok(());
-            }
-        }
     }
 
     fn look(&self) -> Look {
@@ -120,9 +92,43 @@ impl Packets {
                 _ => Style::SinceFirst,
             },
             precision: self.precision,
-            zone: TimeZone::system(),
             numbered: self.numbered,
             absolute: self.absolute,
+        }
+    }
+}
+
+/// Prints a line for each segment of `source`, at most `count`. With a tracker each line says what the segment did.
+pub fn print(
+    source: &mut dyn Source,
+    look: Look,
+    tracker: Option<Config>,
+    checksums: Checksums,
+    count: Option<u64>,
+) -> Result<()> {
+    let fragments = if tracker.is_some() { Fragments::Reassemble } else { Fragments::AsCaptured };
+    let mut decoder = Decoder::new(checksums, 0).with_fragments(fragments);
+    let mut printer = Printer {
+        lines: Lines::new(look),
+        tracker: tracker.map(Tracker::new),
+        left: count.unwrap_or(u64::MAX),
+        out: Vec::with_capacity(2 * FLUSH),
+    };
+    let (mut chunk, mut decoded) = (Chunk::default(), Decoded::default());
+    loop {
+        let fill = source.fill(&mut chunk)?;
+        decoded.clear();
+        decoder.decode(&chunk, &mut decoded);
+        let mut frames = chunk.frames.iter().peekable();
+        for packet in &decoded.packets {
+            // Packets come in the order of their frames, at times several of one frame.
+            while frames.next_if(|frame| frame.number < packet.number).is_some() {}
+            let carried = frames.peek().map_or(0, |frame| frame.carried);
+            printer.packet(packet, carried, &decoded, &chunk)?;
+        }
+        printer.flush()?;
+        if fill == Fill::End || printer.left == 0 {
+            return Ok(());
         }
     }
 }

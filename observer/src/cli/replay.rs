@@ -16,8 +16,10 @@ use observer::tracker::{self, Config};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag::{register, register_conditional_shutdown};
 
+use super::packets;
 use super::progress::Bar;
 use crate::run::{self, run};
+use crate::sink::packets::Look;
 use crate::sink::{Detail, Json, Order, Page, Printer, Sink, Summary, Text, View};
 use crate::source::{self, Source};
 
@@ -101,6 +103,8 @@ enum Output {
     Json,
     /// The summary only
     Summary,
+    /// Each segment as `observer packets --state` prints it
+    Packets,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -160,6 +164,7 @@ impl Replay {
             Output::Text => self.text()?,
             Output::Json => self.json()?,
             Output::Summary => self.print(self.tracker(0), || self.summary(self.top.unwrap_or(0)))?,
+            Output::Packets => return self.packets(),
         };
         Ok(super::status_of(&capture.files))
     }
@@ -213,6 +218,12 @@ impl Replay {
         self.print(self.tracker(entries), || Json::new(self.printer(), self.connection))
     }
 
+    fn packets(&self) -> Result<ExitCode> {
+        let mut source = self.open()?;
+        packets::print(source.as_mut(), Look::default(), Some(self.tracker(0)), self.checksums(), None)?;
+        Ok(super::status_of(&source.files()))
+    }
+
     fn summary(&self, listed: usize) -> Summary {
         Summary::new(self.page(), listed, self.sort, self.show_one())
     }
@@ -229,11 +240,7 @@ impl Replay {
         let threads = self.threads.or_else(|| std::thread::available_parallelism().ok());
         let options = run::Options {
             tracker,
-            checksums: if self.checksums == Checksums::Ignore {
-                decode::Checksums::Ignore
-            } else {
-                decode::Checksums::Count
-            },
+            checksums: self.checksums(),
             threads: threads.map_or(1, NonZeroUsize::get),
             streaming,
         };
@@ -263,7 +270,15 @@ impl Replay {
                 register(signal, Arc::clone(&stop))?;
             }
         }
-        source::open(&self.files, source::Options { filter: self.filter.clone(), follow: self.follow, stop })
+        let options = source::Options { filter: self.filter.clone(), follow: self.follow, stop };
+        Ok(super::open(&self.files, options))
+    }
+
+    fn checksums(&self) -> decode::Checksums {
+        match self.checksums {
+            Checksums::Ignore => decode::Checksums::Ignore,
+            Checksums::Count | Checksums::Drop => decode::Checksums::Count,
+        }
     }
 
     fn tracker(&self, timeline_entries: usize) -> Config {

@@ -18,14 +18,12 @@ pub use self::stamp::{Precision, Style};
 use self::text::{address, decimal, padded};
 
 /// How lines look.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Look {
     /// How times are written.
     pub style: Style,
     /// With how many decimals.
     pub precision: Precision,
-    /// Where local time is.
-    pub zone: TimeZone,
     /// Whether each line starts with its frame's number.
     pub numbered: bool,
     /// Whether sequence numbers are printed as they stand in the header.
@@ -57,10 +55,10 @@ pub struct Lines {
 }
 
 impl Lines {
-    /// Lines of the given look.
+    /// Lines of the given look, in the system's time zone (`TZ`, where it is set).
     pub fn new(look: Look) -> Self {
         Self {
-            stamps: Stamps::new(look.style, look.precision, look.zone),
+            stamps: Stamps::new(look.style, look.precision, TimeZone::system()),
             conversations: Conversations::default(),
             numbered: look.numbered,
             absolute: look.absolute,
