@@ -262,7 +262,7 @@ impl Connection {
         }
         self.take_window(from, segment, at);
         self.take_state(from, segment, at);
-        self.take_outcome(from, packet, segment);
+        self.take_outcome(from, packet, segment, config);
         if !analysis.is_empty() {
             let [fwd, _] = both(&mut self.rare.get_or_insert_default().analysis, from);
             fwd.add(analysis);
@@ -273,10 +273,12 @@ impl Connection {
         done
     }
 
-    /// A packet with a wrong IP header checksum, under `--checksums drop`: like Zeek, nothing of it is believed.
-    pub(super) fn bad_ip_checksum(&mut self, from: u8) {
-        let [fwd, _] = both(&mut self.sent, from);
-        fwd.bad_checksum();
+    /// A packet of which, like in Zeek, nothing is believed.
+    pub(super) fn left_aside(&mut self, from: u8, packet: &Packet) {
+        if packet.notes.contains(Notes::BAD_IP_CHECKSUM) {
+            let [fwd, _] = both(&mut self.sent, from);
+            fwd.bad_checksum();
+        }
     }
 
     /// Takes in an ICMP error that quotes a segment which direction `quoted` sent.
@@ -332,11 +334,17 @@ impl Connection {
         }
     }
 
-    fn take_outcome(&mut self, from: u8, packet: &Packet, segment: &Segment) {
-        if !packet.notes.contains(Notes::BAD_HEADER_LENGTH) {
-            let whole = packet.tail.payload >= segment.len;
-            self.outcome.segment(from, segment, whole, packet.at.since(self.first_seen));
+    fn take_outcome(&mut self, from: u8, packet: &Packet, segment: &Segment, config: &Config) {
+        // Zeek leaves aside a header it does not have all of, and goes by the IP length, whatever the layer around it says.
+        let zeek = config.timeouts == Timeouts::Zeek;
+        let unusable = if zeek { Notes::BAD_HEADER_LENGTH | Notes::OPTIONS_CUT } else { Notes::BAD_HEADER_LENGTH };
+        if packet.notes.intersects(unusable) {
+            return;
         }
+        let beyond = if zeek { packet.missing.into() } else { 0 };
+        let whole = packet.tail.payload >= segment.len;
+        let segment = Segment { len: segment.len + beyond, ..*segment };
+        self.outcome.segment(from, &segment, whole, packet.at.since(self.first_seen));
     }
 
     fn take_state(&mut self, from: u8, segment: &Segment, at: Timestamp) {

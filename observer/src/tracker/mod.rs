@@ -26,7 +26,7 @@ use self::duplicate::Duplicates;
 use self::table::{Key, Table};
 use crate::flow;
 use crate::input::{Input, PacketInput};
-use crate::packet::{Body, IcmpError, Notes, Packet, Segment};
+use crate::packet::{Body, IcmpError, Packet, Segment};
 use crate::record::{ConnectionRecord, Side, Sides, TcpState};
 use crate::time::{Nanos, Timestamp};
 
@@ -168,11 +168,10 @@ impl Tracker {
     /// Takes in one thing that a source saw, and says what it did to its connection. `None` where it belongs to none.
     pub fn handle(&mut self, input: Input<'_>) -> Option<Effect> {
         let Input::Packet(input) = input;
-        let notes = input.packet.notes;
         let effect = match &input.packet.body {
-            Body::Tcp(_) if self.config.drop_bad_checksums && notes.contains(Notes::BAD_IP_CHECKSUM) => {
+            Body::Tcp(_) if outcome::leaves_aside(input.packet, input.layers, &self.config) => {
                 let (key, from) = self.key(&input);
-                self.table.get(&key).into_iter().for_each(|connection| connection.bad_ip_checksum(from));
+                self.table.get(&key).into_iter().for_each(|connection| connection.left_aside(from, input.packet));
                 None
             }
             Body::Tcp(segment) => self.segment(&input, segment),

@@ -32,8 +32,8 @@ use bitflags::bitflags;
 use self::endpoint::{EndFlags, Endpoint, State};
 pub(super) use self::expiry::Clock;
 use self::history::History;
-use super::Timeouts;
-use crate::packet::{Flags, Segment, Tuple};
+use super::{Config, Timeouts};
+use crate::packet::{Flags, IpVersion, Layer, Notes, Packet, Segment, Tuple};
 use crate::range_set::RangeSet;
 use crate::record::ConnState;
 use crate::sequence::Seq;
@@ -485,6 +485,19 @@ impl Outcome {
 fn of<T>(values: &mut [T; 2], end: End) -> &mut T {
     let [low, high] = values;
     if end == End::Low { low } else { high }
+}
+
+/// Whether Zeek leaves a packet aside before it looks for its connection:
+///
+/// 1. under `--checksums drop`, where the IPv4 header checksum is wrong, or the IP length is 0 (a segment taken before
+///    segmentation offload has no right checksum either);
+/// 2. with `--timeouts zeek`, where the IP length is more than the frame has. A PPPoE length that is too small does not
+///    count: the frame has more.
+pub(super) fn leaves_aside(packet: &Packet, layers: &[Layer], config: &Config) -> bool {
+    let is_pppoe = || layers.iter().any(|layer| matches!(layer, Layer::Pppoe(_)));
+    let unchecked = packet.notes.intersects(Notes::BAD_IP_CHECKSUM | Notes::LENGTH_ZERO);
+    (config.drop_bad_checksums && packet.tuple.version == IpVersion::V4 && unchecked)
+        || (config.timeouts == Timeouts::Zeek && packet.notes.contains(Notes::TRUNCATED_IP) && !is_pppoe())
 }
 
 /// Whether a history is that of a SYN that its sender aborted: `^`, `S`, then no other of the originator's letters that
