@@ -86,7 +86,7 @@ fn chunk(make: &dyn Fn(u16) -> Vec<u8>) -> Chunk {
         file.extend(octets);
     }
     let mut chunk = Chunk { bytes: file, ..Chunk::default() };
-    Reader::new(0).read(&chunk.bytes, &mut chunk.frames, &mut chunk.comments).expect("the capture is whole");
+    Reader::new(0).read(&mut chunk).expect("the capture is whole");
     chunk
 }
 
