@@ -80,7 +80,7 @@ pub fn run<S: Sink>(
 }
 
 /// A key for the flow hashes that nobody outside can know.
-fn seed() -> u64 {
+pub fn seed() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one("observer")
 }

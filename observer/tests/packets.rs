@@ -1,6 +1,10 @@
 //! `observer packets` against the installed tcpdump, on captures made here: every line must be the same up to
 //! `length N`.
 
+#[expect(dead_code, reason = "what replays captures in the library; these tests run the binary")]
+mod corpus;
+
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -346,6 +350,44 @@ fn first_fragments_are_printed_as_captured() {
         }
     }
     compare("fragments", &all, &[]);
+}
+
+/// What a line says of a frame: its number, its time, and the innermost packet up to `length N`. `None` for lines that
+/// are about no segment, or give its ports without addresses as tcpdump does behind extension headers.
+fn innermost(line: &str) -> Option<(u64, (String, String))> {
+    let mut words = line.split_ascii_whitespace();
+    let (number, time) = (words.next()?.parse().ok()?, words.next()?);
+    let (before, _) = line.rsplit_once(": Flags [")?;
+    let (before, _) = before.rsplit_once(" > ")?;
+    let ends = &line[before.rfind(' ')? + 1..];
+    let has_address = ends.split(' ').next()?.contains('.');
+    has_address.then(|| (number, (time.to_owned(), up_to_length(ends))))
+}
+
+#[test]
+fn captures_that_this_project_did_not_make() {
+    let (Some(folder), true) = (corpus::corpus(), tcpdump_is_there()) else {
+        eprintln!("SKIPPED: the corpus or tcpdump 4.99 is not there, no line is compared");
+        return;
+    };
+    let mut compared = 0;
+    for entry in fs::read_dir(folder).expect("the corpus can be read") {
+        let file = entry.expect("the corpus can be read").path();
+        if !file.is_file() {
+            continue;
+        }
+        let segments = |command: &mut Command| -> BTreeMap<_, _> {
+            let output = command.output().expect("the program runs");
+            String::from_utf8_lossy(&output.stdout).lines().filter_map(innermost).collect()
+        };
+        let theirs = segments(Command::new("tcpdump").args(["-#", "-tt", "-n", "-r"]).arg(&file));
+        let ours = segments(Command::new(env!("CARGO_BIN_EXE_observer")).args(["packets", "-#", "-tt"]).arg(&file));
+        for (number, theirs) in &theirs {
+            assert_eq!(ours.get(number), Some(theirs), "{} frame {number}", file.display());
+        }
+        compared += theirs.len();
+    }
+    assert!(compared > 20_000, "only {compared} lines were compared");
 }
 
 #[test]

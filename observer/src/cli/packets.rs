@@ -11,6 +11,7 @@ use observer::input::{Input, PacketInput};
 use observer::packet::{Body, Decoded, Packet};
 use observer::tracker::{Config, Tracker};
 
+use crate::run::seed;
 use crate::sink::packets::{Lines, Look, Precision, Shown, Style, write_effect};
 use crate::source::{self, Fill, Source};
 
@@ -107,7 +108,7 @@ pub fn print(
     count: Option<u64>,
 ) -> Result<()> {
     let fragments = if tracker.is_some() { Fragments::Reassemble } else { Fragments::AsCaptured };
-    let mut decoder = Decoder::new(checksums, 0).with_fragments(fragments);
+    let mut decoder = Decoder::new(checksums, seed()).with_fragments(fragments);
     let mut printer = Printer {
         lines: Lines::new(look),
         tracker: tracker.map(Tracker::new),

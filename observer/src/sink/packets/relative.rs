@@ -6,13 +6,14 @@
 //!    from: its own sequence number, and its acknowledgment number less one. It is shown with absolute numbers itself.
 //! 3. Later segments with ACK are shown relative to these; those without ACK are shown with absolute numbers.
 
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::mem;
 
 use hashbrown::HashTable;
 use observer::flow;
 use observer::packet::{Flags, Segment, Tuple};
 use observer::sequence::Seq;
+
+use crate::run::seed;
 
 /// Conversations kept in each of the two generations of [`Conversations`]: about 50 MB where both are full.
 const GENERATION: usize = 1 << 18;
@@ -50,8 +51,7 @@ struct Conversation {
 
 impl Default for Conversations {
     fn default() -> Self {
-        let seed = RandomState::new().build_hasher().finish();
-        Self { young: HashTable::new(), old: HashTable::new(), generation: GENERATION, seed }
+        Self { young: HashTable::new(), old: HashTable::new(), generation: GENERATION, seed: seed() }
     }
 }
 
