@@ -251,6 +251,7 @@ impl Replay {
         if let Some(id) = self.connection
             && !sinks.iter().any(Sink::has_printed)
         {
+            super::status_of(&capture.files);
             let names: Vec<_> = self.files.iter().map(|file| file.display().to_string()).collect();
             let seen = capture.connections;
             bail!(

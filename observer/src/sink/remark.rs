@@ -4,7 +4,7 @@ use observer::record::{ConnState, ConnectionRecord, Side};
 use observer::time::Nanos;
 
 use super::order::retransmitted;
-use super::text::units;
+use super::text::{handshake_rtt, units};
 
 /// One reason.
 pub struct Remark {
@@ -36,11 +36,11 @@ pub const REMARKS: [Remark; 10] = [
         },
     },
     Remark {
-        weight: retransmitted,
+        weight: data_retransmitted,
         most: usize::MAX,
         why: |record| {
             let segments = record.packets.client + record.packets.server;
-            let again = retransmitted(record);
+            let again = data_retransmitted(record);
             format!("{} of {} sent again", units::count(again), units::number_of(segments, "segment"))
         },
     },
@@ -89,11 +89,11 @@ pub const REMARKS: [Remark; 10] = [
     Remark {
         weight: gaps,
         most: usize::MAX,
-        why: |record| format!("{} missing from the capture", units::number_of(gaps(record), "gap")),
+        why: |record| format!("{} came after a gap", units::number_of(gaps(record), "segment")),
     },
     Remark {
-        weight: |record| record.handshake.rtt_ns.map_or(0, |rtt| rtt.0),
-        most: usize::MAX,
+        weight: |record| handshake_rtt(record).map_or(0, |rtt| rtt.0),
+        most: 2,
         why: |record| format!("longest handshake RTT: {}", units::time(record.handshake.rtt_ns.unwrap_or_default())),
     },
     Remark {
@@ -108,6 +108,12 @@ pub const REMARKS: [Remark; 10] = [
 
 /// A handshake that takes longer is slow: RFC 6298's first retransmission timeout.
 const SLOW: Nanos = Nanos::from_secs(1);
+
+/// Segments sent again, without those of the handshake: they have rules of their own.
+fn data_retransmitted(record: &ConnectionRecord) -> u64 {
+    let handshake = record.handshake.syn_retransmissions + record.handshake.syn_ack_retransmissions;
+    retransmitted(record).saturating_sub(handshake.into())
+}
 
 fn gaps(record: &ConnectionRecord) -> u64 {
     [Side::Client, Side::Server].iter().map(|side| record.analysis.lost_segment.of(*side)).sum()

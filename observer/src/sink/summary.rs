@@ -94,7 +94,7 @@ pub const TROUBLES: [(&str, Count); 9] = [
     ("SYN sent again", |record| record.handshake.syn_retransmissions.into()),
     ("SYN-ACK sent again", |record| record.handshake.syn_ack_retransmissions.into()),
     ("out of order", |record| record.analysis.out_of_order.client + record.analysis.out_of_order.server),
-    ("after a gap in the capture", |record| record.analysis.lost_segment.client + record.analysis.lost_segment.server),
+    ("after a gap", |record| record.analysis.lost_segment.client + record.analysis.lost_segment.server),
     ("ACK of what was not captured", |record| {
         record.analysis.ack_lost_segment.client + record.analysis.ack_lost_segment.server
     }),
@@ -167,7 +167,7 @@ impl Totals {
             trouble.count += count;
             trouble.connections += u64::from(count > 0);
         }
-        if let Some(rtt) = record.handshake.rtt_ns {
+        if let Some(rtt) = text::handshake_rtt(record) {
             self.rtt.add(rtt);
         }
         self.servers.add(record.server, load);

@@ -134,7 +134,7 @@ fn sent(record: &ConnectionRecord, side: Side) -> String {
 
 fn round_trips(record: &ConnectionRecord, full: bool) -> Option<Line> {
     let mut parts = Vec::new();
-    if let Some(rtt) = record.handshake.rtt_ns {
+    if let Some(rtt) = handshake_rtt(record) {
         let point = match record.rtt.capture_point {
             Some(CapturePoint::NearClient) => ", captured near the client",
             Some(CapturePoint::NearServer) => ", captured near the server",
@@ -166,6 +166,11 @@ fn round_trips(record: &ConnectionRecord, full: bool) -> Option<Line> {
     (!parts.is_empty()).then(|| plain(parts.join("; ")))
 }
 
+/// The handshake's round-trip time, where there was a handshake: Wireshark's has one for a refused SYN as well.
+pub fn handshake_rtt(record: &ConnectionRecord) -> Option<Nanos> {
+    record.handshake.rtt_ns.filter(|_| record.handshake.syn_ack.is_some())
+}
+
 /// What went wrong, in one paragraph.
 fn trouble(record: &ConnectionRecord) -> Option<Line> {
     let mut parts: Vec<(Tone, String)> = Vec::new();
@@ -182,7 +187,7 @@ fn trouble(record: &ConnectionRecord) -> Option<Line> {
         }
         let counts = [
             (&record.analysis.out_of_order, "came out of order"),
-            (&record.analysis.lost_segment, "came after a gap in the capture"),
+            (&record.analysis.lost_segment, "came after a gap"),
             (&record.analysis.ack_lost_segment, "acknowledged data that was not captured"),
         ];
         for (count, words) in counts {

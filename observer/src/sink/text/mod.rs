@@ -11,7 +11,7 @@ mod words;
 use std::io::Write;
 
 use anyhow::Result;
-pub use connection::Detail;
+pub use connection::{Detail, handshake_rtt};
 use observer::record::{CaptureRecord, ConnectionRecord};
 pub use overview::summary;
 pub use page::Page;

@@ -17,11 +17,13 @@ const LEAST: usize = 12;
 /// Draws the phases of a connection that took some time.
 pub fn draw(page: &Page, out: &mut String, record: &ConnectionRecord) {
     let [wide, narrow] = FIGURES;
-    let figures = if page.width >= 100 { wide } else { narrow };
+    let is_wide = page.width >= 100;
+    let figures = if is_wide { wide } else { narrow };
     let scale = Scale {
         start: record.first_seen,
         length: record.duration_ns,
         columns: page.width.saturating_sub(NAME + figures + 1).min(100),
+        wide: is_wide,
     };
     if record.duration_ns.0 == 0 || scale.columns < LEAST {
         return;
@@ -53,7 +55,9 @@ fn rows(record: &ConnectionRecord, scale: &Scale) -> Vec<Row> {
     for side in [Side::Client, Side::Server] {
         rows.extend(no_window(record, entries, side, scale));
     }
-    rows.extend(idle(entries, scale));
+    if record.handshake.syn.is_none() || record.handshake.syn_ack.is_some() {
+        rows.extend(idle(entries, scale));
+    }
     rows.extend(close(record, scale));
     rows
 }
@@ -95,8 +99,8 @@ fn data(record: &ConnectionRecord, entries: &[TimelineEntry], from: Side, scale:
     };
     let speed = record.flow.of(from).throughput_bps.filter(|_| sent > 10_000);
     let figures = match speed {
-        Some(speed) => format!("{}, {}", units::bytes(sent), units::rate(speed)),
-        None => units::bytes(sent),
+        Some(speed) if scale.wide => format!("{}, {}", units::bytes(sent), units::rate(speed)),
+        _ => units::bytes(sent),
     };
     Some(Row { name, tone, bar: line_of(&cells), figures })
 }
@@ -165,6 +169,8 @@ struct Scale {
     start: Timestamp,
     length: Nanos,
     columns: usize,
+    /// Whether there is room for more figures.
+    wide: bool,
 }
 
 type Cell = Option<(Tone, char)>;

@@ -220,6 +220,7 @@ fn ack(line: &mut Line, entry: &TimelineEntry) {
             | AnalysisSet::ZERO_WINDOW_PROBE
             | AnalysisSet::ZERO_WINDOW_PROBE_ACK
             | AnalysisSet::DUPLICATE_ACK
+            | AnalysisSet::ZERO_WINDOW
             | AnalysisSet::WINDOW_UPDATE,
     );
     if entry.packets > 1 {
