@@ -21,43 +21,13 @@ pub fn flips_at_start(tuple: &Tuple, flags: Flags, rule: Timeouts) -> bool {
 }
 
 /// Zeek's `likely_server_ports` for TCP, as `base/protocols` fills it.
+const LIKELY_SERVERS: &[u16] = &[
+    21, 22, 25, 53, 80, 81, 88, 135, 139, 389, 443, 445, 502, 563, 585, 587, 614, 631, 636, 989, 990, 992, 993, 995,
+    1080, 2811, 3128, 3268, 3389, 5222, 5223, 5269, 6379, 6666, 6667, 6668, 6669, 8000, 8080, 8888, 20000,
+];
+
 fn is_likely_server(port: u16) -> bool {
-    matches!(
-        port,
-        21 | 22
-            | 25
-            | 53
-            | 80
-            | 81
-            | 88
-            | 135
-            | 139
-            | 389
-            | 443
-            | 445
-            | 502
-            | 563
-            | 585
-            | 587
-            | 614
-            | 631
-            | 636
-            | 989
-            | 990
-            | 992
-            | 993
-            | 995
-            | 1080
-            | 2811
-            | 3128
-            | 3268
-            | 3389
-            | 5222
-            | 5223
-            | 5269
-            | 6379
-            | 6666..=6669 | 8000 | 8080 | 8888 | 20000
-    )
+    LIKELY_SERVERS.binary_search(&port).is_ok()
 }
 
 /// Ports of `Conn::port_inactivity_timeouts`: interactive services, whose connections Zeek lets be idle for an hour.
@@ -69,6 +39,11 @@ pub fn is_interactive(port: u16) -> bool {
 mod tests {
     use super::*;
     use crate::packet::{Address, IpVersion};
+
+    #[test]
+    fn likely_servers_are_sorted() {
+        assert!(LIKELY_SERVERS.is_sorted());
+    }
 
     #[test]
     fn the_likely_server_becomes_the_responder() {
