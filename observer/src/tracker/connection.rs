@@ -10,6 +10,7 @@ use super::duplicate::{Duplicates, Habits};
 use super::handshake::{Handshake, Part};
 use super::moment::Moment;
 use super::outcome::{Clock, Outcome};
+use super::retransmit;
 use super::sending::End;
 use super::state;
 use super::table::Key;
@@ -244,9 +245,14 @@ impl Connection {
                 analysis = correction::correct(analysis, data.last_was_seen, data.round_trips.age(&options));
             }
         }
-        let retransmission = analysis.contains(AnalysisSet::RETRANSMISSION).then(|| {
-            let round_trip = self.shared.initial_rtt().max(path_round_trip([fwd, rev]));
-            fwd.retransmits.cause(segment, analysis, [fwd_flow, rev_flow], round_trip, at)
+        // In a simultaneous open, the SYN-ACK repeats the number of the SYN before it.
+        let answers_syn = segment.flags.is_syn_ack() && self.handshake.sent_syn(from);
+        let retransmission = (analysis.contains(AnalysisSet::RETRANSMISSION) && !answers_syn).then(|| {
+            let path = retransmit::Path {
+                round_trip: self.shared.initial_rtt().max(path_round_trip([fwd, rev])).unwrap_or_default(),
+                has_sack: self.handshake.has_sack().unwrap_or(true),
+            };
+            fwd.retransmits.cause(segment, analysis, [fwd_flow, rev_flow], path, at)
         });
         rev.retransmits.answered(segment, analysis, &options, at);
         if let Some(data) = &mut fwd.data {

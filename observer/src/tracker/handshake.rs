@@ -231,6 +231,17 @@ impl Handshake {
         }
     }
 
+    /// Whether direction `from` sent a SYN without ACK.
+    pub(super) fn sent_syn(&self, from: u8) -> bool {
+        self.syn != Moment::NONE && (self.opener == from || self.two_syns)
+    }
+
+    /// Whether both ends permit SACK; `None` where not both offers were captured.
+    pub(super) fn has_sack(&self) -> Option<bool> {
+        let [Some(one), Some(other)] = self.offers else { return None };
+        Some(one.has(PackedOffer::SACK) && other.has(PackedOffer::SACK))
+    }
+
     /// Whether both ends sent a SYN before seeing the other's.
     pub(super) const fn is_simultaneous(&self) -> bool {
         self.two_syns && self.two_syn_acks

@@ -9,11 +9,13 @@
 //!    after it; fast elsewhere (a partial ACK, RFC 6582).
 //! 4. Fast, beginning a recovery: three duplicate ACKs ask for it (RFC 5681, section 3.2); or SACK reported octets after
 //!    it and the last ACK is less than 1½ round trips ago (RACK, RFC 8985, waits for a part of a round trip).
-//! 5. Tail loss probe (RFC 8985, section 7): it ends at *next*, and this end was silent for 1½ round trips; and either what
-//!    was sent before it is not acknowledged, which an RTO would send first, or the silence is shorter than an RTO.
+//! 5. Tail loss probe (RFC 8985, section 7): both ends permit SACK, which it depends on; it ends at *next*; nothing was
+//!    sent again since *answered* moved, and nothing at all for 1½ round trips; and either what was sent before it is not
+//!    acknowledged, which an RTO would send first, or the silence is no longer than a probe waits.
 //! 6. RTO, beginning a recovery, elsewhere.
 //!
-//! An RTO is taken to be at least a round trip and 200 ms, the least that Linux waits (`TCP_RTO_MIN`).
+//! An RTO is taken to be at least a round trip and 200 ms, the least that Linux waits (`TCP_RTO_MIN`); a probe of a single
+//! segment waits for two round trips and as much. Where both are due at once, Linux sends the probe.
 
 use super::analysis::{AnalysisSet, Flow};
 use crate::packet::{Flags, Segment};
@@ -31,6 +33,15 @@ const MIN_RTO: Nanos = Nanos::from_millis(200);
 /// What hosts and timers add to the time between an ACK and the segment that it asks for.
 const SLACK: Nanos = Nanos::from_millis(10);
 
+/// What segments go through, as far as known.
+#[derive(Clone, Copy, Debug)]
+pub struct Path {
+    /// What a round trip between both ends takes; 0 where not known.
+    pub round_trip: Nanos,
+    /// Both ends permit SACK.
+    pub has_sack: bool,
+}
+
 /// What one end sent again. Costs a pointer until something is missing.
 #[derive(Clone, Debug, Default)]
 pub struct Retransmits(Option<Box<State>>);
@@ -43,6 +54,8 @@ struct State {
     sacked: Option<Seq>,
     recovery: Recovery,
     duplicate_acks: u8,
+    /// Something was sent again since `answered` moved.
+    has_sent_again: bool,
     /// When the other end last acknowledged anything.
     answered_at: Timestamp,
     /// When something was last sent again.
@@ -72,13 +85,13 @@ impl Retransmits {
     }
 
     /// Why `segment`, which the analysis calls a retransmission, was sent again. `fwd` and `rev` are the memories of its
-    /// direction and of the other; `round_trip` is the time that a round trip over the whole path takes.
+    /// direction and of the other.
     pub fn cause(
         &mut self,
         segment: &Segment,
         set: AnalysisSet,
         [fwd, rev]: [&Flow; 2],
-        round_trip: Option<Nanos>,
+        path: Path,
         at: Timestamp,
     ) -> RetransmissionCause {
         let new = || Box::new(State { answered: rev.acknowledges(), ..State::default() });
@@ -86,9 +99,10 @@ impl Retransmits {
         let cause = if set.contains(AnalysisSet::SPURIOUS_RETRANSMISSION) {
             RetransmissionCause::Spurious
         } else {
-            state.cause(segment, fwd, round_trip.unwrap_or_default(), at)
+            state.cause(segment, fwd, path, at)
         };
         state.sent_at = at;
+        state.has_sent_again = true;
         if let Some(count) = state.counts.get_mut(cause as usize) {
             *count += 1;
         }
@@ -117,6 +131,7 @@ impl State {
         if answered != before {
             self.answered = Some(answered);
             self.duplicate_acks = 0;
+            self.has_sent_again = false;
             if let Recovery::Fast(until) | Recovery::Timeout(until) = self.recovery
                 && answered.at_or_after(until)
             {
@@ -133,7 +148,8 @@ impl State {
     }
 
     /// Causes 2 to 6.
-    fn cause(&mut self, segment: &Segment, fwd: &Flow, round_trip: Nanos, at: Timestamp) -> RetransmissionCause {
+    fn cause(&mut self, segment: &Segment, fwd: &Flow, path: Path, at: Timestamp) -> RetransmissionCause {
+        let round_trip = path.round_trip;
         let silence = at.since(fwd.next_at().max(self.sent_at));
         // Damaged captures hold any time.
         let half_as_long_again = round_trip.0.saturating_add(round_trip.0 / 2);
@@ -154,7 +170,9 @@ impl State {
                 }
                 let is_first = self.answered.is_none_or(|answered| segment.seq.at_or_before(answered));
                 let waited = round_trip.0 > 0 && silence.0 >= half_as_long_again;
-                if segment.end() == fwd.next() && waited && (!is_first || !timed_out) {
+                let may_probe = path.has_sack && segment.end() == fwd.next() && waited && !self.has_sent_again;
+                let probe_wait = round_trip.0.saturating_mul(2).saturating_add(MIN_RTO.0 + SLACK.0);
+                if may_probe && (!is_first || silence.0 <= probe_wait) {
                     return RetransmissionCause::TailLossProbe;
                 }
             }
@@ -188,9 +206,9 @@ mod tests {
             let at = Timestamp::from_nanos(1_000_000_000 + millis * 1_000_000);
             let [sender, receiver] = &mut self.flows;
             let set = analyse(sender, receiver, &mut self.shared, &segment, &TcpOptions::default(), at);
-            let round_trip = Some(Nanos::from_millis(ROUND_TRIP));
+            let path = Path { round_trip: Nanos::from_millis(ROUND_TRIP), has_sack: true };
             set.contains(AnalysisSet::RETRANSMISSION)
-                .then(|| self.retransmits.cause(&segment, set, [sender, receiver], round_trip, at))
+                .then(|| self.retransmits.cause(&segment, set, [sender, receiver], path, at))
         }
 
         /// The receiver acknowledges all segments before the `number`th, and reports those from `sacked.0` to `sacked.1`.
@@ -255,11 +273,12 @@ mod tests {
     }
 
     #[test]
-    fn a_single_segment_times_out() {
+    fn a_single_segment_is_probed_once() {
         let mut talk = Talk::sending(0);
-        assert_eq!(talk.sends(0, 242), Some(RetransmissionCause::Rto));
+        assert_eq!(talk.sends(0, 300), Some(RetransmissionCause::Rto));
         let mut talk = Talk::sending(0);
-        assert_eq!(talk.sends(0, 85), Some(RetransmissionCause::TailLossProbe));
+        assert_eq!(talk.sends(0, 242), Some(RetransmissionCause::TailLossProbe));
+        assert_eq!(talk.sends(0, 490), Some(RetransmissionCause::Rto));
     }
 
     #[test]
