@@ -106,6 +106,12 @@ fn expect(script: &str, state: ConnState, history: &str) {
     assert_eq!(result(script), (state, history.to_owned()), "{script}");
 }
 
+/// An established connection whose originator's first sequence number is `isn`.
+fn play_from(isn: u32) -> Outcome {
+    let next = isn.wrapping_add(1);
+    play(&format!("> S {isn}\n< S. 500 {next}\n> . {next} 501"))
+}
+
 const OPEN: &str = "> S 100\n< S. 500 101\n> . 101 501\n";
 
 fn opened(script: &str) -> String {
@@ -274,7 +280,65 @@ fn any_step() -> impl Strategy<Value = Step> {
     )
 }
 
+/// The gaps in one direction, octet by octet.
+#[derive(Default)]
+struct Gaps {
+    received: std::collections::BTreeSet<u32>,
+    next: u32,
+    count: u32,
+}
+
+impl Gaps {
+    fn data(&mut self, start: u32, len: u32) {
+        self.received.extend((start..start + len).filter(|octet| *octet >= self.next));
+        self.go_on();
+    }
+
+    fn acknowledged(&mut self, up_to: u32) {
+        while self.next < up_to {
+            self.count += 1;
+            let found = self.received.range(self.next..up_to).next();
+            self.next = found.copied().unwrap_or(up_to);
+            self.go_on();
+        }
+    }
+
+    fn go_on(&mut self) {
+        while self.received.contains(&self.next) {
+            self.next += 1;
+        }
+    }
+}
+
 proptest! {
+    /// Held against the obvious way: every octet by itself.
+    #[test]
+    fn gaps_are_counted_like_octets(
+        isn in prop_oneof![Just(100u32), Just(u32::MAX - 150)],
+        steps in prop::collection::vec((any::<bool>(), 0u32..400, 1u32..60), 1..120),
+    ) {
+        let mut outcome = play_from(isn);
+        let first = Seq(isn).plus(1);
+        let mut gaps = Gaps::default();
+        let mut highest = 0;
+        for (is_data, at, len) in steps {
+            if is_data {
+                let segment = Segment { seq: first.plus(at), ack: Seq(501), flags: Flags::ACK, len, ..Segment::default() };
+                outcome.segment(0, &segment, true, Nanos(0));
+                gaps.data(at, len);
+                highest = highest.max(at + len);
+            } else {
+                // Nobody acknowledges more than was sent, or less than before.
+                let up_to = at.clamp(gaps.next.min(highest), highest);
+                let segment = Segment { seq: Seq(501), ack: first.plus(up_to), flags: Flags::ACK, ..Segment::default() };
+                outcome.segment(1, &segment, true, Nanos(0));
+                gaps.acknowledged(up_to);
+            }
+            let counted = outcome.trouble.as_ref().map_or(0, |trouble| trouble.counts[0].gaps);
+            prop_assert_eq!(counted, gaps.count);
+        }
+    }
+
     /// Whatever comes, it ends in an outcome, and what is kept of it stays bounded.
     #[test]
     fn takes_anything(steps in prop::collection::vec(any_step(), 1..200), ports in any::<(u16, u16)>()) {
