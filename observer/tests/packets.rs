@@ -7,7 +7,7 @@ mod corpus;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output, Stdio};
 
 /// Runs both over `frames` and compares. `switches` go to both.
 fn compare(name: &str, frames: &[Frame], switches: &[&str]) {
@@ -391,9 +391,82 @@ fn captures_that_this_project_did_not_make() {
 }
 
 #[test]
+fn nanoseconds() {
+    let segments = (0..9).map(|_| Segment::default());
+    compare("nanoseconds", &frames(segments), &["-tt", "--time-stamp-precision=nano"]);
+}
+
+#[test]
+fn says_what_each_segment_did() {
+    let client = |seq, flags, payload| Segment { seq, flags, payload, ack: 501, ..Segment::default() };
+    let server = |flags| Segment { back: true, seq: 500, ack: 101, flags, ..Segment::default() };
+    let segments = [
+        Segment { ack: 0, ..client(100, SYN, 0) },
+        server(SYN | ACK),
+        client(101, ACK, 0),
+        client(101, ACK, 9),
+        client(101, ACK, 9),
+        Segment { seq: 501, ..server(ACK | 1) },
+        client(110, ACK | 4, 0),
+    ];
+    let file = write_capture("state", &frames(segments));
+    let output = observer(&["--state"], &file);
+    let text = String::from_utf8(output.stdout).expect("lines are ASCII");
+    let said: Vec<_> = text.lines().filter_map(|line| line.split_once(" | ")).map(|(_, said)| said).collect();
+    assert_eq!(
+        said,
+        [
+            "client SYN-SENT, server unknown",
+            "client ESTAB, server SYN-RECV",
+            "client ESTAB, server ESTAB",
+            "client ESTAB, server ESTAB",
+            "client ESTAB, server ESTAB | retransmission",
+            "client CLOSE-WAIT, server FIN-WAIT-1",
+            "client CLOSED, server CLOSED",
+        ]
+    );
+}
+
+#[test]
+fn exit_status_tells_what_could_not_be_read() {
+    let whole = write_capture("whole", &frames(vec![Segment::default(); 3]));
+    assert_eq!(observer(&[], &whole).status.code(), Some(0));
+    assert_eq!(observer(&["--filter", "tcp port"], &whole).status.code(), Some(2));
+
+    let mut octets = fs::read(&whole).expect("it was just written");
+    octets.pop();
+    let cut = whole.with_file_name("packets-cut-short.pcap");
+    fs::write(&cut, octets).expect("the temporary directory can be written");
+    let output = observer(&[], &cut);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert_eq!(output.stdout.split(|&octet| octet == b'\n').count(), 3, "two lines, and nothing after them");
+    assert!(said.starts_with("observer: ") && said.contains("packets-cut-short.pcap"), "{said}");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_trouble() {
+    let file = write_capture("pipe", &frames(vec![Segment::default(); 20_000]));
+    let mut child = Command::new(env!("CARGO_BIN_EXE_observer"))
+        .arg("packets")
+        .arg(&file)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program runs");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("the program ends");
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
+}
+
+#[test]
 fn stops_after_so_many_lines() {
     let file = write_capture("count", &frames(vec![Segment::default(); 9]));
-    let run =
-        |count| lines(Command::new(env!("CARGO_BIN_EXE_observer")).args(["packets", "-c", count]).arg(&file)).len();
+    let run = |count| observer(&["-c", count], &file).stdout.split(|&octet| octet == b'\n').count() - 1;
     assert_eq!((run("0"), run("4"), run("10")), (0, 4, 9));
+}
+
+fn observer(switches: &[&str], file: &Path) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_observer"));
+    command.arg("packets").args(switches).arg(file).output().expect("the program runs")
 }

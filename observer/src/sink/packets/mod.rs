@@ -8,8 +8,8 @@ mod text;
 
 use jiff::tz::TimeZone;
 use observer::packet::{Flags, IpVersion, Notes, Packet, Segment};
-use observer::record::{Sides, TcpState};
-use observer::tracker::{AnalysisSet, Effect};
+use observer::record::Sides;
+use observer::tracker::Effect;
 
 use self::options::Options;
 use self::relative::{Conversations, Relative};
@@ -126,10 +126,10 @@ pub fn write_effect(out: &mut Vec<u8>, effect: &Effect) {
     let Sides { client, server } = effect.state;
     for (label, state) in [(" | client ", client), (", server ", server)] {
         out.extend_from_slice(label.as_bytes());
-        out.extend_from_slice(TcpState::name(state).as_bytes());
+        out.extend_from_slice(state.name().as_bytes());
     }
     let mut before = " | ";
-    for (name, _) in AnalysisSet::iter_names(&effect.analysis) {
+    for (name, _) in effect.analysis.iter_names() {
         out.extend_from_slice(before.as_bytes());
         out.extend(name.bytes().map(|letter| letter.to_ascii_lowercase()));
         before = ", ";
