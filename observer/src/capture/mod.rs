@@ -9,9 +9,13 @@ mod pcap;
 mod pcapng;
 mod reader;
 mod snoop;
+#[cfg(test)]
+mod tests;
+mod write;
 
 pub use error::{Error, ErrorKind};
 pub use reader::Reader;
+pub use write::Writer;
 
 use crate::packet::FrameId;
 use crate::time::Timestamp;

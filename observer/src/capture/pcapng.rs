@@ -8,6 +8,9 @@ use crate::time::Timestamp;
 /// Type of a section header block in either byte order: what a file starts with.
 pub(super) const SECTION_HEADER: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
 
+/// In a section header, in the byte order of the section.
+pub(super) const BYTE_ORDER: u32 = 0x1a2b_3c4d;
+
 /// Octets around a block's body: type and length before it, length behind it.
 const BLOCK_ENDS: usize = 12;
 /// The largest block that is read as a whole; blocks that are skipped may have any size.
@@ -17,29 +20,29 @@ const MAX_INTERFACES: usize = u16::MAX as usize;
 /// The most octets of comments, names and descriptions that are kept of one file, packets' comments apart.
 const MAX_TEXT: usize = 4 << 20;
 
-mod block {
-    pub(super) const SECTION: u32 = u32::from_be_bytes(super::SECTION_HEADER);
-    pub(super) const INTERFACE: u32 = 1;
+pub(super) mod block {
+    pub(crate) const SECTION: u32 = u32::from_be_bytes(super::SECTION_HEADER);
+    pub(crate) const INTERFACE: u32 = 1;
     /// Obsolete, before enhanced packet blocks.
-    pub(super) const PACKET: u32 = 2;
-    pub(super) const SIMPLE_PACKET: u32 = 3;
-    pub(super) const STATISTICS: u32 = 5;
-    pub(super) const ENHANCED_PACKET: u32 = 6;
+    pub(crate) const PACKET: u32 = 2;
+    pub(crate) const SIMPLE_PACKET: u32 = 3;
+    pub(crate) const STATISTICS: u32 = 5;
+    pub(crate) const ENHANCED_PACKET: u32 = 6;
 }
 
-mod option {
-    pub(super) const END: u16 = 0;
-    pub(super) const COMMENT: u16 = 1;
-    pub(super) const IF_NAME: u16 = 2;
-    pub(super) const IF_DESCRIPTION: u16 = 3;
-    pub(super) const IF_TSRESOL: u16 = 9;
-    pub(super) const IF_FILTER: u16 = 11;
-    pub(super) const IF_TSOFFSET: u16 = 14;
-    pub(super) const EPB_FLAGS: u16 = 2;
-    pub(super) const EPB_DROPCOUNT: u16 = 4;
-    pub(super) const ISB_IFRECV: u16 = 4;
-    pub(super) const ISB_IFDROP: u16 = 5;
-    pub(super) const ISB_OSDROP: u16 = 7;
+pub(super) mod option {
+    pub(crate) const END: u16 = 0;
+    pub(crate) const COMMENT: u16 = 1;
+    pub(crate) const IF_NAME: u16 = 2;
+    pub(crate) const IF_DESCRIPTION: u16 = 3;
+    pub(crate) const IF_TSRESOL: u16 = 9;
+    pub(crate) const IF_FILTER: u16 = 11;
+    pub(crate) const IF_TSOFFSET: u16 = 14;
+    pub(crate) const EPB_FLAGS: u16 = 2;
+    pub(crate) const EPB_DROPCOUNT: u16 = 4;
+    pub(crate) const ISB_IFRECV: u16 = 4;
+    pub(crate) const ISB_IFDROP: u16 = 5;
+    pub(crate) const ISB_OSDROP: u16 = 7;
 }
 
 /// A pcapng file between two blocks, or inside one that is skipped.
@@ -212,10 +215,10 @@ impl Pcapng {
         };
         let [t0, t1, t2, t3, l0, l1, l2, l3, m0, m1, m2, m3] = *head;
         if [t0, t1, t2, t3] == SECTION_HEADER {
-            self.order = match u32::from_le_bytes([m0, m1, m2, m3]) {
-                0x1a2b_3c4d => Order::Little,
-                0x4d3c_2b1a => Order::Big,
-                other => return Err((0, Stop::Bad(ErrorKind::ByteOrder(other)))),
+            self.order = match [m0, m1, m2, m3] {
+                magic if magic == BYTE_ORDER.to_le_bytes() => Order::Little,
+                magic if magic == BYTE_ORDER.to_be_bytes() => Order::Big,
+                other => return Err((0, Stop::Bad(ErrorKind::ByteOrder(u32::from_le_bytes(other))))),
             };
         }
         let kind = self.order.u32([t0, t1, t2, t3]);

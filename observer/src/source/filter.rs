@@ -21,7 +21,7 @@ const COMMON: [LinkType; 6] = [LinkType(1), LinkType(113), LinkType(276), LinkTy
 pub struct Filter {
     expression: String,
     /// By kind; the message where the expression makes no sense for it.
-    programs: HashMap<Kind, Result<Program, String>>,
+    programs: HashMap<Kind, Result<Arc<Program>, String>>,
 }
 
 impl Filter {
@@ -40,8 +40,8 @@ impl Filter {
         }
     }
 
-    fn program(&mut self, kind: Kind) -> Result<&Program, &String> {
-        let compile = || compile(&self.expression, kind).map_err(|error| error.to_string());
+    fn program(&mut self, kind: Kind) -> Result<&Arc<Program>, &String> {
+        let compile = || compile(&self.expression, kind).map(Arc::new).map_err(|error| error.to_string());
         self.programs.entry(kind).or_insert_with(compile).as_ref()
     }
 
