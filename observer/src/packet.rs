@@ -223,7 +223,7 @@ bitflags! {
     /// What the decoder noticed about a packet.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     pub struct Notes: u16 {
-        /// The IPv4 header checksum is wrong.
+        /// The IPv4 header checksum is wrong, or that of an IPv4 header around a tunnel.
         const BAD_IP_CHECKSUM = 0x0001;
         /// The TCP checksum is wrong. Never set where the capture lacks a part of the segment.
         const BAD_TCP_CHECKSUM = 0x0002;

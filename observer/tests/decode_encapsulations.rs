@@ -2,10 +2,15 @@
 
 mod decode_against;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use decode_against::{Seen, decoder, tshark, tshark_is_there};
+use observer::capture::{Chunk, Reader};
+use observer::decode::{Checksums, Decoder};
+use observer::packet::{Body, Decoded};
+use proptest::prelude::*;
 
 /// A frame, and what is to be seen in it.
 struct Case {
@@ -331,21 +336,114 @@ fn wanted(case: &Case) -> Seen {
     Seen { src: src.to_owned(), dst: dst.to_owned(), flags: 0x18, seq: 1000, len: 5 }
 }
 
+/// A frame that was damaged on its way, or of which the capture kept less than there was.
+fn damaged(cases: &[Case]) -> impl Strategy<Value = (u32, Vec<u8>, u32)> {
+    let frames: Vec<(u32, Vec<u8>)> = cases.iter().map(|case| (case.link, case.octets.clone())).collect();
+    let flips = proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..5);
+    (prop::sample::select(frames), flips, any::<prop::sample::Index>(), 0u32..3, any::<bool>()).prop_map(
+        |((link, mut octets), flips, cut, lacking, cuts)| {
+            for (at, octet) in flips {
+                let at = at.index(octets.len());
+                octets[at] = octet;
+            }
+            let wire = octets.len() as u32 + lacking * 100;
+            octets.truncate(if cuts { cut.index(octets.len()) } else { octets.len() });
+            (link, octets, wire)
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+    /// Whatever comes, each frame is counted once, and packets point at octets of their frame.
+    #[test]
+    fn damage_is_counted_and_nothing_else((link, octets, wire) in damaged(&cases())) {
+        let mut chunk = Chunk { bytes: pcap(link, &[(&octets, wire)]), ..Chunk::default() };
+        prop_assume!(Reader::new(0).read(&mut chunk).is_ok());
+        let mut decoded = Decoded::default();
+        let mut decoder = Decoder::new(Checksums::Count, 1);
+        decoder.decode(&chunk, &mut decoded);
+        let counts = decoder.counts();
+        let told = counts.other + counts.malformed + counts.cut + counts.unknown_link;
+        let waits = u64::from(counts.fragments > 0);
+        let gave = u64::from(!decoded.packets.is_empty());
+        prop_assert!(told + gave == 1 || (told + gave == 0 && waits == 1), "{counts:?}");
+        prop_assert_eq!(decoded.packets.len() as u64, counts.segments + counts.icmp_errors);
+        for packet in &decoded.packets {
+            let (options, payload) = decoded.tail_of(packet, &chunk.bytes);
+            prop_assert_eq!(options.len(), usize::from(packet.tail.options));
+            prop_assert_eq!(payload.len(), packet.tail.payload as usize);
+            if let Body::Tcp(segment) = packet.body {
+                prop_assert!(packet.tail.payload <= segment.len && segment.len <= wire);
+                prop_assert!(decoded.header_of(packet, &chunk.bytes).is_some());
+            }
+        }
+    }
+}
+
+/// Equal neighbours share their list of layers, and so do the two directions of a tunnel.
+#[test]
+fn layers_are_listed_once() {
+    for case in cases() {
+        let frames = vec![(&case.octets[..], case.octets.len() as u32); 100];
+        let mut chunk = Chunk { bytes: pcap(case.link, &frames), ..Chunk::default() };
+        Reader::new(0).read(&mut chunk).expect("the capture is whole");
+        let mut decoded = Decoded::default();
+        Decoder::new(Checksums::Count, 1).decode(&chunk, &mut decoded);
+        assert_eq!(decoded.packets.len(), 100, "{}", case.name);
+        assert!(decoded.layers.len() <= 1, "{}: {:?}", case.name, decoded.layers);
+    }
+}
+
+/// Where the fuzzer starts from: frames of each link type, as `tests/fuzz` reads them. `UPDATE_SEEDS=1` writes them.
+#[test]
+fn the_fuzzer_knows_every_encapsulation() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/seeds/decode");
+    let mut seeds: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
+    for case in cases() {
+        let byte = match case.link {
+            258 => 254,
+            276 => 255,
+            link => link as u8,
+        };
+        let seed = seeds.entry(case.link).or_default();
+        seed.extend([byte, 0]);
+        seed.extend((case.octets.len() as u16).to_le_bytes());
+        seed.extend(case.octets);
+    }
+    for (link, seed) in seeds {
+        let path = folder.join(format!("link-{link}"));
+        if std::env::var_os("UPDATE_SEEDS").is_some() {
+            fs::create_dir_all(&folder).expect("a folder can be made");
+            fs::write(&path, &seed).expect("a seed can be written");
+        }
+        let there = fs::read(&path).unwrap_or_default();
+        assert!(there == seed, "{} is not what is tested here: UPDATE_SEEDS=1 writes it", path.display());
+    }
+}
+
 /// A pcap file of the given link type.
 fn capture(name: &str, link: u32, frames: &[&[u8]]) -> PathBuf {
+    let frames: Vec<(&[u8], u32)> = frames.iter().map(|frame| (*frame, frame.len() as u32)).collect();
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("encapsulations-{name}-{link}.pcap"));
+    fs::write(&path, pcap(link, &frames)).expect("a capture can be written");
+    path
+}
+
+/// The contents of a pcap file: frames with their length on the wire.
+fn pcap(link: u32, frames: &[(&[u8], u32)]) -> Vec<u8> {
     let mut file = Vec::new();
     for word in [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 262_144, link] {
         file.extend(word.to_le_bytes());
     }
-    for frame in frames {
-        for word in [1_700_000_000, 0, frame.len() as u32, frame.len() as u32] {
+    for (frame, wire) in frames {
+        for word in [1_700_000_000, 0, frame.len() as u32, *wire] {
             file.extend(word.to_le_bytes());
         }
         file.extend_from_slice(frame);
     }
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("encapsulations-{name}-{link}.pcap"));
-    fs::write(&path, file).expect("a capture can be written");
-    path
+    file
 }
 
 fn segment() -> Vec<u8> {

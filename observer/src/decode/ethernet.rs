@@ -65,7 +65,8 @@ impl Walk<'_> {
     /// What an EtherType announces.
     pub(super) fn ethertype(&mut self, kind: u16, bytes: Bytes<'_>) -> Outcome {
         match kind {
-            ethertype::IPV4 | ethertype::IPV6 => self.ip(bytes),
+            ethertype::IPV4 => self.ip(bytes),
+            ethertype::IPV6 => self.ipv6(bytes),
             kind if ethertype::is_tag(kind) => self.vlan(bytes),
             ethertype::MPLS | ethertype::MPLS_UPSTREAM => self.mpls(bytes),
             ethertype::PPPOE_SESSION => self.pppoe(bytes),

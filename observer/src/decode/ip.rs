@@ -53,9 +53,9 @@ pub(super) struct Ip {
 }
 
 impl Walk<'_> {
-    /// An IP packet of the version that its first octet gives.
+    /// An IP packet of the version that its first octet gives. Where IPv6 alone is announced, [`Walk::ipv6`] is stricter;
+    /// what announces IPv4 is as old as IP and was used for both.
     pub(super) fn ip(&mut self, bytes: Bytes<'_>) -> Outcome {
-        self.descend()?;
         let [first] = bytes.peek()?;
         match first >> 4 {
             4 => self.ipv4(bytes),
@@ -65,6 +65,7 @@ impl Walk<'_> {
     }
 
     fn ipv4(&mut self, bytes: Bytes<'_>) -> Outcome {
+        self.descend()?;
         let header = Ipv4HeaderSlice::from_slice(bytes.data()).map_err(|error| match error {
             Ipv4Error::Len(error) => bytes.short(error.required_len),
             Ipv4Error::Content(_) => Miss::Malformed,
@@ -74,7 +75,7 @@ impl Walk<'_> {
         let mut ip = Ip {
             src: Address::v4(header.source()),
             dst: Address::v4(header.destination()),
-            final_dst: Address::v4(header.destination()),
+            final_dst: last_stop(header.options()).unwrap_or(Address::v4(header.destination())),
             version: IpVersion::V4,
             ttl: header.ttl(),
             tos: octets.get(1).copied().unwrap_or(0),
@@ -107,7 +108,9 @@ impl Walk<'_> {
         self.ip_payload(next, ip, payload)
     }
 
-    fn ipv6(&mut self, bytes: Bytes<'_>) -> Outcome {
+    /// An IPv6 packet.
+    pub(super) fn ipv6(&mut self, bytes: Bytes<'_>) -> Outcome {
+        self.descend()?;
         let header = Ipv6HeaderSlice::from_slice(bytes.data()).map_err(|error| match error {
             Ipv6Error::Len(error) => bytes.short(error.required_len),
             Ipv6Error::Content(_) => Miss::Malformed,
@@ -162,7 +165,7 @@ impl Walk<'_> {
                         (IpVersion::V6, _) => TunnelKind::SixInSix,
                     };
                     self.tunnel(kind, &ip, None, None)?;
-                    return self.ip(payload);
+                    return if next == protocol::IPV6 { self.ipv6(payload) } else { self.ip(payload) };
                 }
                 protocol::AUTHENTICATION => {
                     let header = IpAuthHeaderSlice::from_slice(payload.data()).map_err(|_| payload.short(12))?;
@@ -209,7 +212,8 @@ impl Walk<'_> {
 
     /// Notes a tunnel whose outer header is `ip`.
     pub(super) fn tunnel(&mut self, kind: TunnelKind, ip: &Ip, id: Option<u32>, source_port: Option<u16>) -> Outcome {
-        let Ip { src, dst, version, .. } = *ip;
+        let Ip { src, dst, version, notes, .. } = *ip;
+        self.around |= notes & Notes::BAD_IP_CHECKSUM;
         self.push(Layer::Tunnel(Tunnel { kind, src, dst, version, id, source_port }))
     }
 }
@@ -229,6 +233,28 @@ fn jumbo_length(next: u8, payload: Bytes<'_>) -> Option<u32> {
             [PAD1, ref rest @ ..] => options = rest,
             [_, length, ref rest @ ..] => options = rest.get(usize::from(length)..)?,
             _ => return None,
+        }
+    }
+}
+
+/// The last address of an IPv4 source route (RFC 791) that is not used up.
+fn last_stop(mut options: &[u8]) -> Option<Address> {
+    const END: u8 = 0;
+    const NO_OPERATION: u8 = 1;
+    const LOOSE_ROUTE: u8 = 131;
+    const STRICT_ROUTE: u8 = 137;
+    loop {
+        match *options {
+            [] | [END, ..] => return None,
+            [NO_OPERATION, ref rest @ ..] => options = rest,
+            [kind, length, ..] => {
+                let (option, rest) = options.split_at_checked(usize::from(length).max(2))?;
+                if let (LOOSE_ROUTE | STRICT_ROUTE, &[_, _, pointer, .., a, b, c, d]) = (kind, option) {
+                    return (pointer <= length).then_some(Address::v4([a, b, c, d]));
+                }
+                options = rest;
+            }
+            [_] => return None,
         }
     }
 }

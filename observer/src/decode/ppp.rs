@@ -26,7 +26,8 @@ impl Walk<'_> {
             (be16([first, second]), after)
         };
         match protocol {
-            IPV4 | IPV6 => self.ip(rest),
+            IPV4 => self.ip(rest),
+            IPV6 => self.ipv6(rest),
             MPLS | MPLS_UPSTREAM => self.mpls(rest),
             _ => Err(Miss::Other),
         }

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 
 use crate::capture::Frame;
 use crate::flow;
-use crate::packet::{Body, Decoded, Layer, LayersRef, MAX_LAYERS, Packet, Span, Tuple};
+use crate::packet::{Body, Decoded, Layer, LayersRef, MAX_LAYERS, Notes, Packet, Span, Tuple};
 
 use super::Decoder;
 use super::bytes::{Bytes, Miss, Outcome};
@@ -20,6 +20,8 @@ pub(super) struct Walk<'w> {
     pub(super) out: &'w mut Decoded,
     /// Whether what is being decoded lies in [`Decoded::reassembled`].
     pub(super) reassembled: bool,
+    /// What was noted about the IP headers around the one at hand and is true of the packet in them as well.
+    pub(super) around: Notes,
     depth: u8,
 }
 
@@ -33,7 +35,7 @@ pub(super) struct Mark {
 impl<'w> Walk<'w> {
     pub(super) fn new(decoder: &'w mut Decoder, frame: &'w Frame, out: &'w mut Decoded) -> Self {
         decoder.stack.clear();
-        Self { decoder, frame, out, reassembled: false, depth: 0 }
+        Self { decoder, frame, out, reassembled: false, around: Notes::empty(), depth: 0 }
     }
 
     /// Notes a layer around what follows.
@@ -86,7 +88,7 @@ impl<'w> Walk<'w> {
             tos: ip.tos,
             ip_id: ip.id,
             missing: ip.missing,
-            notes: ip.notes,
+            notes: ip.notes | self.around,
             layers,
             tail: Span {
                 start: tail.start(),

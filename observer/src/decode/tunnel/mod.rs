@@ -31,8 +31,8 @@ impl Walk<'_> {
     pub(super) fn udp(&mut self, ip: Ip, bytes: Bytes<'_>) -> Outcome {
         let (&[p, q, r, s, a, b, _, _], rest) = bytes.split()?;
         let bytes = match be16([a, b]) {
-            // A jumbogram's (RFC 2675), or one that was to be segmented later.
-            0 => rest,
+            // A jumbogram's (RFC 2675, section 4).
+            0 if bytes.wire() > u32::from(u16::MAX) => rest,
             length => rest.limit(u32::from(length).checked_sub(8).ok_or(Miss::Malformed)?),
         };
         let (source_port, port) = (be16([p, q]), be16([r, s]));
