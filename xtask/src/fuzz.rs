@@ -54,8 +54,9 @@ pub fn run(target: &str, seconds: u64) -> Result<()> {
     // The compiler's coverage options are not stable yet. No sanitizer: the library has no unsafe code to watch.
     command.env("RUSTC_BOOTSTRAP", "1").args(["fuzz", "run", "--fuzz-dir", "tests/fuzz", "--sanitizer", "none"]);
     command.arg("--target-dir").arg(process::target_dir().join("fuzz")).arg(target);
-    // What is found goes to the first folder; real captures are where to start from.
-    command.arg(found).args([process::root().join("captures")].iter().filter(|folder| folder.is_dir()));
+    // What is found goes to the first folder; real captures and the target's own seeds are where to start from.
+    let seeds = ["captures".into(), format!("tests/fuzz/seeds/{target}")].map(|folder| process::root().join(folder));
+    command.arg(found).args(seeds.iter().filter(|folder| folder.is_dir()));
     command.args(["--", "-max_len=65536", "-timeout=10", "-rss_limit_mb=2048", "-verbosity=0", "-print_final_stats=1"]);
     command.arg(format!("-max_total_time={seconds}"));
     process::run(&mut command).with_context(|| format!("fuzz target {target}"))
