@@ -96,6 +96,10 @@ pub struct ConnectionRecord {
     pub icmp: Vec<IcmpRecord>,
     /// True where the connection was given up to stay within `--max-connections`, not because it ended.
     pub evicted: bool,
+    /// Processes that packet comments name (as ptcpdump and rustnet write them); absent where there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    pub processes: Vec<ProcessRecord>,
     /// What fed this record.
     pub sources: Vec<Source>,
     /// Verdicts; empty until findings land.
@@ -557,6 +561,33 @@ pub struct IcmpRecord {
     pub name: &'static str,
     /// The next hop's MTU in octets, from "fragmentation needed" and "packet too big".
     pub mtu: Option<u32>,
+}
+
+/// A process at one end of a connection, as comments on the packets name it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ProcessRecord {
+    /// The end it runs at; `null` where the capture does not say which way the packets went.
+    pub side: Option<Side>,
+    /// Process identifier.
+    pub pid: Option<u32>,
+    /// Name of the process or of its program's file.
+    pub name: Option<String>,
+    /// Path of its program.
+    pub command: Option<String>,
+    /// Its arguments, separated by spaces.
+    pub args: Option<String>,
+    /// The user it runs as.
+    pub uid: Option<u32>,
+    /// Process identifier of its parent.
+    pub parent_pid: Option<u32>,
+    /// Name of the container it runs in.
+    pub container: Option<String>,
+    /// Identifier of that container.
+    pub container_id: Option<String>,
+    /// Name of the Kubernetes pod it runs in.
+    pub pod: Option<String>,
+    /// Namespace of that pod.
+    pub namespace: Option<String>,
 }
 
 /// What fed a record.

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Result;
-use observer::capture::Chunk;
+use observer::capture::{Chunk, Processes};
 use observer::decode::{Checksums, Counts, Decoder};
 use observer::input::{Input, PacketInput};
 use observer::packet::Decoded;
@@ -62,7 +62,7 @@ pub fn run<S: Sink>(
             totals: Totals::default(),
             clock: Clock::default(),
         }),
-        shards: (0..shards).map(|_| Mutex::new(Shard { tracker: Tracker::new(tracker), sink: make_sink() })).collect(),
+        shards: (0..shards).map(|_| Mutex::new(Shard::new(tracker, make_sink()))).collect(),
         state: Mutex::new(State::new(shards)),
         changed: Condvar::new(),
         most_batches: if options.threads > 1 { 2 * options.threads } else { 1 },
@@ -125,6 +125,7 @@ struct Totals {
 /// What only the thread that follows the shard's connections touches.
 struct Shard<S> {
     tracker: Tracker,
+    processes: Processes,
     sink: S,
 }
 
@@ -244,7 +245,7 @@ impl<S: Sink> Run<'_, S> {
         let mut capture = producer.record();
         let mut sinks = Vec::new();
         for shard in self.shards {
-            let Shard { tracker, sink } = shard.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let Shard { tracker, sink, .. } = shard.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
             let counts = tracker.counts();
             capture.connections += counts.connections;
             capture.evicted += counts.evicted;
@@ -342,13 +343,22 @@ impl Clock {
 }
 
 impl<S: Sink> Shard<S> {
+    fn new(config: Config, sink: S) -> Self {
+        Self { tracker: Tracker::new(config), processes: Processes::default(), sink }
+    }
+
     fn handle(&mut self, batch: &Batch, share: &[u32]) -> Result<()> {
         let decoded = &batch.decoded;
         for &index in share {
             let Some(packet) = decoded.packets.get(index as usize) else { continue };
             let (options, payload) = decoded.tail_of(packet, &batch.chunk.bytes);
             let layers = decoded.layers_of(packet);
-            self.tracker.handle(Input::Packet(PacketInput { packet, layers, options, payload }));
+            let effect = self.tracker.handle(Input::Packet(PacketInput { packet, layers, options, payload }));
+            if let Some(effect) = effect
+                && !batch.chunk.comments.is_empty()
+            {
+                self.processes.note(&batch.chunk, packet, effect.connection);
+            }
         }
         if let Some(now) = batch.now {
             self.tracker.handle_timeout(now);
@@ -359,7 +369,10 @@ impl<S: Sink> Shard<S> {
     fn drain(&mut self) -> Result<()> {
         while let Some(event) = self.tracker.poll() {
             match event {
-                Event::Connection(record) => self.sink.connection(record)?,
+                Event::Connection(mut record) => {
+                    self.processes.attach(&mut record);
+                    self.sink.connection(record)?;
+                }
             }
         }
         Ok(())

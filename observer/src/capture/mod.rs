@@ -7,6 +7,7 @@ pub mod bpf;
 mod error;
 mod pcap;
 mod pcapng;
+mod process;
 mod reader;
 mod snoop;
 #[cfg(test)]
@@ -14,6 +15,7 @@ mod tests;
 mod write;
 
 pub use error::{Error, ErrorKind};
+pub use process::Processes;
 pub use reader::Reader;
 pub use write::Writer;
 

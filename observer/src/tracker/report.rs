@@ -56,6 +56,7 @@ impl Connection {
                 rare.icmp.iter().map(|icmp| icmp_record(icmp, &sides, self.ends.version)).collect()
             }),
             evicted: self.evicted,
+            processes: Vec::new(),
             sources: vec![Source::Packets],
             findings: Vec::new(),
             timeline: self.log.as_ref().map(|log| Timeline { entries: log.entries(client).collect(), cut: log.cut() }),
