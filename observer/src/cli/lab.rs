@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use clap::Subcommand;
 
+use crate::lab::storm::Storm;
 use crate::lab::{SCENARIOS, Scenario};
 
 /// Build a small network in which one thing can be seen, and capture it
@@ -32,6 +33,20 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         write: PathBuf,
     },
+    /// Make many connections in bad weather (loss, reordering, slow readers, used ports, gaps in the capture) and write
+    /// what was captured: something to hold tools against each other with
+    #[command(after_help = "Example: observer lab storm --seed 7 --connections 200 --write storm.pcapng")]
+    Storm {
+        /// Decides all that is left to chance
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        seed: u64,
+        /// How many connections to make
+        #[arg(long, value_name = "K", default_value_t = 200)]
+        connections: usize,
+        /// The capture file to write (pcapng)
+        #[arg(long, value_name = "FILE")]
+        write: PathBuf,
+    },
 }
 
 impl Lab {
@@ -44,6 +59,10 @@ impl Lab {
                 let made = scenario.run().with_context(|| format!("playing {name}"))?;
                 fs::write(&write, made.capture).with_context(|| format!("writing {}", write.display()))?;
                 print!("{}", made.description);
+            }
+            Command::Storm { seed, connections, write } => {
+                let capture = Storm { seed, connections }.run().with_context(|| format!("playing storm {seed}"))?;
+                fs::write(&write, capture).with_context(|| format!("writing {}", write.display()))?;
             }
         }
         Ok(ExitCode::SUCCESS)

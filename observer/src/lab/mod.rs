@@ -21,6 +21,7 @@ mod reordering;
 mod reset;
 mod retransmission;
 mod simultaneous_open;
+pub mod storm;
 mod syn_retransmitted;
 mod tail_loss;
 mod time_wait;

@@ -1,6 +1,7 @@
 //! What goes wrong on wires, by rules that fall out alike in every run.
 
 use std::fmt;
+use std::time::Duration;
 
 use super::wire::{End, Passing};
 
@@ -19,9 +20,15 @@ pub enum Fate {
     Pass,
     /// It is lost.
     Drop,
+    /// It is carried, so much later than others.
+    Late(Duration),
     /// It is carried once so many later frames of its direction have overtaken it; where they do not come, after a
     /// tenth of a second.
     Overtaken(usize),
+    /// It is carried, and once more so much later.
+    Twice(Duration),
+    /// Another frame was sent in its place.
+    Replaced(Vec<u8>),
 }
 
 impl Fault {

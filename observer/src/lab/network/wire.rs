@@ -42,10 +42,15 @@ pub struct Wire {
     pub faults: Vec<Fault>,
     /// Who waits for something to pass on it.
     pub watches: Vec<Watch>,
+    /// What the capture misses, though it was on the wire.
+    pub missed: Option<Missed>,
 }
 
 /// Looks at every frame that leaves a host, before any fault.
 pub type Watch = Box<dyn FnMut(&Passing<'_>) + Send>;
+
+/// Whether the capture misses a frame.
+pub type Missed = Box<dyn FnMut(&Passing<'_>) -> bool + Send>;
 
 /// A frame on its way.
 #[derive(Debug)]
@@ -88,7 +93,7 @@ impl End {
 impl Wire {
     /// A wire without faults, captured at its near end.
     pub fn new(delay: Duration) -> Self {
-        Self { delay, captured: vec![End::Near], vlan: None, faults: Vec::new(), watches: Vec::new() }
+        Self { delay, captured: vec![End::Near], vlan: None, faults: Vec::new(), watches: Vec::new(), missed: None }
     }
 
     /// The same, captured elsewhere.
@@ -106,6 +111,12 @@ impl Wire {
     /// The same with one more fault.
     pub fn with_fault(mut self, fault: Fault) -> Self {
         self.faults.push(fault);
+        self
+    }
+
+    /// The same, captured with gaps.
+    pub fn with_missed(mut self, missed: impl FnMut(&Passing<'_>) -> bool + Send + 'static) -> Self {
+        self.missed = Some(Box::new(missed));
         self
     }
 
@@ -299,14 +310,23 @@ impl Mover {
         self.wire.watches.iter_mut().for_each(|watch| watch(&passing));
         let mut fates = self.wire.faults.iter_mut().map(|fault| (fault.decide)(&passing));
         let fate = fates.find(|fate| *fate != Fate::Pass).unwrap_or(Fate::Pass);
-        self.see(from, &frame);
+        let (frame, fate) = match fate {
+            Fate::Replaced(other) => (other, Fate::Pass),
+            fate => (frame, fate),
+        };
+        self.see(from, from, &frame);
         let (to, due) = (from.other(), Instant::now() + self.wire.delay);
         match fate {
             Fate::Drop => {}
+            Fate::Late(by) => queue.push(due + by, to, frame),
             Fate::Overtaken(left) => {
                 queue.overtaken.push(Overtaken { to, left, at_latest: due + PATIENCE, frame });
             }
-            Fate::Pass => {
+            Fate::Twice(by) => {
+                queue.push(due, to, frame.clone());
+                queue.push(due + by, to, frame);
+            }
+            Fate::Pass | Fate::Replaced(_) => {
                 queue.push(due, to, frame);
                 queue.release(due, to);
             }
@@ -314,14 +334,17 @@ impl Mover {
     }
 
     fn deliver(&mut self, arrived: &Waiting) {
-        self.see(arrived.to, &arrived.frame);
+        self.see(arrived.to, arrived.to.other(), &arrived.frame);
         // A frame that its host does not take is lost, as on any network.
         let _ = self.terminal(arrived.to).tap.write(&arrived.frame);
     }
 
-    /// Captures a frame at the end `at`, where that end is captured.
-    fn see(&mut self, at: End, frame: &[u8]) {
+    /// Captures a frame from `from` at the end `at`, where that end is captured.
+    fn see(&mut self, at: End, from: End, frame: &[u8]) {
         let Some(interface) = self.terminal(at).interface else { return };
-        self.capture.frame(interface, frame, self.wire.vlan);
+        let missed = self.wire.missed.as_mut().is_some_and(|missed| missed(&Passing::new(from, frame)));
+        if !missed {
+            self.capture.frame(interface, frame, self.wire.vlan);
+        }
     }
 }
