@@ -60,9 +60,8 @@ fn no_flipped_byte_does_harm() {
 /// Reads, decodes and follows a capture to its end, or to the error in it. Gives where its frames lie.
 fn follow(bytes: &[u8], path: &Path) -> Vec<(usize, usize)> {
     let mut chunk = Chunk { bytes: bytes.to_vec(), ..Chunk::default() };
-    let mut reader = Reader::new(0);
     // What cannot be read is an error, and what came before it is followed all the same.
-    let _ = reader.read(bytes, &mut chunk.frames, &mut chunk.comments);
+    let _ = Reader::new(0).read(&mut chunk);
     /// No format spends less on a frame.
     const LEAST: usize = 16;
     assert!(chunk.frames.len() <= bytes.len() / LEAST, "{}: too many frames", path.display());

@@ -4,6 +4,7 @@
 
 mod bench;
 mod captures;
+mod conformance;
 mod fuzz;
 mod process;
 mod run;
@@ -28,6 +29,7 @@ enum Command {
     Test(test::Args),
     Bench(bench::Args),
     Captures(captures::Args),
+    Conformance(conformance::Args),
     Fuzz(fuzz::Args),
 }
 
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         Command::Test(args) => args.run(),
         Command::Bench(args) => args.run(),
         Command::Captures(args) => args.run(),
+        Command::Conformance(args) => args.run(),
         Command::Fuzz(args) => args.run(),
     };
     match outcome {
