@@ -5,7 +5,6 @@
 //! [`super::report`]).
 
 use super::analysis::{self, AnalysisSet};
-use super::correction;
 use super::duplicate::{Duplicates, Habits};
 use super::handshake::{Handshake, Part};
 use super::moment::Moment;
@@ -241,8 +240,9 @@ impl Connection {
         }
         if segment.len > 0 {
             let data = fwd.payload(segment, Some(fwd_flow.in_flight(rev_flow)), at);
-            if analysis.intersects(correction::OLD) && !config.strict_wireshark {
-                analysis = correction::correct(analysis, data.last_was_seen, data.round_trips.age(&options));
+            if !config.strict_wireshark {
+                let (seen, acknowledged) = (data.last_was_seen, rev_flow.acknowledges());
+                analysis = data.holes.correct(analysis, segment, &options, seen, acknowledged);
             }
         }
         // In a simultaneous open, the SYN-ACK repeats the number of the SYN before it.

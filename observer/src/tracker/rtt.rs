@@ -14,8 +14,6 @@
 //! 2. A segment of the other end whose TSecr is that TSval stops it: a sample.
 //! 3. A later TSecr cancels it: the echo was not captured.
 
-use std::cmp::Ordering;
-
 use super::analysis::AnalysisSet;
 use crate::packet::{Flags, Segment};
 use crate::record::RttStats;
@@ -98,13 +96,6 @@ impl RoundTrips {
                 self.by_timestamps.add(at.checked_since(self.value_sent_at));
             }
         }
-    }
-
-    /// How the TSval of a segment of this end, not yet taken in, compares with the latest before it; `None` where there are
-    /// no two to compare.
-    pub fn age(&self, options: &TcpOptions) -> Option<Ordering> {
-        let (value, _) = options.timestamps.filter(|_| self.running.contains(Running::LATEST))?;
-        Some(Seq(value).delta(Seq(self.latest)).cmp(&0))
     }
 
     /// What a round trip usually takes; `None` where none was measured.

@@ -1,5 +1,6 @@
 //! What one end sent: how much, how fast, how marked.
 
+use super::correction::Holes;
 use super::moment::Moment;
 use super::retransmit::Retransmits;
 use super::rtt::RoundTrips;
@@ -52,6 +53,7 @@ pub(super) struct Data {
     max_in_flight: u32,
     max_segment: u32,
     pub(super) round_trips: RoundTrips,
+    pub(super) holes: Holes,
 }
 
 #[derive(Debug, Default)]
