@@ -5,6 +5,7 @@
 //! [`super::report`]).
 
 use super::analysis::{self, AnalysisSet};
+use super::correction::Sent;
 use super::duplicate::{Duplicates, Habits};
 use super::handshake::{Handshake, Part};
 use super::moment::Moment;
@@ -242,7 +243,8 @@ impl Connection {
             let data = fwd.payload(segment, Some(fwd_flow.in_flight(rev_flow)), at);
             if !config.strict_wireshark {
                 let (seen, acknowledged) = (data.last_was_seen, rev_flow.acknowledges());
-                analysis = data.holes.correct(analysis, segment, &options, seen, acknowledged);
+                let sent = Sent { tsval: options.timestamps.map(|(value, _)| value), ip_id: packet.ip_id };
+                analysis = data.holes.correct(analysis, segment, sent, seen, acknowledged);
             }
         }
         // In a simultaneous open, the SYN-ACK repeats the number of the SYN before it.

@@ -5,19 +5,20 @@
 //!
 //! 1. All of it was captured before: it was sent again, however soon. At the sender, before the network could have
 //!    reordered anything, this is every such segment.
-//! 2. It fills a hole, and its TSval is older than that of the segment beyond the hole: that one overtook it, however late
-//!    it came and whoever asked for it (a segment takes its TSval when it is sent: RFC 7323, section 3.2).
-//! 3. It fills a hole, and its TSval is newer: it was sent after the segment beyond the hole, so it was sent again, and what
-//!    was sent first was lost before the capture point.
+//! 2. It fills a hole, and was sent before the segment beyond the hole: that one overtook it, however late it came and
+//!    whoever asked for it.
+//! 3. It fills a hole, and was sent after the segment beyond the hole: so it was sent again, and what was sent first was
+//!    lost before the capture point.
 //!
-//! Without timestamps, or where both TSvals are the same, Wireshark's clock decides.
+//! Which of two segments was sent first is told by their TSvals (each takes its own when it is sent: RFC 7323, section 3.2);
+//! where there are none, or the same, by their IPv4 identifications, if they are close enough to come from one counter.
+//! Where neither tells, Wireshark's clock decides.
 
 use std::cmp::Ordering;
 
 use super::analysis::AnalysisSet;
 use crate::packet::Segment;
 use crate::sequence::Seq;
-use crate::tcp_options::TcpOptions;
 
 /// A name for payload that starts before *next*, without those that say more.
 const SENT_AGAIN: AnalysisSet = AnalysisSet::RETRANSMISSION;
@@ -27,6 +28,9 @@ const OLD: AnalysisSet = SENT_AGAIN
     .union(AnalysisSet::FAST_RETRANSMISSION)
     .union(AnalysisSet::SPURIOUS_RETRANSMISSION)
     .union(AnalysisSet::OUT_OF_ORDER);
+
+/// How far two identifications from one counter are apart at most. Of drawn ones, one pair in 64 is as close.
+const CLOSE: i16 = 512;
 
 /// Holes remembered of one direction; beyond it the oldest is forgotten.
 const MOST_HOLES: usize = 16;
@@ -39,8 +43,27 @@ pub(super) struct Holes(Vec<Beyond>);
 #[derive(Clone, Copy, Debug)]
 struct Beyond {
     seq: Seq,
-    /// Its TSval.
-    value: u32,
+    sent: Sent,
+}
+
+/// What tells when a segment was sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sent {
+    pub(super) tsval: Option<u32>,
+    /// Of IPv4; 0 says nothing.
+    pub(super) ip_id: u16,
+}
+
+impl Sent {
+    /// Whether this segment was sent before or after another; `None` where nothing tells.
+    fn compare(self, other: Self) -> Option<Ordering> {
+        let by_time = self.tsval.zip(other.tsval).map(|(one, other)| Seq(one).delta(Seq(other)).cmp(&0));
+        by_time.filter(|order| order.is_ne()).or_else(|| {
+            let distance = self.ip_id.wrapping_sub(other.ip_id) as i16;
+            let counted = self.ip_id != 0 && other.ip_id != 0 && (-CLOSE..=CLOSE).contains(&distance);
+            Some(distance.cmp(&0)).filter(|order| counted && order.is_ne())
+        })
+    }
 }
 
 impl Holes {
@@ -50,17 +73,17 @@ impl Holes {
         &mut self,
         set: AnalysisSet,
         segment: &Segment,
-        options: &TcpOptions,
+        sent: Sent,
         seen: bool,
         acknowledged: Option<Seq>,
     ) -> AnalysisSet {
         if set.contains(AnalysisSet::LOST_SEGMENT) {
-            self.open(segment, options, acknowledged);
+            self.open(segment.seq, sent, acknowledged);
         }
         if !set.intersects(OLD) {
             return set;
         }
-        match self.age(segment, options) {
+        match self.age(segment.seq, sent) {
             _ if seen && set.contains(AnalysisSet::OUT_OF_ORDER) => (set - OLD) | SENT_AGAIN,
             _ if seen => set,
             Some(Ordering::Less) => (set - OLD) | AnalysisSet::OUT_OF_ORDER,
@@ -69,21 +92,19 @@ impl Holes {
         }
     }
 
-    fn open(&mut self, beyond: &Segment, options: &TcpOptions, acknowledged: Option<Seq>) {
-        let Some((value, _)) = options.timestamps else { return };
+    fn open(&mut self, seq: Seq, sent: Sent, acknowledged: Option<Seq>) {
         self.0.retain(|hole| acknowledged.is_none_or(|acknowledged| hole.seq.after(acknowledged)));
         if self.0.len() >= MOST_HOLES {
             self.0.remove(0);
         }
-        self.0.push(Beyond { seq: beyond.seq, value });
+        self.0.push(Beyond { seq, sent });
     }
 
-    /// How the TSval of a segment compares with that of the first segment beyond it; `None` where there are no two.
-    fn age(&self, segment: &Segment, options: &TcpOptions) -> Option<Ordering> {
-        let (value, _) = options.timestamps?;
-        let distance = |hole: &&Beyond| hole.seq.delta(segment.seq);
+    /// Whether a segment at `seq` was sent before or after the first segment beyond it.
+    fn age(&self, seq: Seq, sent: Sent) -> Option<Ordering> {
+        let distance = |hole: &&Beyond| hole.seq.delta(seq);
         let beyond = self.0.iter().filter(|hole| distance(hole) > 0).min_by_key(distance)?;
-        Some(Seq(value).delta(Seq(beyond.value)).cmp(&0))
+        sent.compare(beyond.sent)
     }
 }
 
@@ -100,8 +121,7 @@ mod tests {
         let mut holes = Holes::default();
         let mut take = |set, seq, value, seen| {
             let segment = Segment { seq: Seq(seq), len: 100, ..Segment::default() };
-            let options = TcpOptions { timestamps: Some((value, 0)), ..TcpOptions::default() };
-            holes.correct(set, &segment, &options, seen, None)
+            holes.correct(set, &segment, Sent { tsval: Some(value), ip_id: 0 }, seen, None)
         };
         take(AnalysisSet::LOST_SEGMENT, 300, 9, false);
         take(AnalysisSet::LOST_SEGMENT, 200, 7, false);
@@ -124,15 +144,26 @@ mod tests {
     }
 
     #[test]
+    fn identifications_tell_where_timestamps_do_not() {
+        let sent = |tsval, ip_id| Sent { tsval, ip_id };
+        assert_eq!(sent(Some(5), 65_530).compare(sent(Some(5), 3)), Some(Ordering::Less));
+        assert_eq!(sent(None, 12).compare(sent(None, 3)), Some(Ordering::Greater));
+        assert_eq!(sent(Some(6), 2).compare(sent(Some(5), 3)), Some(Ordering::Greater));
+        for (one, other) in [(0, 3), (3, 0), (3, 3), (3, 3000)] {
+            assert_eq!(sent(None, one).compare(sent(Some(5), other)), None);
+        }
+    }
+
+    #[test]
     fn few_holes_are_remembered() {
         let mut holes = Holes::default();
-        let options = TcpOptions { timestamps: Some((1, 0)), ..TcpOptions::default() };
+        let sent = Sent { tsval: Some(1), ip_id: 0 };
         for seq in (0..100).map(|number| Seq(number * 1000)) {
             let segment = Segment { seq, len: 100, ..Segment::default() };
-            holes.correct(AnalysisSet::LOST_SEGMENT, &segment, &options, false, None);
+            holes.correct(AnalysisSet::LOST_SEGMENT, &segment, sent, false, None);
         }
         assert_eq!(holes.0.len(), MOST_HOLES);
-        holes.open(&Segment { seq: Seq(100_000), ..Segment::default() }, &options, Some(Seq(98_000)));
+        holes.open(Seq(100_000), sent, Some(Seq(98_000)));
         assert_eq!(holes.0.len(), 2);
     }
 }
