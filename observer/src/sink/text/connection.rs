@@ -18,7 +18,7 @@ pub enum Detail {
 }
 
 /// Ladder entries of a connection that is one of several.
-const BRIEF_LADDER: usize = 40;
+const BRIEF_LADDER: usize = 60;
 
 /// Columns of a fact's name.
 const NAME: usize = 13;

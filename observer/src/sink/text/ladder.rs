@@ -56,6 +56,12 @@ fn choose(entries: &[TimelineEntry], limit: usize) -> Vec<bool> {
         left -= usize::from(remarkable);
         *shown = edge || remarkable;
     }
+    // A line that says one entry is left out takes as much room as the entry.
+    for place in 1..count.saturating_sub(1) {
+        if let Some([true, alone @ false, true]) = shown.get_mut(place - 1..=place + 1) {
+            *alone = true;
+        }
+    }
     shown
 }
 

@@ -10,6 +10,10 @@ use crate::sink::summary::{List, Row, TROUBLES, Totals};
 
 /// Rows of a table of talkers.
 const TALKERS: usize = 5;
+/// Columns below which a bar tells nothing.
+const SHORTEST_BAR: usize = 8;
+/// Interfaces, and comments, that are named.
+const INTERFACES: usize = 8;
 /// Rows of a histogram.
 const RANGES: usize = 10;
 
@@ -108,7 +112,9 @@ fn bar_row(page: &Page, out: &mut String, name: Line, column: usize, part: u64, 
     line.pad(column);
     line.push(Tone::Plain, format!("{:>11}  {:>8}  ", units::count(part), units::percent(part, whole)));
     let room = page.width.saturating_sub(line.width()).min(50);
-    line.push(Tone::Server, bar(part, largest, room));
+    if room >= SHORTEST_BAR {
+        line.push(Tone::Server, bar(part, largest, room));
+    }
     page.line(out, &line);
 }
 
@@ -197,10 +203,14 @@ fn losses(page: &Page, out: &mut String, totals: &Totals) {
     }
     heading(page, out, "Also seen", "");
     for ((name, _), trouble) in troubles {
+        let count = units::count(trouble.count);
+        let connections = units::number_of(trouble.connections, "connection");
         let mut line = Line::new().then(Tone::Plain, format!("  {name}"));
         line.pad(33);
-        let connections = units::number_of(trouble.connections, "connection");
-        line.push(Tone::Plain, format!("{:>11}  in {connections}", units::count(trouble.count)));
+        line.push(Tone::Plain, format!("{count:>11}  in {connections}"));
+        if line.width() > page.width {
+            line = Line::new().then(Tone::Plain, format!("  {name}: {count} in {connections}"));
+        }
         page.line(out, &line);
     }
     page.blank(out);
@@ -208,23 +218,25 @@ fn losses(page: &Page, out: &mut String, totals: &Totals) {
 
 fn talkers(page: &Page, out: &mut String, name: &str, talkers: &[(Talker, Load)]) {
     heading(page, out, name, "");
+    let facts = |load: &Load| {
+        let (bytes, connections) = (units::bytes(load.bytes), units::number_of(load.connections, "connection"));
+        match load.retransmitted {
+            0 => format!("{bytes:>9} in {connections}"),
+            again => format!("{bytes:>9} in {connections}, {} sent again", units::percent(again, load.packets)),
+        }
+    };
+    let names = talkers.iter().map(|(talker, _)| talker.to_string().len()).max().unwrap_or(0);
+    let widest = talkers.iter().map(|(_, load)| facts(load).chars().count()).max().unwrap_or(0);
+    let column = 2 + names.max(30) + 2;
     for (talker, load) in talkers {
         let mut line = Line::new().then(Tone::Plain, format!("  {talker}"));
-        let mut facts =
-            format!("{:>9} in {}", units::bytes(load.bytes), units::number_of(load.connections, "connection"));
-        if load.retransmitted > 0 {
-            facts.push_str(&format!(", {} sent again", units::percent(load.retransmitted, load.packets)));
-        }
-        line.pad(34);
-        if line.width() + facts.chars().count() > page.width {
-            page.paragraph(
-                out,
-                &Line::new().then(Tone::Plain, "  "),
-                &Line::new().then(Tone::Plain, talker.to_string()),
-            );
+        if column + widest > page.width {
+            page.line(out, &line);
             line = Line::new().then(Tone::Plain, "    ");
+        } else {
+            line.pad(column);
         }
-        line.push(Tone::Plain, facts);
+        line.push(Tone::Plain, facts(load));
         page.line(out, &line);
     }
     page.blank(out);
@@ -262,6 +274,20 @@ fn quality(page: &Page, out: &mut String, capture: &CaptureRecord) {
     for (count, words) in oddities(capture) {
         let text = format!("{} {words} ({})", units::count(count), units::percent(count, capture.frames));
         page.paragraph(out, &indent, &Line::new().then(Tone::Plain, text));
+    }
+    for interface in capture.files.iter().flat_map(|file| &file.interfaces).take(INTERFACES) {
+        let mut parts = vec![escape(interface.name.as_deref().unwrap_or("without a name"))];
+        parts.extend(interface.description.as_deref().map(escape));
+        parts.extend(interface.filter.as_deref().map(|filter| format!("filter {}", escape(filter))));
+        parts.extend(interface.received.map(|frames| format!("{} received", units::number_of(frames, "frame"))));
+        parts.extend(interface.dropped.map(|frames| format!("{} dropped", units::count(frames))));
+        if parts.len() > 1 || interface.name.is_some() {
+            let text = format!("interface {}", parts.join(", "));
+            page.paragraph(out, &indent, &Line::new().then(Tone::Plain, text));
+        }
+    }
+    for comment in capture.files.iter().flat_map(|file| &file.comments).take(INTERFACES) {
+        page.paragraph(out, &indent, &Line::new().then(Tone::Plain, format!("comment: {}", escape(comment))));
     }
     page.blank(out);
 }

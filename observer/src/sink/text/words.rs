@@ -114,6 +114,8 @@ pub struct Said {
     fin: Sides<bool>,
     /// When each end sent something last.
     last: Sides<Option<Timestamp>>,
+    /// Whether each end's last word was that it has no room.
+    full: Sides<bool>,
 }
 
 impl Said {
@@ -139,7 +141,11 @@ impl Said {
             EntryKind::Icmp => return icmp(record, entry),
         }
         let before = self.last.of_mut(entry.from).replace(entry.until);
-        remarks(&mut line, entry, before.map(|before| entry.at.since(before)));
+        *self.full.of_mut(entry.from) = entry.analysis.contains(AnalysisSet::ZERO_WINDOW);
+        let silent = before.map(|before| entry.at.since(before));
+        // Linux probes a window of 0 with what otherwise is a keep-alive.
+        let probes = *self.full.of(entry.from.other());
+        remarks(&mut line, entry, silent, probes);
         line
     }
 
@@ -255,8 +261,9 @@ fn icmp(record: &ConnectionRecord, entry: &TimelineEntry) -> Line {
     Line::new().then(Tone::Bad, text)
 }
 
-/// Adds what the segment analysis says of a segment whose sender was silent for so long.
-fn remarks(line: &mut Line, entry: &TimelineEntry, silent: Option<Nanos>) {
+/// Adds what the segment analysis says of a segment whose sender was silent for so long, and whose receiver has no room
+/// if `probes`.
+fn remarks(line: &mut Line, entry: &TimelineEntry, silent: Option<Nanos>, probes: bool) {
     let mut remark = |tone, words: String| {
         if !line.is_empty() {
             line.push(Tone::Plain, "; ");
@@ -280,6 +287,7 @@ fn remarks(line: &mut Line, entry: &TimelineEntry, silent: Option<Nanos>) {
         {
             continue;
         }
+        let flag = if probes && flag == AnalysisSet::KEEP_ALIVE { AnalysisSet::ZERO_WINDOW_PROBE } else { flag };
         if let Some((tone, words)) = analysis_words(flag, entry) {
             remark(tone, words);
         }
@@ -301,7 +309,8 @@ const fn cause_words(cause: RetransmissionCause) -> &'static str {
 
 fn analysis_words(flag: AnalysisSet, entry: &TimelineEntry) -> Option<(Tone, String)> {
     let several = entry.packets > 1;
-    let asked = || entry.ack.map_or(String::new(), |ack| format!(" still waits for {}", units::count(ack.into())));
+    let asked =
+        || entry.ack.map_or(String::new(), |ack| format!(" still waits for octet {}", units::count(ack.into())));
     Some(match flag {
         AnalysisSet::RETRANSMISSION => (Tone::Bad, "retransmission".to_string()),
         AnalysisSet::FAST_RETRANSMISSION => (Tone::Bad, cause_words(RetransmissionCause::Fast).to_string()),
