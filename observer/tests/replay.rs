@@ -152,6 +152,32 @@ fn a_stream_is_printed_as_it_closes() {
 }
 
 #[test]
+fn a_connection_is_cut_out_whole() {
+    let folder = Folder::new();
+    folder.write("many.pcap", many().bytes());
+    let objects = |file: &str| -> Vec<Value> {
+        let printed = text(&folder.observer(&["replay", "--output", "json", file]).output().expect("observer runs"));
+        printed.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    };
+    for original in objects("many.pcap").iter().filter(|object| object["type"] == "connection") {
+        let id = original["id"].to_string();
+        let arguments = ["replay", "many.pcap", "--connection", &id, "--write", "one.pcapng"];
+        assert!(text(&folder.observer(&arguments).output().expect("observer runs")).contains("one.pcapng"));
+        let cut = objects("one.pcapng");
+        let [connection, _] = &cut[..] else { panic!("connection {id} makes {cut:#?}") };
+        let packets = |object: &Value, side: &str| object["packets"][side].as_u64().expect("a number");
+        for field in ["client", "server", "packets", "bytes", "first_seen", "last_seen", "history", "conn_state"] {
+            assert_eq!(connection[field], original[field], "{field} of {id}");
+        }
+        let frames = packets(original, "client") + packets(original, "server");
+        assert_eq!(cut[1]["frames"], frames, "{id}");
+    }
+    let output = folder.observer(&["replay", "many.pcap", "--connection", "1", "--write", "many.pcap"]).output();
+    assert_eq!(output.expect("observer runs").status.code(), Some(1), "the file that is read is left alone");
+    assert_eq!(objects("many.pcap").len(), 41);
+}
+
+#[test]
 fn exit_status_says_how_it_went() {
     let folder = Folder::new();
     let whole = exchange();

@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand.
 
 mod completions;
+mod cut;
 mod lab;
 mod man;
 mod packets;

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -16,6 +16,7 @@ use observer::tracker::{self, Config};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag::{register, register_conditional_shutdown};
 
+use super::cut::{self, Cut};
 use super::packets;
 use super::progress::Bar;
 use crate::run::{self, run};
@@ -30,6 +31,7 @@ use crate::source::{self, Source};
     observer replay --filter 'tcp port 443 and host 10.0.0.1' monday.pcap.zst tuesday.pcap.zst\n  \
     observer replay capture.pcapng --sort retransmissions --top 5\n  \
     observer replay capture.pcapng --connection 17\n  \
+    observer replay capture.pcapng --connection 17 --write one.pcapng\n  \
     observer replay capture.pcapng --output json | jq 'select(.conn_state == \"REJ\") | .server'\n  \
     tcpdump -i any -w - tcp | observer replay -")]
 pub struct Replay {
@@ -52,6 +54,10 @@ pub struct Replay {
     /// Show only this connection, in full
     #[arg(long, value_name = "ID")]
     connection: Option<u64>,
+
+    /// Write the packets of the connection to a pcapng file instead of showing it; `-` is standard output
+    #[arg(long, value_name = "FILE", requires = "connection")]
+    write: Option<PathBuf>,
 
     /// text: which connections come first
     #[arg(long, value_enum, value_name = "KEY")]
@@ -160,6 +166,9 @@ impl Replay {
     /// Reads the files and prints what is asked for.
     pub fn run(self) -> Result<ExitCode> {
         self.check_usage();
+        if let (Some(path), Some(id)) = (&self.write, self.connection) {
+            return self.cut(id, path);
+        }
         let capture = match self.output {
             Output::Text => self.text()?,
             Output::Json => self.json()?,
@@ -185,6 +194,9 @@ impl Replay {
         }
         if self.connection.is_some() && !text && !json {
             wrong("--connection goes with --output text and json");
+        }
+        if self.write.is_some() && self.follow {
+            wrong("--write ends with the files: it does not go with --follow");
         }
     }
 
@@ -224,6 +236,33 @@ impl Replay {
         Ok(super::status_of(&source.files()))
     }
 
+    /// Writes the packets of one connection to a file.
+    fn cut(&self, id: u64, path: &Path) -> Result<ExitCode> {
+        cut::check_target(path, &self.files)?;
+        let mut source = self.open()?;
+        let progress = Bar::new(source.progress());
+        let result = cut::cut(source.as_mut(), self.tracker(0), self.checksums(), id, path);
+        drop(progress);
+        let Cut { frames, fragmented } = result?;
+        let status = super::status_of(&source.files());
+        if frames == 0 {
+            bail!("no connection {id} in {}: nothing was written", self.names());
+        }
+        if fragmented > 0 {
+            eprintln!("observer: of {fragmented} segments in IP fragments only the last fragments were written");
+        }
+        if path.as_os_str() != "-" {
+            let path = path.display();
+            writeln!(io::stdout(), "{frames} frames of connection {id} written to {path}")
+                .context("writing to standard output")?;
+        }
+        Ok(status)
+    }
+
+    fn names(&self) -> String {
+        self.files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
+    }
+
     fn summary(&self, listed: usize) -> Summary {
         Summary::new(self.page(), listed, self.sort, self.show_one())
     }
@@ -252,12 +291,8 @@ impl Replay {
             && !sinks.iter().any(Sink::has_printed)
         {
             super::status_of(&capture.files);
-            let names: Vec<_> = self.files.iter().map(|file| file.display().to_string()).collect();
-            let seen = capture.connections;
-            bail!(
-                "no connection {id} among the {seen} in {}: an id is the number of its first frame",
-                names.join(", ")
-            );
+            let (seen, names) = (capture.connections, self.names());
+            bail!("no connection {id} among the {seen} in {names}: an id is the number of its first frame");
         }
         Ok((sinks, capture))
     }

@@ -217,13 +217,10 @@ fn losses(page: &Page, out: &mut String, totals: &Totals) {
 }
 
 fn talkers(page: &Page, out: &mut String, name: &str, talkers: &[(Talker, Load)]) {
-    heading(page, out, name, "");
+    heading(page, out, name, "payload, connections, segments sent again");
     let facts = |load: &Load| {
-        let (bytes, connections) = (units::bytes(load.bytes), units::number_of(load.connections, "connection"));
-        match load.retransmitted {
-            0 => format!("{bytes:>9} in {connections}"),
-            again => format!("{bytes:>9} in {connections}, {} sent again", units::percent(again, load.packets)),
-        }
+        let again = units::percent(load.retransmitted, load.packets);
+        format!("{:>9}  {:>11}  {again:>8}", units::bytes(load.bytes), units::count(load.connections))
     };
     let names = talkers.iter().map(|(talker, _)| talker.to_string().len()).max().unwrap_or(0);
     let widest = talkers.iter().map(|(_, load)| facts(load).chars().count()).max().unwrap_or(0);
