@@ -135,13 +135,19 @@ const MOST_OVER: usize = 4096;
 pub struct Tracker {
     config: Config,
     table: Table,
+    books: Books,
+    out: VecDeque<Event>,
+    /// Time of the last packet.
+    previous: Timestamp,
+}
+
+/// What is kept of all connections together.
+#[derive(Debug, Default)]
+struct Books {
     duplicates: Duplicates,
     /// Connections that are over, and since when; the longest first. Some may be gone, or not over any more.
     over: VecDeque<Over>,
-    out: VecDeque<Event>,
     counts: Counts,
-    /// Time of the last packet.
-    previous: Timestamp,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -157,10 +163,8 @@ impl Tracker {
         Self {
             config,
             table: Table::default(),
-            duplicates: Duplicates::default(),
-            over: VecDeque::new(),
+            books: Books::default(),
             out: VecDeque::new(),
-            counts: Counts::default(),
             previous: Timestamp::default(),
         }
     }
@@ -183,7 +187,7 @@ impl Tracker {
 
     /// Ends what has run out of time at `now`: connections that have been over for [`Config::linger`].
     pub fn handle_timeout(&mut self, now: Timestamp) {
-        while let Some(over) = self.over.front()
+        while let Some(over) = self.books.over.front()
             && now.since(over.since) >= self.config.linger
         {
             self.give_out_over();
@@ -192,7 +196,7 @@ impl Tracker {
 
     /// The input is at its end: every connection is given out.
     pub fn finish(&mut self) {
-        self.over.clear();
+        self.books.over.clear();
         for connection in self.table.drain() {
             self.give_out(&connection);
         }
@@ -205,7 +209,7 @@ impl Tracker {
 
     /// What was done so far.
     pub fn counts(&self) -> Counts {
-        self.counts
+        self.books.counts
     }
 
     /// Connections that are being followed.
@@ -215,21 +219,16 @@ impl Tracker {
 
     fn segment(&mut self, input: &PacketInput<'_>, segment: &Segment) -> Option<Effect> {
         let (key, from) = self.key(input);
-        if !self.is_known(&key, from, input.packet, segment) {
-            self.open(&key, from, input.packet, segment);
+        if let Some(connection) = self.table.get(&key)
+            && !connection.is_succeeded_by(from, segment, self.previous, input.packet.at, &self.config)
+        {
+            let effect = self.books.take(connection, &key, from, input, segment, &self.config);
+            self.keep_few_over();
+            return Some(effect);
         }
+        self.open(&key, from, input.packet, segment);
         let connection = self.table.get(&key)?;
-        let done = connection.segment(from, input, segment, &self.config, &mut self.duplicates);
-        self.counts.duplicates += u64::from(done.duplicate);
-        let effect = connection.effect(from, done);
-        if !connection.is_listed_over && connection.is_over() {
-            connection.is_listed_over = true;
-            self.over.push_back(Over { since: connection.last_seen, hash: key.hash, id: connection.id });
-            if self.over.len() > MOST_OVER {
-                self.give_out_over();
-            }
-        }
-        Some(effect)
+        Some(self.books.take(connection, &key, from, input, segment, &self.config))
     }
 
     /// Whether there is a connection that the segment at hand belongs to.
@@ -289,18 +288,18 @@ impl Tracker {
 
     /// Gives out one connection: one that is over if there is any, or else the least recently used.
     fn make_room(&mut self) {
-        if !self.over.is_empty() {
+        if !self.books.over.is_empty() {
             self.give_out_over();
         } else if let Some(mut connection) = self.table.remove_least_recent() {
             connection.evicted = true;
-            self.counts.evicted += 1;
+            self.books.counts.evicted += 1;
             self.give_out(&connection);
         }
     }
 
     /// Gives out the connection that has been over the longest, if it still is.
     fn give_out_over(&mut self) {
-        let Some(Over { hash, id, .. }) = self.over.pop_front() else { return };
+        let Some(Over { hash, id, .. }) = self.books.over.pop_front() else { return };
         let Some(connection) = self.table.by_id(hash, id) else { return };
         if !connection.is_over() {
             connection.is_listed_over = false;
@@ -311,9 +310,36 @@ impl Tracker {
         }
     }
 
+    fn keep_few_over(&mut self) {
+        if self.books.over.len() > MOST_OVER {
+            self.give_out_over();
+        }
+    }
+
     fn give_out(&mut self, connection: &Connection) {
-        self.counts.connections += 1;
+        self.books.counts.connections += 1;
         self.out.push_back(Event::Connection(Box::new(connection.record(&self.config))));
+    }
+}
+
+impl Books {
+    /// Has `connection` take in a segment that direction `from` sent.
+    fn take(
+        &mut self,
+        connection: &mut Connection,
+        key: &Key<'_>,
+        from: u8,
+        input: &PacketInput<'_>,
+        segment: &Segment,
+        config: &Config,
+    ) -> Effect {
+        let done = connection.segment(from, input, segment, config, &mut self.duplicates);
+        self.counts.duplicates += u64::from(done.duplicate);
+        if !connection.is_listed_over && connection.is_over() {
+            connection.is_listed_over = true;
+            self.over.push_back(Over { since: connection.last_seen, hash: key.hash, id: connection.id });
+        }
+        connection.effect(from, done)
     }
 }
 
