@@ -208,7 +208,7 @@ impl Connection {
         self.last_number = packet.number;
         let cut = packet.notes.contains(Notes::OPTIONS_CUT);
         let options = TcpOptions { cut, ..TcpOptions::parse(input.options) };
-        let [habits, _] = both(&mut self.habits, from);
+        let habits = both(&mut self.habits, from);
         let [_, rev_flow] = both(&mut self.flows, from);
         if config.recognises_duplicates()
             && duplicates.is_copy(packet, segment, &options, input.layers, habits, rev_flow)

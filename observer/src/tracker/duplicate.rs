@@ -11,7 +11,7 @@
 //!      end is seen to put the same on different segments;
 //!    - c. at most 0.2 ms apart, it takes sequence space, and the other end sent nothing in between: neither a timeout nor
 //!      three duplicate ACKs can have asked for it;
-//!    - d. at most 2 ms apart, and this direction has shown more copies of one packet than of this one so far. That is for
+//!    - d. at most 2 ms apart, and the connection has shown more copies of one packet than of this one so far. That is for
 //!      ACKs and RSTs without identification, which a host may well repeat.
 //!
 //! Where the copy differs (segments cut or merged on the way between both capture points) it is not recognised.
@@ -75,15 +75,15 @@ pub struct Habits {
 }
 
 impl Duplicates {
-    /// Whether `packet` is a copy of an earlier one; if not, remembers it. `habits` are those of its direction, `rev` is
-    /// what the segment analysis remembers of the other.
+    /// Whether `packet` is a copy of an earlier one; if not, remembers it. `habits` are those of its direction and of the
+    /// other, `rev` is what the segment analysis remembers of the other.
     pub fn is_copy(
         &mut self,
         packet: &Packet,
         segment: &Segment,
         options: &TcpOptions,
         layers: &[Layer],
-        habits: &mut Habits,
+        [habits, others]: [&mut Habits; 2],
         rev: &Flow,
     ) -> bool {
         if self.slots.is_empty() {
@@ -99,7 +99,7 @@ impl Duplicates {
             let is_copy = apart <= ELSEWHERE_WITHIN && place.is_elsewhere(slot.place)
                 || apart <= WITHIN && has_own_id
                 || apart <= AT_ONCE && sends && rev.last_at() <= slot.at
-                || apart <= WITHIN && !sends && slot.copies < habits.copies;
+                || apart <= WITHIN && !sends && slot.copies < habits.copies.max(others.copies);
             if is_copy {
                 slot.copies = slot.copies.saturating_add(1);
                 habits.copies = habits.copies.max(slot.copies);
@@ -171,7 +171,8 @@ mod tests {
             let [low, high] = &mut self.flows;
             let [low_habits, high_habits] = &mut self.habits;
             let forward = packet.tuple.is_canonical();
-            let (habits, fwd, rev) = if forward { (low_habits, low, high) } else { (high_habits, high, low) };
+            let (habits, fwd, rev) =
+                if forward { ([low_habits, high_habits], low, high) } else { ([high_habits, low_habits], high, low) };
             let is_copy = self.duplicates.is_copy(&packet, &segment, options, layers, habits, rev);
             if !is_copy {
                 analyse(fwd, rev, &mut self.shared, &segment, options, packet.at);
