@@ -69,15 +69,12 @@ impl Pcap {
             return Err(Stop::Need("file header", HEADER as u64));
         };
         let (major, minor) = (variant.u16([a, b]), variant.u16([c, d]));
+        // Versions that never were are read like the one that everybody writes, as Wireshark does.
         let lengths = match (major, minor) {
-            (2, 4) => Lengths::CapturedFirst,
             (2, 3) => Lengths::SmallerIsCaptured,
             // DG/UX wrote 543.0.
             (2, ..3) | (543, 0) => Lengths::WireFirst,
-            _ => {
-                let (major, minor) = (major.into(), minor.into());
-                return Err(Stop::Bad(ErrorKind::Version { format: "pcap", major, minor }));
-            }
+            _ => Lengths::CapturedFirst,
         };
         // The upper bits tell of a frame check sequence and of other things than the link type; of the lower 26 none
         // above 16 is in use.

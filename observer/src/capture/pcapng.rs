@@ -248,7 +248,8 @@ impl Pcapng {
             return Err((0, Stop::Need("block", length.into())));
         };
         let tail = self.order.u32(*tail);
-        if tail != length {
+        // libpcap does not look at a section header's tail.
+        if tail != length && kind != block::SECTION {
             return Err((0, Stop::Bad(ErrorKind::BlockEnds { head: length, tail })));
         }
         let read = match kind {

@@ -147,13 +147,15 @@ struct Raw {
     regular: bool,
     follow: bool,
     len: u64,
+    /// Octets read so far.
+    position: u64,
     progress: Arc<Progress>,
 }
 
 impl Raw {
     fn open(path: &Path, follow: bool, progress: Arc<Progress>) -> io::Result<Self> {
         let file = if path.as_os_str() == "-" { None } else { Some(File::open(path)?) };
-        let mut input = Self { file, regular: false, follow, len: 0, progress };
+        let mut input = Self { file, regular: false, follow, len: 0, position: 0, progress };
         let stat = fstat(input.fd())?;
         input.regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
         if input.regular {
@@ -168,6 +170,7 @@ impl Raw {
     fn read(&mut self, bytes: &mut Vec<u8>, wait: Duration) -> io::Result<Got> {
         let before = bytes.len();
         let got = if self.regular { self.read_file(bytes, wait) } else { self.read_stream(bytes, wait) };
+        self.position += (bytes.len() - before) as u64;
         self.progress.add(bytes.len() - before);
         got
     }
@@ -178,6 +181,9 @@ impl Raw {
         }
         if !self.follow {
             return Ok(Got::End);
+        }
+        if u64::try_from(fstat(self.fd())?.st_size).is_ok_and(|len| len < self.position) {
+            return Err(io::Error::other("the file was cut short while it was followed"));
         }
         std::thread::sleep(wait);
         Ok(Got::Idle)

@@ -356,6 +356,24 @@ fn follows_a_growing_file_until_told_to_stop() {
     }
 }
 
+/// It would wait for ever for a file to reach where it had been.
+#[test]
+fn a_followed_file_that_is_cut_short_ends() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = write(&dir, "rotated", &counted_frames(5, 1));
+    let options = Options { follow: true, ..Options::default() };
+    let mut source = open(std::slice::from_ref(&path), options).expect("no filter");
+    assert_eq!(wait_for(&mut *source, 5).len(), 5);
+    File::options().write(true).open(&path).expect("opening").set_len(30).expect("cutting");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let mut chunk = Chunk::default();
+    while source.fill(&mut chunk).expect("a fill") == Fill::More {
+        assert!(Instant::now() < deadline, "the end in time");
+    }
+    let expected = "at byte 404: the file was cut short while it was followed";
+    assert_eq!(source.files()[0].error.as_deref(), Some(expected));
+}
+
 #[test]
 fn follows_several_files_without_waiting_for_the_quiet_one() {
     let dir = tempfile::tempdir().expect("a directory");
