@@ -37,6 +37,9 @@ pub struct Options {
 /// Shards of a run over files. Fixed, so that the same input gives the same output on any machine.
 const SHARDS: usize = 8;
 
+/// Packets whose connections are brought near at once.
+const FORESEEN: usize = 16;
+
 /// A bound on open connections below which it is not worth dividing.
 const LEAST_CONNECTIONS_TO_SHARD: usize = 64 * 1024;
 
@@ -349,15 +352,18 @@ impl<S: Sink> Shard<S> {
 
     fn handle(&mut self, batch: &Batch, share: &[u32]) -> Result<()> {
         let decoded = &batch.decoded;
-        for &index in share {
-            let Some(packet) = decoded.packets.get(index as usize) else { continue };
-            let (options, payload) = decoded.tail_of(packet, &batch.chunk.bytes);
-            let layers = decoded.layers_of(packet);
-            let effect = self.tracker.handle(Input::Packet(PacketInput { packet, layers, options, payload }));
-            if let Some(effect) = effect
-                && !batch.chunk.comments.is_empty()
-            {
-                self.processes.note(&batch.chunk, packet, effect.connection);
+        let packet = |index: &u32| decoded.packets.get(*index as usize);
+        for group in share.chunks(FORESEEN) {
+            group.iter().filter_map(packet).for_each(|packet| self.tracker.foresee(packet));
+            for packet in group.iter().filter_map(packet) {
+                let (options, payload) = decoded.tail_of(packet, &batch.chunk.bytes);
+                let layers = decoded.layers_of(packet);
+                let effect = self.tracker.handle(Input::Packet(PacketInput { packet, layers, options, payload }));
+                if let Some(effect) = effect
+                    && !batch.chunk.comments.is_empty()
+                {
+                    self.processes.note(&batch.chunk, packet, effect.connection);
+                }
             }
         }
         if let Some(now) = batch.now {

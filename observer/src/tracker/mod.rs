@@ -169,6 +169,12 @@ impl Tracker {
         }
     }
 
+    /// Looks ahead: brings what `packet` will need from memory near the processor. Of packets that are foreseen together,
+    /// none waits for the memory of another.
+    pub fn foresee(&self, packet: &Packet) {
+        self.table.foresee(packet.hash);
+    }
+
     /// Takes in one thing that a source saw, and says what it did to its connection. `None` where it belongs to none.
     pub fn handle(&mut self, input: Input<'_>) -> Option<Effect> {
         let Input::Packet(input) = input;

@@ -47,6 +47,13 @@ impl Table {
         self.entries.len()
     }
 
+    /// Touches the connection with the given hash, if there is one.
+    pub(super) fn foresee(&self, hash: u64) {
+        if let Some(entry) = self.entries.find(hash, |entry| entry.hash == hash) {
+            std::hint::black_box(entry.connection.glance());
+        }
+    }
+
     pub(super) fn get(&mut self, key: &Key<'_>) -> Option<&mut Connection> {
         let entry = self.entries.find_mut(key.hash, |entry| entry.hash == key.hash && entry.connection.has_key(key))?;
         Some(&mut entry.connection)
