@@ -67,15 +67,9 @@ pub fn streams(capture: &Path) -> Result<Vec<Stream>> {
         "tcp.analysis.initial_rtt",
     ];
     let mut command = Command::new("tshark");
-    // Of the headers of a tunnelled segment the innermost counts; a segment quoted by ICMP is none of its stream.
-    command.args(["-n", "-r"]).arg(capture).args([
-        "-Y",
-        "tcp && !icmp && !icmpv6",
-        "-T",
-        "fields",
-        "-E",
-        "occurrence=l",
-    ]);
+    // Of several headers the last counts: the innermost of a tunnelled segment, and the one that an ICMP error quotes,
+    // which tshark takes for one more segment of its stream.
+    command.args(["-n", "-r"]).arg(capture).args(["-Y", "tcp", "-T", "fields", "-E", "occurrence=l"]);
     for field in FIELDS.iter().map(|field| (*field).to_owned()).chain(NAMES.map(|name| format!("tcp.analysis.{name}")))
     {
         command.args(["-e", &field]);
@@ -110,7 +104,8 @@ fn add(streams: &mut BTreeMap<u64, Stream>, cells: &[&str]) -> Result<()> {
     });
     let side = usize::from(entry.ends[0] != source);
     entry.packets[side] += 1;
-    entry.bytes[side] += length.parse::<u64>()?;
+    // Of a quoted segment it gives no length.
+    entry.bytes[side] += if length.is_empty() { 0 } else { length.parse::<u64>()? };
     for (count, cell) in entry.analysis.iter_mut().zip(names) {
         count[side] += u64::from(!cell.is_empty());
     }

@@ -361,6 +361,9 @@ fn what_is_written_reads_the_same() {
         let interface = || reader.interfaces()[usize::from(frame.interface)].clone();
         writer.frame(frame, before.data(frame), comments, interface, &mut out);
     }
+    let counts = InterfaceRecord { received: Some(9), dropped: Some(2), ..InterfaceRecord::default() };
+    writer.statistics((7, 1), &counts, Timestamp::from_nanos(7), &mut out);
+    writer.statistics((7, 2), &counts, Timestamp::from_nanos(7), &mut out);
     let (after, reader, end) = read(&out);
     assert_eq!(end, Ok(()));
     assert_eq!(reader.comments(), ["made by a test"]);
@@ -372,6 +375,7 @@ fn what_is_written_reads_the_same() {
     let eth0 = &reader.interfaces()[0];
     let got = (eth0.name.as_deref(), eth0.description.as_deref(), eth0.filter.as_deref());
     assert_eq!(got, (Some("eth0"), Some("uplink"), Some("tcp port 80")));
+    assert_eq!((eth0.received, eth0.dropped), (Some(9), Some(2)));
     assert_eq!((reader.interfaces()[1].name.as_deref(), reader.interfaces()[1].link_type), (None, 228));
 }
 

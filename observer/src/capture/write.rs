@@ -3,6 +3,7 @@ use std::collections::HashMap;
 use super::Frame;
 use super::pcapng::{self, block, option};
 use crate::record::InterfaceRecord;
+use crate::time::Timestamp;
 
 /// Writes frames, of one capture or of several, as one pcapng capture: little-endian, times in nanoseconds.
 ///
@@ -49,6 +50,21 @@ impl Writer {
             out.extend_from_slice(data);
             pad(out, data.len());
             options(out, comments.into_iter().map(|comment| (option::COMMENT, comment)));
+        });
+    }
+
+    /// Appends how many frames an interface received and dropped, as of `at`, where the record of it says so; `interface`
+    /// is the file and the interface of its frames. Nothing is said of an interface without frames.
+    pub fn statistics(&self, interface: (u16, u16), record: &InterfaceRecord, at: Timestamp, out: &mut Vec<u8>) {
+        let Some(number) = self.interfaces.get(&interface) else { return };
+        block(out, block::STATISTICS, |out| {
+            let time = at.as_nanos();
+            for field in [*number, (time >> 32) as u32, time as u32] {
+                out.extend(field.to_le_bytes());
+            }
+            let count = |count: Option<u64>| count.map(|count| count.to_le_bytes().to_vec()).unwrap_or_default();
+            let (received, dropped) = (count(record.received), count(record.dropped));
+            options(out, [(option::ISB_IFRECV, &received[..]), (option::ISB_IFDROP, &dropped)]);
         });
     }
 }
