@@ -337,6 +337,8 @@ pub enum TunnelKind {
     Lisp,
     /// 802.11 frames between access point and controller (RFC 5415).
     Capwap,
+    /// Frames that a sniffer sends on (TaZmen Sniffer Protocol).
+    Tzsp,
 }
 
 impl TunnelKind {
@@ -359,6 +361,7 @@ impl TunnelKind {
             Self::Mpls => "mpls",
             Self::Lisp => "lisp",
             Self::Capwap => "capwap",
+            Self::Tzsp => "tzsp",
         }
     }
 }

@@ -30,6 +30,10 @@ pub(super) mod ethertype {
     pub(in crate::decode) const HSR: u16 = 0x892f;
     /// IEEE 802.1BR.
     pub(in crate::decode) const E_TAG: u16 = 0x893f;
+    /// B.A.T.M.A.N. advanced, between mesh nodes.
+    pub(in crate::decode) const BATMAN: u16 = 0x4305;
+    /// Arista's time stamps.
+    pub(in crate::decode) const ARISTA: u16 = 0xd28b;
     /// Network service header (RFC 8300).
     pub(in crate::decode) const NSH: u16 = 0x894f;
     /// IEEE 802.1CB.
@@ -87,6 +91,32 @@ impl Walk<'_> {
             ethertype::FABRIC_PATH => self.ethernet(bytes.skip(2)?),
             ethertype::VN_TAG | ethertype::HSR | ethertype::REDUNDANCY_TAG => self.ethertype_after(bytes.skip(4)?),
             ethertype::E_TAG => self.ethertype_after(bytes.skip(6)?),
+            ethertype::ARISTA => self.arista(bytes),
+            ethertype::BATMAN => self.batman(bytes),
+            _ => Err(Miss::Other),
+        }
+    }
+
+    /// Subtype, version, and a time stamp whose length the version gives.
+    fn arista(&mut self, bytes: Bytes<'_>) -> Outcome {
+        const LONG: u8 = 1;
+        const SHORT: u8 = 2;
+        let (&[_, _, length, _], rest) = bytes.split()?;
+        match length {
+            LONG => self.ethertype_after(rest.skip(8)?),
+            SHORT => self.ethertype_after(rest.skip(6)?),
+            _ => Err(Miss::Other),
+        }
+    }
+
+    /// What goes to one node, or to all, holds a frame; version 15 of the protocol.
+    fn batman(&mut self, bytes: Bytes<'_>) -> Outcome {
+        const VERSION: u8 = 15;
+        const BROADCAST: u8 = 0x01;
+        const UNICAST: u8 = 0x40;
+        match bytes.peek()? {
+            [UNICAST, VERSION] => self.ethernet(bytes.skip(10)?),
+            [BROADCAST, VERSION] => self.ethernet(bytes.skip(14)?),
             _ => Err(Miss::Other),
         }
     }

@@ -25,7 +25,8 @@ impl Walk<'_> {
             // FDDI: frame control and two addresses.
             10 => self.llc(bytes.skip(13)?),
             // The platforms' own numbers for raw IP, and the one for all.
-            12 | 14 | 101 | 228 | 229 => self.ip(bytes),
+            12 | 14 | 101 | 228 => self.ip(bytes),
+            229 => self.ipv6(bytes),
             51 => self.pppoe(bytes),
             // ATM with RFC 2684's LLC encapsulation.
             11 | 100 => self.llc(bytes),
@@ -39,6 +40,7 @@ impl Walk<'_> {
             122 => self.llc(bytes.skip(16)?),
             127 => self.radiotap(bytes),
             // IP over IEEE 1394: two addresses and an EtherType.
+            136 | 164 | 167 | 168 | 178..=181 => self.juniper(link, bytes),
             138 => self.ethertype_after(bytes.skip(16)?),
             163 => self.avs(bytes),
             // PPP with a direction in front.
@@ -53,7 +55,12 @@ impl Walk<'_> {
             // IP over InfiniBand: an EtherType and two octets, after the destination's hardware address in libpcap's type.
             242 => self.ipoib(bytes.skip(40)?),
             258 => self.pktap(bytes),
+            274 => self.mpacket(bytes),
             276 => self.sll2(bytes),
+            // Tags of switch chips: between the addresses and the EtherType, or in front of it all.
+            281 | 284 => self.ethertype_after(bytes.skip(16)?),
+            282 => self.ethernet(bytes.skip(4)?),
+            285 => self.ethertype_after(bytes.skip(20)?),
             _ => Err(Miss::UnknownLink),
         }
     }
@@ -111,14 +118,19 @@ impl Walk<'_> {
         self.llc(rest.skip(usize::from(control & 0x1f))?)
     }
 
-    /// ARCNET by RFC 1201: IP by protocol 212; later fragments of a packet hold no header.
+    /// ARCNET: IP right after the header by RFC 1051; by RFC 1201 after the number of a fragment, of which only the first
+    /// holds a header.
     fn arcnet(&mut self, bytes: Bytes<'_>, header: usize) -> Outcome {
-        const IP: u8 = 212;
+        const IPV4: u8 = 212;
+        const IPV6: u8 = 196;
+        const IPV4_BY_RFC_1051: u8 = 240;
         const EXCEPTION: u8 = 0xff;
         let &[kind] = bytes.skip(header - 1)?.peek()?;
         let rest = bytes.skip(header)?;
-        if kind != IP {
-            return Err(Miss::Other);
+        match kind {
+            IPV4_BY_RFC_1051 => return self.ip(rest),
+            IPV4 | IPV6 => {}
+            _ => return Err(Miss::Other),
         }
         let &[split_flag] = rest.peek()?;
         match split_flag {
@@ -130,7 +142,7 @@ impl Walk<'_> {
 
     /// Frame relay by RFC 2427: an address of two to four octets, then a network layer protocol identifier; or Cisco's
     /// own EtherType.
-    fn frame_relay(&mut self, bytes: Bytes<'_>) -> Outcome {
+    pub(super) fn frame_relay(&mut self, bytes: Bytes<'_>) -> Outcome {
         const LAST: u8 = 0x01;
         const UNNUMBERED: u8 = 0x03;
         const PAD: u8 = 0;
@@ -158,6 +170,16 @@ impl Walk<'_> {
     fn pf_log(&mut self, bytes: Bytes<'_>) -> Outcome {
         let &[length] = bytes.peek()?;
         self.ip(bytes.skip(usize::from(length).next_multiple_of(4))?)
+    }
+
+    /// IEEE 802.3br: preamble and delimiter, then a frame that is whole or starts here.
+    fn mpacket(&mut self, bytes: Bytes<'_>) -> Outcome {
+        const EXPRESS: u8 = 0xd5;
+        let (&[.., delimiter], rest) = bytes.split::<8>()?;
+        match delimiter {
+            EXPRESS | 0xe6 | 0x4c | 0x7f | 0xb3 => self.ethernet(rest),
+            _ => Err(Miss::Other),
+        }
     }
 
     /// Per-packet information: its length, and the link type of what follows.

@@ -9,6 +9,7 @@ mod ethernet;
 mod fragment;
 mod icmp;
 mod ip;
+mod juniper;
 mod link;
 mod mpls;
 mod ppp;

@@ -9,6 +9,7 @@ impl Walk<'_> {
     /// A PPP frame, with or without HDLC's address and control octets, its protocol field compressed or not.
     pub(super) fn ppp(&mut self, bytes: Bytes<'_>) -> Outcome {
         const IPV4: u16 = 0x0021;
+        const BRIDGED: u16 = 0x0031;
         const IPV6: u16 = 0x0057;
         const MPLS: u16 = 0x0281;
         const MPLS_UPSTREAM: u16 = 0x0283;
@@ -29,8 +30,16 @@ impl Walk<'_> {
             IPV4 => self.ip(rest),
             IPV6 => self.ipv6(rest),
             MPLS | MPLS_UPSTREAM => self.mpls(rest),
+            BRIDGED => self.bridged(rest),
             _ => Err(Miss::Other),
         }
+    }
+
+    /// RFC 3518: flags and the kind of frame.
+    fn bridged(&mut self, bytes: Bytes<'_>) -> Outcome {
+        const ETHERNET: u8 = 1;
+        let (&[_, kind], rest) = bytes.split()?;
+        if kind == ETHERNET { self.ethernet(rest) } else { Err(Miss::Other) }
     }
 
     /// What captures of synchronous lines hold: PPP, or Cisco's HDLC.

@@ -10,6 +10,7 @@ mod gtp;
 mod l2tp;
 mod lisp;
 mod teredo;
+mod tzsp;
 mod vxlan;
 
 use crate::packet::TunnelKind;
@@ -56,6 +57,7 @@ impl Walk<'_> {
             5072 => self.ayiya(datagram),
             5247 => self.capwap(datagram),
             6081 => self.geneve(datagram),
+            37008 => self.tzsp(datagram),
             6635 => {
                 self.tunnel_over_udp(TunnelKind::Mpls, None, &datagram)?;
                 self.mpls(datagram.bytes)
