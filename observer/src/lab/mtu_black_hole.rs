@@ -24,6 +24,7 @@ pub const SCENARIO: Scenario = Scenario {
             ("handshake.agreed.mss", "1460"),
             ("bytes.client", "75"),
             ("analysis.retransmission.server", ">= 5"),
+            ("retransmissions.server.rto", ">= 3"),
             ("icmp", "[]"),
         ]),
     }],

@@ -24,6 +24,7 @@ pub const SCENARIO: Scenario = Scenario {
             ("analysis.retransmission.client", "1"),
             ("analysis.fast_retransmission.client", "0"),
             ("analysis.duplicate_ack.server", "0"),
+            ("retransmissions.client.tail_loss_probe", "1"),
         ]),
     }],
 };

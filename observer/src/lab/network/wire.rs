@@ -46,7 +46,7 @@ pub struct Wire {
     pub missed: Option<Missed>,
 }
 
-/// Looks at every frame that leaves a host, before any fault.
+/// Looks at every frame that leaves a host, whatever becomes of it.
 pub type Watch = Box<dyn FnMut(&Passing<'_>) + Send>;
 
 /// Whether the capture misses a frame.
@@ -72,6 +72,8 @@ pub struct Segment {
     pub dport: u16,
     /// Sequence number.
     pub seq: Seq,
+    /// Acknowledgment number.
+    pub ack: Seq,
     /// Control bits.
     pub flags: Flags,
     /// Window field, not scaled.
@@ -154,6 +156,7 @@ impl Segment {
             sport: tcp.source_port(),
             dport: tcp.destination_port(),
             seq: Seq(tcp.sequence_number()),
+            ack: Seq(tcp.acknowledgment_number()),
             flags: Flags::from_bits_truncate(bits),
             window: tcp.window_size(),
             len: tcp.payload().len(),
@@ -307,7 +310,6 @@ impl Mover {
             return;
         }
         let passing = Passing::new(from, &frame);
-        self.wire.watches.iter_mut().for_each(|watch| watch(&passing));
         let mut fates = self.wire.faults.iter_mut().map(|fault| (fault.decide)(&passing));
         let fate = fates.find(|fate| *fate != Fate::Pass).unwrap_or(Fate::Pass);
         let (frame, fate) = match fate {
@@ -315,6 +317,9 @@ impl Mover {
             fate => (frame, fate),
         };
         self.see(from, from, &frame);
+        // Whoever waits for this frame may stop the capture next: it is in it by now.
+        let passing = Passing::new(from, &frame);
+        self.wire.watches.iter_mut().for_each(|watch| watch(&passing));
         let (to, due) = (from.other(), Instant::now() + self.wire.delay);
         match fate {
             Fate::Drop => {}
