@@ -142,7 +142,7 @@ impl Walk<'_> {
         const UNNUMBERED: u8 = 0x03;
         self.descend()?;
         let ([dsap, ssap, control], rest) = bytes.split()?;
-        match (dsap & 0xfe, ssap & 0xfe, *control) {
+        match (*dsap, *ssap, *control) {
             (SNAP, SNAP, UNNUMBERED) => self.snap(rest),
             (IP, IP, UNNUMBERED) => self.ip(rest),
             _ => Err(Miss::Other),

@@ -29,7 +29,7 @@ impl Walk<'_> {
             168 => self.ethertype_after(rest),
             179 => self.ppp(rest),
             180 => self.frame_relay(rest),
-            181 => self.hdlc(rest),
+            181 => self.cisco_hdlc(rest),
             _ => Err(Miss::UnknownLink),
         }
     }

@@ -21,15 +21,15 @@ impl Walk<'_> {
             // ARCNET, with and without the offset that Linux leaves out.
             7 => self.arcnet(bytes, 3),
             129 => self.arcnet(bytes, 5),
-            9 | 50 | 104 => self.hdlc(bytes),
-            // FDDI: frame control and two addresses.
-            10 => self.llc(bytes.skip(13)?),
+            9 | 50 => self.hdlc(bytes),
+            10 => self.fddi(bytes),
             // The platforms' own numbers for raw IP, and the one for all.
             12 | 14 | 101 | 228 => self.ip(bytes),
             229 => self.ipv6(bytes),
             51 => self.pppoe(bytes),
             // ATM with RFC 2684's LLC encapsulation.
             11 | 100 => self.llc(bytes),
+            104 => self.cisco_hdlc(bytes),
             105 => self.wifi(bytes),
             107 => self.frame_relay(bytes),
             109 => self.ip(bytes.skip(12)?),
@@ -106,11 +106,23 @@ impl Walk<'_> {
         }
     }
 
+    /// FDDI: frame control and two addresses.
+    fn fddi(&mut self, bytes: Bytes<'_>) -> Outcome {
+        const KIND: u8 = 0x70;
+        const LLC: u8 = 0x50;
+        let (&[control, ..], rest) = bytes.split::<13>()?;
+        if control & KIND == LLC { self.llc(rest) } else { Err(Miss::Other) }
+    }
+
     /// Token ring: two control octets, two addresses, and routing information where the source says so.
     fn token_ring(&mut self, bytes: Bytes<'_>) -> Outcome {
+        const KIND: u8 = 0xc0;
+        const LLC: u8 = 0x40;
         const ROUTED: u8 = 0x80;
-        let (header, rest) = bytes.split::<14>()?;
-        let &[_, _, _, _, _, _, _, _, source, ..] = header;
+        let (&[_, control, _, _, _, _, _, _, source, ..], rest) = bytes.split::<14>()?;
+        if control & KIND != LLC {
+            return Err(Miss::Other);
+        }
         if source & ROUTED == 0 {
             return self.llc(rest);
         }

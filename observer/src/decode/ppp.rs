@@ -15,7 +15,8 @@ impl Walk<'_> {
         const MPLS_UPSTREAM: u16 = 0x0283;
         self.descend()?;
         let bytes = match bytes.split() {
-            Ok(([0xff, 0x03], rest)) => rest,
+            // All stations, unnumbered information; nothing else can start so, whatever the second octet.
+            Ok(([0xff, _], rest)) => rest,
             _ => bytes,
         };
         let (&[first], after) = bytes.split()?;
@@ -46,18 +47,23 @@ impl Walk<'_> {
     pub(super) fn hdlc(&mut self, bytes: Bytes<'_>) -> Outcome {
         const UNICAST: u8 = 0x0f;
         const BROADCAST: u8 = 0x8f;
-        match bytes.split() {
-            Ok((&[UNICAST | BROADCAST, _, a, b], rest)) => self.ethertype(be16([a, b]), rest),
+        match bytes.peek()? {
+            [UNICAST | BROADCAST] => self.cisco_hdlc(bytes),
             _ => self.ppp(bytes),
         }
     }
 
+    /// Cisco's HDLC: address, control, EtherType.
+    pub(super) fn cisco_hdlc(&mut self, bytes: Bytes<'_>) -> Outcome {
+        let (&[_, _, a, b], rest) = bytes.split()?;
+        self.ethertype(be16([a, b]), rest)
+    }
+
     /// A PPPoE session frame.
     pub(super) fn pppoe(&mut self, bytes: Bytes<'_>) -> Outcome {
-        const VERSION_AND_TYPE: u8 = 0x11;
         const SESSION_DATA: u8 = 0;
-        let (&[version, code, a, b, x, y], rest) = bytes.split()?;
-        if version != VERSION_AND_TYPE || code != SESSION_DATA {
+        let (&[_, code, a, b, x, y], rest) = bytes.split()?;
+        if code != SESSION_DATA {
             return Err(Miss::Other);
         }
         self.push(Layer::Pppoe(be16([a, b])))?;

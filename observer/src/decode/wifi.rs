@@ -20,6 +20,7 @@ impl Walk<'_> {
 
     /// A MAC frame with its frame control field; `padded` where its header is filled up to a multiple of four octets.
     fn mac_frame(&mut self, [control, flags]: [u8; 2], bytes: Bytes<'_>, padded: bool) -> Outcome {
+        const VERSION: u8 = 0x03;
         const DATA: u8 = 2;
         const NO_DATA: u8 = 0x4;
         const QOS: u8 = 0x8;
@@ -27,14 +28,8 @@ impl Walk<'_> {
         const PROTECTED: u8 = 0x40;
         const HT_CONTROL: u8 = 0x80;
         const A_MSDU: u8 = 0x80;
-        /// Any but the first has no LLC header.
-        const FRAGMENT: u8 = 0x0f;
         let (kind, subtype) = ((control >> 2) & 0x3, control >> 4);
-        if kind != DATA || subtype & NO_DATA != 0 || flags & PROTECTED != 0 {
-            return Err(Miss::Other);
-        }
-        let (&[.., sequence, _], _) = bytes.split::<24>()?;
-        if sequence & FRAGMENT != 0 {
+        if control & VERSION != 0 || kind != DATA || subtype & NO_DATA != 0 || flags & PROTECTED != 0 {
             return Err(Miss::Other);
         }
         let mut header = if flags & TO_AND_FROM_DS == TO_AND_FROM_DS { 30 } else { 24 };
