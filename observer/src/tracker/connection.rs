@@ -256,8 +256,10 @@ impl Connection {
             }
         }
         // In a simultaneous open, the SYN-ACK repeats the number of the SYN before it.
-        let answers_syn = segment.flags.is_syn_ack() && self.handshake.sent_syn(from);
-        let retransmission = (analysis.contains(AnalysisSet::RETRANSMISSION) && !answers_syn).then(|| {
+        if segment.flags.is_syn_ack() && self.handshake.sent_syn(from) && !config.strict_wireshark {
+            analysis.remove(AnalysisSet::RETRANSMISSION);
+        }
+        let retransmission = analysis.contains(AnalysisSet::RETRANSMISSION).then(|| {
             let path = retransmit::Path {
                 round_trip: self.shared.initial_rtt().max(path_round_trip([fwd, rev])).unwrap_or_default(),
                 has_sack: self.handshake.has_sack().unwrap_or(true),

@@ -236,6 +236,11 @@ impl Handshake {
         self.syn != Moment::NONE && (self.opener == from || self.two_syns)
     }
 
+    /// Whether a SYN was answered by no SYN: what ends such an attempt completes no handshake.
+    pub(super) fn is_unanswered(&self) -> bool {
+        self.syn != Moment::NONE && self.syn_ack == Moment::NONE && !self.two_syns
+    }
+
     /// Whether both ends permit SACK; `None` where not both offers were captured.
     pub(super) fn has_sack(&self) -> Option<bool> {
         let [Some(one), Some(other)] = self.offers else { return None };

@@ -23,7 +23,7 @@ impl Connection {
         let [low_sent, high_sent] = &self.sent;
         let sent = sides.of([low_sent, high_sent]);
         let handshake =
-            self.handshake.record(client.into(), self.shared.initial_rtt(), self.ends.version == IpVersion::V6);
+            self.handshake.record(client.into(), self.initial_rtt(config), self.ends.version == IpVersion::V6);
         let rare = self.rare.as_deref();
         ConnectionRecord {
             id: self.id,
@@ -75,6 +75,13 @@ impl Connection {
             None => RolesFrom::FirstPacket,
         };
         (self.outcome.originator(), roles_from)
+    }
+
+    /// Wireshark's initial round-trip time. To Wireshark, an RST that refuses the SYN ends a handshake as well.
+    fn initial_rtt(&self, config: &Config) -> Option<Nanos> {
+        let reset = self.rare.as_ref().is_some_and(|rare| rare.rst.iter().any(|moment| moment.get().is_some()));
+        let refused = reset && self.handshake.is_unanswered() && !config.strict_wireshark;
+        self.shared.initial_rtt().filter(|_| !refused)
     }
 
     fn rtt(&self, sides: &Sorted, handshake: &Handshake) -> Rtt {

@@ -107,8 +107,8 @@ pub fn is_trouble(entry: &TimelineEntry) -> bool {
 /// What was said before an entry of the ladder, as far as its own words depend on it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Said {
-    syn: u32,
-    syn_ack: u32,
+    syn: Sides<u32>,
+    syn_ack: Sides<u32>,
     syn_data: bool,
     data: Sides<bool>,
     fin: Sides<bool>,
@@ -150,10 +150,13 @@ impl Said {
     }
 
     fn syn(&mut self, line: &mut Line, record: &ConnectionRecord, entry: &TimelineEntry) {
-        self.syn += 1;
-        if self.syn > 1 {
+        let sent = self.syn.of_mut(entry.from);
+        *sent += 1;
+        if *sent > 1 {
             line.push(Tone::Bad, "SYN again: no answer yet");
-            if let Some(first) = record.handshake.syn {
+            if entry.from == Side::Client
+                && let Some(first) = record.handshake.syn
+            {
                 line.push(Tone::Plain, format!(" after {}", units::time(entry.at.since(first))));
             }
             return;
@@ -169,8 +172,9 @@ impl Said {
     }
 
     fn syn_ack(&mut self, line: &mut Line, record: &ConnectionRecord, entry: &TimelineEntry) {
-        self.syn_ack += 1;
-        if self.syn_ack > 1 {
+        let sent = self.syn_ack.of_mut(entry.from);
+        *sent += 1;
+        if *sent > 1 {
             line.push(Tone::Bad, "SYN-ACK again: its ACK has not come");
             return;
         }
