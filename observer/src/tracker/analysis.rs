@@ -193,6 +193,14 @@ impl Flow {
         segment.flags.is_bare_syn() && self.base.is_some_and(|base| base != segment.seq)
     }
 
+    /// Whether `segment`, of this direction, sends or acknowledges what none before it did, and so can be no copy of one.
+    /// Not to be told of a single octet: it may be a probe.
+    pub fn is_advanced_by(&self, segment: &Segment) -> bool {
+        let sends = sends(segment) && segment.len != 1 && segment.seq.at_or_after(self.next);
+        let acknowledges = segment.flags.contains(Flags::ACK) && segment.ack.after(self.last_ack);
+        self.base.is_some() && (sends || acknowledges)
+    }
+
     /// Octets sent in this direction and not acknowledged by `other`, the other direction; holes that the capture may
     /// have count as sent.
     pub fn in_flight(&self, other: &Self) -> u32 {

@@ -217,9 +217,9 @@ impl Connection {
         let cut = packet.notes.contains(Notes::OPTIONS_CUT);
         let options = TcpOptions { cut, ..TcpOptions::parse(input.options) };
         let habits = both(&mut self.habits, from);
-        let [_, rev_flow] = both(&mut self.flows, from);
+        let [fwd_flow, rev_flow] = both(&mut self.flows, from);
         if config.recognises_duplicates()
-            && duplicates.is_copy(packet, segment, &options, input.layers, habits, rev_flow)
+            && duplicates.is_copy(packet, segment, &options, input.layers, habits, [fwd_flow, rev_flow])
         {
             self.rare.get_or_insert_default().duplicates += 1;
             return Done { duplicate: true, ..Done::default() };

@@ -35,7 +35,7 @@ const AT_ONCE: Nanos = Nanos::from_micros(200);
 const MOST_HOPS: u8 = 8;
 
 /// Packets remembered, of all connections together; a power of two.
-const SLOTS: usize = 4096;
+const SLOTS: usize = 2048;
 
 /// The packets of the last moments. A table of fixed size: what falls on a used slot takes its place.
 #[derive(Debug, Default)]
@@ -76,7 +76,7 @@ pub struct Habits {
 
 impl Duplicates {
     /// Whether `packet` is a copy of an earlier one; if not, remembers it. `habits` are those of its direction and of the
-    /// other, `rev` is what the segment analysis remembers of the other.
+    /// other, `fwd` and `rev` what the segment analysis remembers of them.
     pub fn is_copy(
         &mut self,
         packet: &Packet,
@@ -84,7 +84,7 @@ impl Duplicates {
         options: &TcpOptions,
         layers: &[Layer],
         [habits, others]: [&mut Habits; 2],
-        rev: &Flow,
+        [fwd, rev]: [&Flow; 2],
     ) -> bool {
         if self.slots.is_empty() {
             self.slots = vec![Slot::default(); SLOTS].into_boxed_slice();
@@ -92,8 +92,9 @@ impl Duplicates {
         let fingerprint = fingerprint(packet, segment, options);
         let Some(slot) = self.slots.get_mut(fingerprint as usize % SLOTS) else { return false };
         let place = Place { file: packet.frame.file, interface: packet.interface, ttl: packet.ttl, tags: tags(layers) };
-        let apart = Nanos(packet.at.as_nanos().abs_diff(slot.at.as_nanos()));
-        if slot.fingerprint == fingerprint {
+        // Most packets can be no copies: for those, nothing waits for the slot to come from memory.
+        if !fwd.is_advanced_by(segment) && slot.fingerprint == fingerprint {
+            let apart = Nanos(packet.at.as_nanos().abs_diff(slot.at.as_nanos()));
             let sends = segment.len > 0 || segment.flags.intersects(Flags::SYN | Flags::FIN);
             let has_own_id = packet.ip_id != 0 && !habits.repeats_ip_id;
             let is_copy = apart <= ELSEWHERE_WITHIN && place.is_elsewhere(slot.place)
@@ -173,7 +174,7 @@ mod tests {
             let forward = packet.tuple.is_canonical();
             let (habits, fwd, rev) =
                 if forward { ([low_habits, high_habits], low, high) } else { ([high_habits, low_habits], high, low) };
-            let is_copy = self.duplicates.is_copy(&packet, &segment, options, layers, habits, rev);
+            let is_copy = self.duplicates.is_copy(&packet, &segment, options, layers, habits, [fwd, rev]);
             if !is_copy {
                 analyse(fwd, rev, &mut self.shared, &segment, options, packet.at);
             }
