@@ -3,10 +3,11 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::FileExt;
 
 use anyhow::{Context as _, Result};
+use lz4_flex::block;
 
 /// What the pieces are ordered by: smaller keys first. The second number tells pieces of one rank apart.
 pub type Key = (u64, u64);
@@ -14,13 +15,15 @@ pub type Key = (u64, u64);
 /// How many octets a spool holds in memory before it writes them to its temporary file. There is one for each shard.
 const BUDGET: usize = 8 << 20;
 
-/// How many octets all runs together may buffer while they are merged.
-const MERGE_BUFFERS: usize = 32 << 20;
+/// How many octets of pieces make a block. While runs are merged each has one block in memory, and there may be
+/// thousands.
+const BLOCK: usize = 16 << 10;
 
 /// The pieces of one thread.
 ///
-/// Once `bytes` is over the budget its pieces are sorted and appended to a temporary file that has no name: a run. A
-/// run is a series of key, length and piece, so that merging reads each of them from front to back.
+/// Once `bytes` is over the budget its pieces are sorted and appended to a temporary file that has no name: a run. A run
+/// is a series of blocks, each a series of key, length and piece, compressed: records are much alike, and many of them
+/// would take much room in what may be a small file system.
 #[derive(Debug)]
 pub struct Spool {
     budget: usize,
@@ -64,14 +67,12 @@ impl Spool {
 
     /// Writes the first `most` pieces of all spools, in order.
     pub fn merge(spools: Vec<Self>, most: usize, out: &mut dyn Write) -> Result<()> {
-        let runs: usize = spools.iter().map(|spool| spool.run_ends.len()).sum();
-        let buffer = (MERGE_BUFFERS / runs.max(1)).clamp(4 << 10, 256 << 10);
         let mut cursors = Vec::new();
         for spool in &spools {
             let starts = std::iter::once(0).chain(spool.run_ends.iter().copied());
             if let Some(file) = &spool.file {
                 for (start, &end) in starts.zip(&spool.run_ends) {
-                    cursors.push(Cursor::Run(BufReader::with_capacity(buffer, Run { file, at: start, end })));
+                    cursors.push(Cursor::Run(Run { file, at: start, end, block: Vec::new(), next: 0 }));
                 }
             }
         }
@@ -79,7 +80,7 @@ impl Spool {
         for (spool, index) in &tails {
             cursors.push(Cursor::Memory { bytes: &spool.bytes, index });
         }
-        merge(cursors, most, out).context("putting the output in order")
+        merge(cursors, most, out)
     }
 
     fn spill(&mut self) -> io::Result<()> {
@@ -88,13 +89,16 @@ impl Spool {
             None => tempfile::tempfile()?,
         };
         let mut end = self.run_ends.last().copied().unwrap_or(0);
-        let mut writer = io::BufWriter::with_capacity(256 << 10, &mut file);
+        let mut writer = BufWriter::with_capacity(256 << 10, &mut file);
+        let (mut pieces, mut compressed) = (Vec::with_capacity(2 * BLOCK), Vec::new());
         for piece in sorted(&self.index) {
-            let bytes = slice(&self.bytes, piece);
-            writer.write_all(&header(piece))?;
-            writer.write_all(bytes)?;
-            end += (HEADER + bytes.len()) as u64;
+            pieces.extend_from_slice(&header(piece));
+            pieces.extend_from_slice(slice(&self.bytes, piece));
+            if pieces.len() >= BLOCK {
+                end += write_block(&mut writer, &mut pieces, &mut compressed)?;
+            }
         }
+        end += write_block(&mut writer, &mut pieces, &mut compressed)?;
         writer.flush()?;
         drop(writer);
         self.file = Some(file);
@@ -105,7 +109,7 @@ impl Spool {
     }
 }
 
-/// Octets before each piece of a run: its key and its length.
+/// Octets before each piece of a block: its key and its length.
 const HEADER: usize = 20;
 
 fn header(piece: Piece) -> [u8; HEADER] {
@@ -114,6 +118,30 @@ fn header(piece: Piece) -> [u8; HEADER] {
     header[8..16].copy_from_slice(&piece.key.1.to_le_bytes());
     header[16..].copy_from_slice(&piece.len.to_le_bytes());
     header
+}
+
+/// Key of the first piece of `block`, the piece, and what follows it.
+fn split(block: &[u8]) -> Option<(Key, &[u8], &[u8])> {
+    let (major, rest) = block.split_first_chunk()?;
+    let (minor, rest) = rest.split_first_chunk()?;
+    let (len, rest) = rest.split_first_chunk()?;
+    let (piece, rest) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
+    Some(((u64::from_le_bytes(*major), u64::from_le_bytes(*minor)), piece, rest))
+}
+
+/// Writes and empties `pieces`; returns how many octets were written: the length before and after compression, and the
+/// compressed octets.
+fn write_block(out: &mut impl Write, pieces: &mut Vec<u8>, compressed: &mut Vec<u8>) -> io::Result<u64> {
+    if pieces.is_empty() {
+        return Ok(0);
+    }
+    compressed.resize(block::get_maximum_output_size(pieces.len()), 0);
+    let len = block::compress_into(pieces, compressed).map_err(io::Error::other)?;
+    out.write_all(&(pieces.len() as u64).to_le_bytes())?;
+    out.write_all(&(len as u64).to_le_bytes())?;
+    out.write_all(compressed.get(..len).unwrap_or_default())?;
+    pieces.clear();
+    Ok(16 + len as u64)
 }
 
 fn sorted(index: &[Piece]) -> Vec<Piece> {
@@ -128,69 +156,42 @@ fn slice(bytes: &[u8], piece: Piece) -> &[u8] {
 
 /// A sorted series of pieces, read from its front.
 enum Cursor<'a> {
-    Run(BufReader<Run<'a>>),
+    Run(Run<'a>),
     Memory { bytes: &'a [u8], index: &'a [Piece] },
 }
 
-fn merge(mut cursors: Vec<Cursor<'_>>, most: usize, out: &mut dyn Write) -> io::Result<()> {
+fn merge(mut cursors: Vec<Cursor<'_>>, most: usize, out: &mut dyn Write) -> Result<()> {
     let mut heads = BinaryHeap::new();
     for (which, cursor) in cursors.iter_mut().enumerate() {
-        if let Some((key, len)) = cursor.head()? {
-            heads.push(Reverse((key, which, len)));
-        }
+        heads.extend(cursor.key()?.map(|key| Reverse((key, which))));
     }
     for _ in 0..most {
-        let Some(Reverse((_, which, len))) = heads.pop() else { break };
+        let Some(Reverse((_, which))) = heads.pop() else { break };
         let Some(cursor) = cursors.get_mut(which) else { continue };
-        cursor.copy(len, out)?;
-        if let Some((key, len)) = cursor.head()? {
-            heads.push(Reverse((key, which, len)));
-        }
+        out.write_all(cursor.take())?;
+        heads.extend(cursor.key()?.map(|key| Reverse((key, which))));
     }
     Ok(())
 }
 
 impl Cursor<'_> {
-    /// Key and length of the next piece; a run's header is consumed.
-    fn head(&mut self) -> io::Result<Option<(Key, u32)>> {
+    /// Key of the next piece.
+    fn key(&mut self) -> Result<Option<Key>> {
         match self {
-            Self::Memory { index, .. } => Ok(index.first().map(|piece| (piece.key, piece.len))),
-            Self::Run(run) => {
-                if run.fill_buf()?.is_empty() {
-                    return Ok(None);
-                }
-                let (mut major, mut minor, mut len) = ([0; 8], [0; 8], [0; 4]);
-                run.read_exact(&mut major)?;
-                run.read_exact(&mut minor)?;
-                run.read_exact(&mut len)?;
-                Ok(Some(((u64::from_le_bytes(major), u64::from_le_bytes(minor)), u32::from_le_bytes(len))))
-            }
+            Self::Memory { index, .. } => Ok(index.first().map(|piece| piece.key)),
+            Self::Run(run) => run.key().context("reading output that waited for its turn from a temporary file"),
         }
     }
 
-    /// Writes the piece whose head was read, and goes on to the next.
-    fn copy(&mut self, len: u32, out: &mut dyn Write) -> io::Result<()> {
+    /// The next piece; the cursor goes on behind it.
+    fn take(&mut self) -> &[u8] {
         match self {
             Self::Memory { bytes, index } => {
-                let Some((piece, rest)) = index.split_first() else { return Ok(()) };
+                let Some((piece, rest)) = index.split_first() else { return &[] };
                 *index = rest;
-                out.write_all(slice(bytes, *piece))
+                slice(bytes, *piece)
             }
-            Self::Run(run) => {
-                let mut left = len as usize;
-                while left > 0 {
-                    let buffer = run.fill_buf()?;
-                    let part = buffer.get(..left.min(buffer.len())).unwrap_or(buffer);
-                    if part.is_empty() {
-                        return Err(io::ErrorKind::UnexpectedEof.into());
-                    }
-                    out.write_all(part)?;
-                    let taken = part.len();
-                    left -= taken;
-                    run.consume(taken);
-                }
-                Ok(())
-            }
+            Self::Run(run) => run.take(),
         }
     }
 }
@@ -200,15 +201,42 @@ struct Run<'a> {
     file: &'a File,
     at: u64,
     end: u64,
+    /// The block that is being read.
+    block: Vec<u8>,
+    /// Where the next piece stands in it.
+    next: usize,
 }
 
-impl Read for Run<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = usize::try_from(self.end - self.at).unwrap_or(usize::MAX);
-        let want = buffer.len().min(left);
-        let got = self.file.read_at(buffer.get_mut(..want).unwrap_or_default(), self.at)?;
-        self.at += got as u64;
-        Ok(got)
+impl Run<'_> {
+    fn key(&mut self) -> io::Result<Option<Key>> {
+        if self.next >= self.block.len() {
+            if self.at >= self.end {
+                return Ok(None);
+            }
+            self.read_block()?;
+        }
+        let rest = self.block.get(self.next..).unwrap_or_default();
+        split(rest).map(|(key, ..)| Some(key)).ok_or(io::ErrorKind::InvalidData.into())
+    }
+
+    fn take(&mut self) -> &[u8] {
+        let rest = self.block.get(self.next..).unwrap_or_default();
+        let Some((_, piece, rest)) = split(rest) else { return &[] };
+        self.next = self.block.len() - rest.len();
+        piece
+    }
+
+    fn read_block(&mut self) -> io::Result<()> {
+        let (mut len, mut compressed_len) = ([0; 8], [0; 8]);
+        self.file.read_exact_at(&mut len, self.at)?;
+        self.file.read_exact_at(&mut compressed_len, self.at + 8)?;
+        let mut compressed = vec![0; u64::from_le_bytes(compressed_len) as usize];
+        self.file.read_exact_at(&mut compressed, self.at + 16)?;
+        self.at += 16 + compressed.len() as u64;
+        self.block.resize(u64::from_le_bytes(len) as usize, 0);
+        self.next = 0;
+        block::decompress_into(&compressed, &mut self.block).map_err(io::Error::other)?;
+        Ok(())
     }
 }
 

@@ -204,7 +204,8 @@ fn trouble(record: &ConnectionRecord) -> Option<Line> {
     }
     let bad = record.bad_checksums.map_or(0, |bad| bad.client + bad.server);
     if bad > 0 {
-        parts.push((Tone::Notice, format!("{} with a bad checksum", units::number_of(bad, "segment"))));
+        let segments = units::number_of(bad, "segment");
+        parts.push((Tone::Notice, format!("{segments} with a bad checksum (offloading makes them at the sender)")));
     }
     if record.duplicates > 0 {
         parts.push((Tone::Notice, format!("{} captured twice", units::number_of(record.duplicates, "packet"))));
