@@ -183,7 +183,7 @@ pub struct Segment {
 impl Segment {
     /// Octets of sequence space this segment takes: its payload, one for SYN and one for FIN.
     pub const fn space(&self) -> u32 {
-        self.len + self.flags.contains(Flags::SYN) as u32 + self.flags.contains(Flags::FIN) as u32
+        self.len.saturating_add(self.flags.contains(Flags::SYN) as u32 + self.flags.contains(Flags::FIN) as u32)
     }
 
     /// The sequence number after this segment.

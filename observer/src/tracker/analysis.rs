@@ -414,7 +414,7 @@ const fn sends(segment: &Segment) -> bool {
 
 /// The sequence number after a segment, where SYN and FIN together take one.
 const fn end(segment: &Segment) -> Seq {
-    segment.seq.plus(segment.len + segment.flags.intersects(Flags::SYN.union(Flags::FIN)) as u32)
+    segment.seq.plus(segment.len).plus(segment.flags.intersects(Flags::SYN.union(Flags::FIN)) as u32)
 }
 
 /// Whether there is ACK and no SYN.
