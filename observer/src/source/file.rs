@@ -12,8 +12,9 @@ use super::input::{Got, Input};
 use super::{Fill, Options, Progress, Source};
 
 /// Octets asked of the kernel at a time: large enough that the call costs nothing beside the copy, small enough that
-/// the bytes are still in the second-level cache when they are decoded.
-pub const CHUNK: usize = 1 << 20;
+/// the bytes are still in the second-level cache when they are decoded and handled. Replaying takes a fifth less of two
+/// cores' time than with four times as many.
+pub const CHUNK: usize = 256 << 10;
 /// How long to wait for more of a pipe or of a growing file before the caller gets a word in.
 pub const WAIT: Duration = Duration::from_millis(50);
 

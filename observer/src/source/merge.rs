@@ -18,7 +18,7 @@ use super::{Fill, Options, Progress, Source};
 /// So many octets are kept of all files together, as far as [`LANE_CHUNK`] lets them.
 const BUFFERED: usize = 32 << 20;
 /// The least and the most octets read of one file at a time.
-const LANE_CHUNK: (usize, usize) = (32 << 10, 1 << 20);
+const LANE_CHUNK: (usize, usize) = (32 << 10, CHUNK);
 /// So many files stay open from the start. Of more than these, each is closed until its first frame's time has come.
 const OPEN_FILES: usize = 64;
 
