@@ -9,8 +9,8 @@
 //!    section 3), or waits for a hole to be filled.
 //!
 //! By timestamps (RFC 7323, section 4.1):
-//! 1. Payload, SYN or FIN with a TSval later than any before it starts the clock, unless it runs: such segments are
-//!    answered at once, and the first with its TSval is the one that is echoed.
+//! 1. Payload or SYN with a TSval later than any before it starts the clock, unless it runs: such segments are answered
+//!    soon (a FIN may wait for the application to close), and the first with its TSval is the one that is echoed.
 //! 2. A segment of the other end whose TSecr is that TSval stops it: a sample.
 //! 3. A later TSecr cancels it: the echo was not captured.
 
@@ -71,7 +71,7 @@ impl RoundTrips {
         }
         self.latest = value;
         self.running.insert(Running::LATEST);
-        let answered = segment.len > 0 || segment.flags.intersects(Flags::SYN | Flags::FIN);
+        let answered = segment.len > 0 || segment.flags.contains(Flags::SYN);
         if answered && !self.running.contains(Running::TIMESTAMP) {
             self.running.insert(Running::TIMESTAMP);
             (self.value, self.value_sent_at) = (value, at);
