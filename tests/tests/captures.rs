@@ -1,11 +1,12 @@
 //! The project's own captures: what is found in them is what their descriptions say and what tshark says.
 //! `cargo xtask captures` makes them.
 
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 
 use observer_tests::expect::Page;
-use observer_tests::{capture_files, run, skip, stem, tshark};
+use observer_tests::{capture_files, captures, run, skip, stem, tshark};
 
 /// README's first command replays this one; the others are those that the project promises.
 const PROMISED: [&str; 15] = [
@@ -37,6 +38,38 @@ fn every_scenario_has_its_capture() {
     for promised in PROMISED {
         assert!(names.iter().any(|name| name == promised), "captures/{promised}.pcapng is missing");
     }
+}
+
+#[test]
+fn records_are_the_golden_ones() {
+    let mut failures = Vec::new();
+    for capture in capture_files() {
+        let name = stem(&capture);
+        let golden = fs::read_to_string(capture.with_extension("json")).expect("every capture has a golden record");
+        // From inside the folder: the record holds the file's name as it was given.
+        let mut command = Command::new(observer());
+        command.current_dir(captures()).args(["replay", "--output", "json", "--timeline"]);
+        let output = run::success(command.arg(format!("{name}.pcapng"))).expect("the capture is replayed");
+        let ours = String::from_utf8(output.stdout).expect("JSON is UTF-8");
+        let difference = ours.lines().zip(golden.lines()).enumerate().find(|(_, (ours, golden))| ours != golden);
+        if let Some((number, (ours, golden))) = difference {
+            let at = ours.bytes().zip(golden.bytes()).take_while(|(a, b)| a == b).count().saturating_sub(60);
+            let part = |line: &str| line.chars().skip(at).take(160).collect::<String>();
+            failures.push(format!(
+                "{name} line {}:\n    ours   …{}\n    golden …{}",
+                number + 1,
+                part(ours),
+                part(golden)
+            ));
+        } else if ours != golden {
+            failures.push(format!("{name}: {} bytes, golden {}", ours.len(), golden.len()));
+        }
+    }
+    assert!(
+        failures.is_empty(),
+        "records changed; if they are right now, write them with `cargo xtask captures --records`:\n{}",
+        failures.join("\n")
+    );
 }
 
 #[test]
