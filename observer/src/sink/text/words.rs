@@ -277,11 +277,11 @@ fn remarks(line: &mut Line, entry: &TimelineEntry, silent: Option<Nanos>, probes
     if let Some(cause) = entry.retransmission
         && matches!(entry.kind, EntryKind::Data | EntryKind::Fin | EntryKind::Ack)
     {
-        let wait = silent.filter(|_| cause == RetransmissionCause::Rto).map(|silent| {
-            let timer = if silent >= LEAST_TIMEOUT { "its timer ran out" } else { "sent again" };
-            format!("retransmission: {timer} after {}", units::time(silent))
-        });
-        remark(Tone::Bad, wait.unwrap_or_else(|| cause_words(cause).to_string()));
+        let mut words = cause_words(cause).to_string();
+        if let Some(silent) = silent.filter(|time| cause == RetransmissionCause::Rto && *time >= LEAST_TIMEOUT) {
+            words.push_str(&format!(": its timer ran out after {}", units::time(silent)));
+        }
+        remark(Tone::Bad, words);
     }
     for flag in entry.analysis.iter() {
         let retransmission =
