@@ -99,7 +99,7 @@ impl Chunk {
     }
 
     /// The comments on the frame with the given [`Frame::number`], with their text.
-    pub fn comments_on(&self, number: u64) -> impl Iterator<Item = (&Comment, &[u8])> {
+    pub fn comments_on(&self, number: u64) -> impl Iterator<Item = (&Comment, &[u8])> + Clone {
         let first = self.comments.partition_point(|comment| comment.number < number);
         self.comments.iter().skip(first).take_while(move |comment| comment.number == number).map(|comment| {
             let start = comment.start as usize;

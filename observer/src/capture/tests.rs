@@ -343,7 +343,8 @@ fn what_is_written_reads_the_same() {
     let filter = order.option(option::IF_FILTER, b"\0tcp port 80");
     let options =
         [order.option(option::IF_NAME, b"eth0"), order.option(option::IF_DESCRIPTION, b"uplink"), filter].concat();
-    let comments = [order.option(option::COMMENT, b"one"), order.option(option::COMMENT, b"two")].concat();
+    let flags = order.option(option::EPB_FLAGS, &order.u32(2));
+    let comments = [flags, order.option(option::COMMENT, b"one"), order.option(option::COMMENT, b"two")].concat();
     let bytes = [
         order.section(&[]),
         order.interface(228, 0, &[]),
@@ -357,9 +358,8 @@ fn what_is_written_reads_the_same() {
     let mut out = Vec::new();
     let mut writer = Writer::new("made by a test", &mut out);
     for frame in &before.frames {
-        let comments = before.comments_on(frame.number).map(|(_, text)| text);
         let interface = || reader.interfaces()[usize::from(frame.interface)].clone();
-        writer.frame(frame, before.data(frame), comments, interface, &mut out);
+        writer.frame(frame, before.data(frame), before.comments_on(frame.number), interface, &mut out);
     }
     let counts = InterfaceRecord { received: Some(9), dropped: Some(2), ..InterfaceRecord::default() };
     writer.statistics((7, 1), &counts, Timestamp::from_nanos(7), &mut out);
@@ -370,8 +370,12 @@ fn what_is_written_reads_the_same() {
     // Interfaces are described in the order of their first frames.
     let renumbered = |(at, link, interface, wire_len, data)| (at, link, 1 - interface, wire_len, data);
     assert_eq!(brief(&after), brief(&before).into_iter().map(renumbered).collect::<Vec<_>>());
-    let texts = |chunk: &Chunk| chunk.comments_on(1).map(|(_, text)| text.to_vec()).collect::<Vec<_>>();
-    assert_eq!(texts(&after), texts(&before));
+    let comments = |chunk: &Chunk| {
+        let comments = chunk.comments_on(1).map(|(comment, text)| (comment.direction, text.to_vec()));
+        comments.collect::<Vec<_>>()
+    };
+    assert_eq!(comments(&after), comments(&before));
+    assert_eq!(comments(&after)[1], (Some(Direction::Outbound), b"two".to_vec()));
     let eth0 = &reader.interfaces()[0];
     let got = (eth0.name.as_deref(), eth0.description.as_deref(), eth0.filter.as_deref());
     assert_eq!(got, (Some("eth0"), Some("uplink"), Some("tcp port 80")));

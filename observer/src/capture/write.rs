@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 
-use super::Frame;
 use super::pcapng::{self, block, option};
+use super::{Comment, Direction, Frame};
 use crate::record::InterfaceRecord;
 use crate::time::Timestamp;
 
@@ -27,13 +27,15 @@ impl Writer {
         Self::default()
     }
 
-    /// Appends a frame with its captured octets and the comments on it. `interface` is asked for what is known of
-    /// [`Frame::interface`] when the first of its frames is written.
+    /// Appends a frame with its captured octets and the comments on it (see [`Chunk::comments_on`]). `interface` is asked
+    /// for what is known of [`Frame::interface`] when the first of its frames is written.
+    ///
+    /// [`Chunk::comments_on`]: super::Chunk::comments_on
     pub fn frame<'a>(
         &mut self,
         frame: &Frame,
         data: &[u8],
-        comments: impl IntoIterator<Item = &'a [u8]>,
+        comments: impl IntoIterator<Item = (&'a Comment, &'a [u8])> + Clone,
         interface: impl FnOnce() -> InterfaceRecord,
         out: &mut Vec<u8>,
     ) {
@@ -49,7 +51,14 @@ impl Writer {
             }
             out.extend_from_slice(data);
             pad(out, data.len());
-            options(out, comments.into_iter().map(|comment| (option::COMMENT, comment)));
+            let direction = comments.clone().into_iter().find_map(|(comment, _)| comment.direction);
+            let flags = direction.map(|direction| match direction {
+                Direction::Inbound => 1_u32.to_le_bytes(),
+                Direction::Outbound => 2_u32.to_le_bytes(),
+            });
+            let flags = flags.iter().map(|flags| (option::EPB_FLAGS, &flags[..]));
+            let comments = comments.into_iter().map(|(_, text)| (option::COMMENT, text));
+            options(out, comments.chain(flags));
         });
     }
 

@@ -29,7 +29,7 @@ pub fn cut(source: &mut dyn Source, config: Config, checksums: Checksums, id: u6
     let mut decoder = Decoder::new(checksums, config.seed);
     let mut tracker = Tracker::new(config);
     let mut target = Target::new(id, path);
-    let mut cut = Cut::default();
+    let (mut cut, mut last) = (Cut::default(), 0);
     let (mut chunk, mut decoded) = (Chunk::default(), Decoded::default());
     loop {
         let fill = source.fill(&mut chunk)?;
@@ -40,7 +40,9 @@ pub fn cut(source: &mut dyn Source, config: Config, checksums: Checksums, id: u6
             let layers = decoded.layers_of(packet);
             let effect = tracker.handle(Input::Packet(PacketInput { packet, layers, options, payload }));
             while tracker.poll().is_some() {}
-            if effect.is_some_and(|effect| effect.connection == id) {
+            // A frame may hold several segments.
+            if effect.is_some_and(|effect| effect.connection == id) && last != packet.number {
+                last = packet.number;
                 cut.frames += 1;
                 cut.fragmented += u64::from(packet.notes.contains(Notes::REASSEMBLED));
                 target.frame(packet.number, &chunk, || source.files())?;
@@ -83,12 +85,11 @@ impl<'a> Target<'a> {
             Some(open) => open,
             None => self.create()?,
         };
-        let comments = chunk.comments_on(frame.number).map(|(_, comment)| comment);
         let interface = || -> InterfaceRecord {
             let file = files().into_iter().nth(frame.id.file.into());
             file.and_then(|file| file.interfaces.into_iter().nth(frame.interface.into())).unwrap_or_default()
         };
-        writer.frame(frame, chunk.data(frame), comments, interface, &mut self.bytes);
+        writer.frame(frame, chunk.data(frame), chunk.comments_on(number), interface, &mut self.bytes);
         file.write_all(&self.bytes).with_context(|| format!("writing to {}", self.path.display()))?;
         self.bytes.clear();
         self.open = Some((writer, file));
