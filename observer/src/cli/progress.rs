@@ -29,7 +29,9 @@ impl Bar {
             if end.recv_timeout(PATIENCE) != Err(RecvTimeoutError::Timeout) {
                 return;
             }
-            let bar = ProgressBar::new(0).with_style(style());
+            let (read, total) = progress.get().unwrap_or_default();
+            let bar = ProgressBar::new(total).with_position(read).with_style(style());
+            bar.reset_eta();
             while end.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
                 if let Some((read, total)) = progress.get() {
                     bar.set_length(total);
