@@ -8,9 +8,12 @@ use observer::packet::Decoded;
 
 const FRAMES: u16 = 1000;
 
+/// Makes the frame of a number.
+type Make = &'static dyn Fn(u16) -> Vec<u8>;
+
 fn decode(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("decode");
-    let kinds: [(&str, &dyn Fn(u16) -> Vec<u8>); 6] = [
+    let kinds: [(_, Make); 6] = [
         ("ipv4", &|number| written(ethernet().ipv4(client4(number), [192, 0, 2, 1], 64), &[])),
         ("ipv4, 1448 octets", &|number| written(ethernet().ipv4(client4(number), [192, 0, 2, 1], 64), &[0x5a; 1448])),
         ("ipv6", &|number| written(ethernet().ipv6(client6(number), [0x20; 16], 64), &[])),
