@@ -71,7 +71,7 @@ pub struct Replay {
     #[arg(long, conflicts_with = "top")]
     all: bool,
 
-    /// json: add each connection's timeline
+    /// json: add each connection's timeline, of up to 1,000 entries
     #[arg(long)]
     timeline: bool,
 
@@ -157,9 +157,11 @@ enum Color {
 const FEW: u64 = 20;
 /// Lines of a list of connections.
 const LISTED: usize = 10;
-/// Timeline entries of each of few connections, of each of many, and of the one that is shown in full.
+/// Timeline entries of each of few connections, and of each where JSON is to have them.
 const ENTRIES_OF_FEW: usize = 1_000;
+/// Timeline entries of each of many connections that are drawn in full, of which the ladder shows fewer.
 const ENTRIES_OF_MANY: usize = 100;
+/// Timeline entries of the one connection that is asked for.
 const ENTRIES_OF_ONE: usize = 100_000;
 
 impl Replay {
@@ -226,7 +228,11 @@ impl Replay {
     }
 
     fn json(&self) -> Result<CaptureRecord> {
-        let entries = if self.timeline { ENTRIES_OF_MANY } else { 0 };
+        let entries = match (self.timeline, self.connection) {
+            (false, _) => 0,
+            (true, None) => ENTRIES_OF_FEW,
+            (true, Some(_)) => ENTRIES_OF_ONE,
+        };
         self.print(self.tracker(entries), || Json::new(self.printer(), self.connection))
     }
 
@@ -354,7 +360,9 @@ impl Replay {
             Color::Auto => terminal && !set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb"),
         };
         let columns = || std::env::var("COLUMNS").ok()?.parse().ok();
-        let width = terminal_size::terminal_size().map(|(width, _)| usize::from(width.0)).filter(|width| *width > 0);
+        let width = terminal_size::terminal_size_of(io::stdout())
+            .map(|(width, _)| usize::from(width.0))
+            .filter(|width| *width > 0);
         let width = width.or_else(columns);
         Page { width: width.unwrap_or(80).clamp(40, 1000), color }
     }
