@@ -127,6 +127,9 @@ mod tests {
 
     #[test]
     fn sizes() {
+        let bytes = |octets| bytes(octets).replace('\u{a0}', " ");
+        let rate = |bits| rate(bits).replace('\u{a0}', " ");
+        let percent = |part, whole| percent(part, whole).replace('\u{a0}', " ");
         assert_eq!(
             [bytes(517), bytes(14_480), bytes(999_999), bytes(1_300_000_000)],
             ["517 B", "14.5 kB", "1 MB", "1.3 GB"]
