@@ -20,7 +20,7 @@ const COMMON: [LinkType; 6] = [LinkType(1), LinkType(113), LinkType(276), LinkTy
 #[derive(Debug)]
 pub struct Filter {
     expression: String,
-    /// By kind; the message where the expression makes no sense for it.
+    /// By the kinds of frame that were met; the message where the expression makes no sense for it.
     programs: HashMap<Kind, Result<Arc<Program>, String>>,
 }
 
@@ -30,13 +30,12 @@ impl Filter {
     /// # Errors
     /// When libpcap does not understand it.
     pub fn new(expression: &str) -> Result<Self> {
-        let mut filter = Self { expression: expression.to_owned(), programs: HashMap::new() };
-        let mut errors = COMMON.map(|link| filter.program(Kind::of(link)).err().cloned()).into_iter();
+        let mut errors = COMMON.iter().map(|link| compile(expression, Kind::of(*link)).err());
         match errors.next() {
             Some(Some(first)) if errors.all(|error| error.is_some()) => {
                 Err(anyhow!("libpcap does not understand the filter `{expression}`: {first}"))
             }
-            _ => Ok(filter),
+            _ => Ok(Self { expression: expression.to_owned(), programs: HashMap::new() }),
         }
     }
 

@@ -519,3 +519,21 @@ fn a_filter_that_libpcap_refuses_is_told_with_its_message() {
     assert_eq!(open("type mgt"), Ok(()), "for 802.11 only");
     assert_eq!(open(""), Ok(()));
 }
+
+/// Other frames of the same file are read all the same.
+#[test]
+fn a_filter_that_makes_no_sense_for_a_link_type_is_told() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let filtered = |link: u8| {
+        let mut bytes = counted_frames(2, 1);
+        bytes[20] = link;
+        let options = Options { filter: Some("vlan and vlan".to_owned()), ..Options::default() };
+        let (frames, mut files, filtered) = read_with(&[write(&dir, "capture", &bytes)], options);
+        (frames.len(), filtered, files.pop().and_then(|file| file.error))
+    };
+    assert_eq!(filtered(1), (0, 2, None));
+    let (frames, left_out, error) = filtered(113);
+    assert_eq!((frames, left_out), (0, 2));
+    let error = error.expect("an error");
+    assert!(error.starts_with("the filter `vlan and vlan` does not apply to link type 113"), "{error}");
+}
