@@ -65,6 +65,12 @@ pub fn hash(tuple: &Tuple, layers: &[Layer], seed: u64) -> u64 {
     hash
 }
 
+/// Which shard of a run a connection belongs to, before it is divided by their number: the same for both directions, for
+/// any tunnels, and in every run, so that what is given up for want of room does not change from run to run.
+pub fn shard(tuple: &Tuple) -> u64 {
+    hash(tuple, &[], 0) >> 32
+}
+
 fn words(address: &Address) -> [u64; 2] {
     let [a, b, c, d, e, f, g, h, rest @ ..] = address.0;
     [u64::from_ne_bytes([a, b, c, d, e, f, g, h]), u64::from_ne_bytes(rest)]

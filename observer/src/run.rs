@@ -12,6 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use anyhow::Result;
 use observer::capture::{Chunk, Processes};
 use observer::decode::{Checksums, Counts, Decoder};
+use observer::flow;
 use observer::input::{Input, PacketInput};
 use observer::packet::Decoded;
 use observer::record::CaptureRecord;
@@ -269,8 +270,7 @@ impl Producer<'_> {
         self.decoder.decode(&batch.chunk, &mut batch.decoded);
         let count = shards as u64;
         for (index, packet) in batch.decoded.packets.iter().enumerate() {
-            // The table of connections uses the lowest and the highest bits.
-            let shard = (packet.hash >> 32) % count;
+            let shard = flow::shard(&packet.tuple) % count;
             if let Some(share) = batch.shares.get_mut(shard as usize) {
                 share.push(index as u32);
             }
