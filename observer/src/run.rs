@@ -38,6 +38,10 @@ pub struct Options {
 /// Shards of a run over files. Fixed, so that the same input gives the same output on any machine.
 const SHARDS: usize = 8;
 
+/// Chunks that are handed from thread to thread together. One thread alone takes them one by one: what it has just
+/// decoded is still near.
+const PARTS: usize = 8;
+
 /// Packets whose connections are brought near at once.
 const FORESEEN: usize = 16;
 
@@ -70,6 +74,8 @@ pub fn run<S: Sink>(
         state: Mutex::new(State::new(shards)),
         changed: Condvar::new(),
         most_batches: if options.threads > 1 { 2 * options.threads } else { 1 },
+        parts: if options.threads > 1 && !options.streaming { PARTS } else { 1 },
+        at_once: shards.div_ceil(options.threads.max(1)),
         next_to_finish: AtomicUsize::new(0),
         streaming: options.streaming,
     };
@@ -89,15 +95,35 @@ pub fn seed() -> u64 {
     RandomState::new().hash_one("observer")
 }
 
-/// One chunk of input on its way.
+/// A piece of the input on its way: a few chunks, so that threads have something to do between two hand-overs.
 #[derive(Debug, Default)]
 struct Batch {
+    /// The first `filled` hold something; the others are kept for their memory.
+    parts: Vec<Part>,
+    filled: usize,
+    /// What time it is for connections that wait for nothing but time to pass.
+    now: Option<Timestamp>,
+}
+
+/// One chunk, decoded and dealt out.
+#[derive(Debug, Default)]
+struct Part {
     chunk: Chunk,
     decoded: Decoded,
     /// For each shard the indices of its packets.
     shares: Vec<Vec<u32>>,
-    /// What time it is for connections that wait for nothing but time to pass.
-    now: Option<Timestamp>,
+}
+
+impl Batch {
+    fn parts(&self) -> &[Part] {
+        self.parts.get(..self.filled).unwrap_or(&[])
+    }
+
+    /// Whether a shard has anything to do with it.
+    fn concerns(&self, shard: usize) -> bool {
+        let has_share = |part: &Part| part.shares.get(shard).is_some_and(|share| !share.is_empty());
+        self.now.is_some() || self.parts().iter().any(has_share)
+    }
 }
 
 struct Run<'a, S> {
@@ -106,6 +132,10 @@ struct Run<'a, S> {
     state: Mutex<State>,
     changed: Condvar,
     most_batches: usize,
+    /// Chunks in a batch.
+    parts: usize,
+    /// Shards that a thread takes on at once.
+    at_once: usize,
     next_to_finish: AtomicUsize,
     streaming: bool,
 }
@@ -145,6 +175,8 @@ struct State {
     ended: bool,
     /// Batches that are not done with.
     in_flight: usize,
+    /// Threads that wait for something to do.
+    asleep: usize,
     /// Batches to use again.
     spare: Vec<Batch>,
     failure: Option<anyhow::Error>,
@@ -152,7 +184,7 @@ struct State {
 
 enum Task {
     Produce(Batch),
-    Handle(usize, Arc<Batch>),
+    Handle(Vec<(usize, Arc<Batch>)>),
     Stop,
 }
 
@@ -162,7 +194,7 @@ impl<S: Sink> Run<'_, S> {
         loop {
             match self.next_task() {
                 Task::Produce(batch) => self.produce(batch),
-                Task::Handle(shard, batch) => self.handle(shard, batch),
+                Task::Handle(work) => self.handle(work),
                 Task::Stop => break,
             }
         }
@@ -181,18 +213,21 @@ impl<S: Sink> Run<'_, S> {
                 state.in_flight += 1;
                 return Task::Produce(state.spare.pop().unwrap_or_default());
             }
-            if let Some((shard, batch)) = state.take_waiting() {
-                return Task::Handle(shard, batch);
+            let work = state.take_waiting(self.at_once);
+            if !work.is_empty() {
+                return Task::Handle(work);
             }
             if state.ended && !state.producing && state.in_flight == 0 {
                 return Task::Stop;
             }
+            state.asleep += 1;
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.asleep -= 1;
         }
     }
 
     fn produce(&self, mut batch: Batch) {
-        let filled = lock(&self.producer).fill(&mut batch, self.shards.len(), self.streaming);
+        let filled = lock(&self.producer).fill(&mut batch, self.parts, self.shards.len(), self.streaming);
         let mut state = lock(&self.state);
         state.producing = false;
         match filled {
@@ -200,33 +235,38 @@ impl<S: Sink> Run<'_, S> {
             Err(error) => state.failure = Some(error),
         }
         let batch = Arc::new(batch);
-        let mut wanted = false;
-        for (queue, share) in state.waiting.iter_mut().zip(&batch.shares) {
-            if !share.is_empty() || batch.now.is_some() {
+        for (shard, queue) in state.waiting.iter_mut().enumerate() {
+            if batch.concerns(shard) {
                 queue.push_back(Arc::clone(&batch));
-                wanted = true;
             }
         }
-        if !wanted {
-            state.give_back(batch);
-        }
-        self.changed.notify_all();
+        state.give_back(batch);
+        self.wake(&state);
     }
 
-    fn handle(&self, index: usize, batch: Arc<Batch>) {
-        let result = match (self.shards.get(index), batch.shares.get(index)) {
-            (Some(shard), Some(share)) => lock(shard).handle(&batch, share),
-            _ => Ok(()),
+    fn handle(&self, work: Vec<(usize, Arc<Batch>)>) {
+        let handle = |(index, batch): &(usize, Arc<Batch>)| match self.shards.get(*index) {
+            Some(shard) => lock(shard).handle(batch, *index),
+            None => Ok(()),
         };
+        let result = work.iter().try_for_each(handle);
         let mut state = lock(&self.state);
-        if let Some(busy) = state.busy.get_mut(index) {
-            *busy = false;
-        }
         if let Err(error) = result {
             state.failure.get_or_insert(error);
         }
-        state.give_back(batch);
-        self.changed.notify_all();
+        for (index, batch) in work {
+            if let Some(busy) = state.busy.get_mut(index) {
+                *busy = false;
+            }
+            state.give_back(batch);
+        }
+        self.wake(&state);
+    }
+
+    fn wake(&self, state: &State) {
+        if state.asleep > 0 {
+            self.changed.notify_all();
+        }
     }
 
     /// Gives out what is still open, each shard by one thread.
@@ -261,21 +301,39 @@ impl<S: Sink> Run<'_, S> {
 }
 
 impl Producer<'_> {
-    fn fill(&mut self, batch: &mut Batch, shards: usize, streaming: bool) -> Result<Fill> {
-        batch.decoded.clear();
-        batch.shares.resize_with(shards, Vec::new);
-        batch.shares.iter_mut().for_each(Vec::clear);
-        let fill = self.source.fill(&mut batch.chunk)?;
-        self.totals.add(&batch.chunk);
-        self.decoder.decode(&batch.chunk, &mut batch.decoded);
+    /// Fills a batch with up to `parts` chunks.
+    fn fill(&mut self, batch: &mut Batch, parts: usize, shards: usize, streaming: bool) -> Result<Fill> {
+        batch.parts.resize_with(parts, Part::default);
+        batch.filled = 0;
+        batch.now = None;
+        let mut fill = Fill::More;
+        for part in &mut batch.parts {
+            if fill == Fill::End {
+                break;
+            }
+            fill = self.fill_part(part, shards)?;
+            batch.filled += 1;
+            if streaming {
+                batch.now = self.clock.now(part.chunk.frames.last().map(|frame| frame.at));
+            }
+        }
+        Ok(fill)
+    }
+
+    fn fill_part(&mut self, part: &mut Part, shards: usize) -> Result<Fill> {
+        part.decoded.clear();
+        part.shares.resize_with(shards, Vec::new);
+        part.shares.iter_mut().for_each(Vec::clear);
+        let fill = self.source.fill(&mut part.chunk)?;
+        self.totals.add(&part.chunk);
+        self.decoder.decode(&part.chunk, &mut part.decoded);
         let count = shards as u64;
-        for (index, packet) in batch.decoded.packets.iter().enumerate() {
+        for (index, packet) in part.decoded.packets.iter().enumerate() {
             let shard = flow::shard(&packet.tuple) % count;
-            if let Some(share) = batch.shares.get_mut(shard as usize) {
+            if let Some(share) = part.shares.get_mut(shard as usize) {
                 share.push(index as u32);
             }
         }
-        batch.now = if streaming { self.clock.now(batch.chunk.frames.last().map(|frame| frame.at)) } else { None };
         Ok(fill)
     }
 
@@ -350,26 +408,34 @@ impl<S: Sink> Shard<S> {
         Self { tracker: Tracker::new(config), processes: Processes::default(), sink }
     }
 
-    fn handle(&mut self, batch: &Batch, share: &[u32]) -> Result<()> {
-        let decoded = &batch.decoded;
-        let packet = |index: &u32| decoded.packets.get(*index as usize);
-        for group in share.chunks(FORESEEN) {
-            group.iter().filter_map(packet).for_each(|packet| self.tracker.foresee(packet));
-            for packet in group.iter().filter_map(packet) {
-                let (options, payload) = decoded.tail_of(packet, &batch.chunk.bytes);
-                let layers = decoded.layers_of(packet);
-                let effect = self.tracker.handle(Input::Packet(PacketInput { packet, layers, options, payload }));
-                if let Some(effect) = effect
-                    && !batch.chunk.comments.is_empty()
-                {
-                    self.processes.note(&batch.chunk, packet, effect.connection);
-                }
-            }
+    /// Handles what of `batch` is this shard's, which has the given index.
+    fn handle(&mut self, batch: &Batch, index: usize) -> Result<()> {
+        for part in batch.parts() {
+            let share = part.shares.get(index).map_or(&[][..], |share| share);
+            self.handle_part(part, share);
         }
         if let Some(now) = batch.now {
             self.tracker.handle_timeout(now);
         }
         self.drain()
+    }
+
+    fn handle_part(&mut self, part: &Part, share: &[u32]) {
+        let Part { chunk, decoded, .. } = part;
+        let packet = |index: &u32| decoded.packets.get(*index as usize);
+        for group in share.chunks(FORESEEN) {
+            group.iter().filter_map(packet).for_each(|packet| self.tracker.foresee(packet));
+            for packet in group.iter().filter_map(packet) {
+                let (options, payload) = decoded.tail_of(packet, &chunk.bytes);
+                let layers = decoded.layers_of(packet);
+                let effect = self.tracker.handle(Input::Packet(PacketInput { packet, layers, options, payload }));
+                if let Some(effect) = effect
+                    && !chunk.comments.is_empty()
+                {
+                    self.processes.note(chunk, packet, effect.connection);
+                }
+            }
+        }
     }
 
     fn drain(&mut self) -> Result<()> {
@@ -393,18 +459,25 @@ impl State {
             producing: false,
             ended: false,
             in_flight: 0,
+            asleep: 0,
             spare: Vec::new(),
             failure: None,
         }
     }
 
-    /// The oldest batch of the shard that is furthest behind, among those nobody works on.
-    fn take_waiting(&mut self) -> Option<(usize, Arc<Batch>)> {
-        let idle = self.waiting.iter().zip(&self.busy).enumerate().filter(|(_, (_, busy))| !**busy);
-        let (shard, _) = idle.max_by_key(|(_, (queue, _))| queue.len())?;
-        let batch = self.waiting.get_mut(shard)?.pop_front()?;
-        *self.busy.get_mut(shard)? = true;
-        Some((shard, batch))
+    /// The oldest batch of each of up to `most` shards that nobody works on.
+    fn take_waiting(&mut self, most: usize) -> Vec<(usize, Arc<Batch>)> {
+        let mut work = Vec::new();
+        for (shard, (queue, busy)) in self.waiting.iter_mut().zip(&mut self.busy).enumerate() {
+            if work.len() < most
+                && !*busy
+                && let Some(batch) = queue.pop_front()
+            {
+                *busy = true;
+                work.push((shard, batch));
+            }
+        }
+        work
     }
 
     /// The last to let go of a batch hands its memory on.
