@@ -80,8 +80,13 @@ pub fn run<S: Sink>(
         streaming: options.streaming,
     };
     std::thread::scope(|scope| {
-        let others: Vec<_> = (1..options.threads).map(|_| scope.spawn(|| run.work())).collect();
-        run.work();
+        let others: Vec<_> = (1..options.threads)
+            .map(|thread| {
+                let run = &run;
+                scope.spawn(move || run.work(thread))
+            })
+            .collect();
+        run.work(0);
         for thread in others {
             thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         }
@@ -189,10 +194,10 @@ enum Task {
 }
 
 impl<S: Sink> Run<'_, S> {
-    fn work(&self) {
+    fn work(&self, thread: usize) {
         let _alarm = Alarm { state: &self.state, changed: &self.changed };
         loop {
-            match self.next_task() {
+            match self.next_task(thread) {
                 Task::Produce(batch) => self.produce(batch),
                 Task::Handle(work) => self.handle(work),
                 Task::Stop => break,
@@ -201,7 +206,7 @@ impl<S: Sink> Run<'_, S> {
         self.finish_shards();
     }
 
-    fn next_task(&self) -> Task {
+    fn next_task(&self, thread: usize) -> Task {
         let mut state = lock(&self.state);
         loop {
             if state.failure.is_some() {
@@ -213,7 +218,7 @@ impl<S: Sink> Run<'_, S> {
                 state.in_flight += 1;
                 return Task::Produce(state.spare.pop().unwrap_or_default());
             }
-            let work = state.take_waiting(self.at_once);
+            let work = state.take_waiting(thread * self.at_once, self.at_once);
             if !work.is_empty() {
                 return Task::Handle(work);
             }
@@ -465,16 +470,22 @@ impl State {
         }
     }
 
-    /// The oldest batch of each of up to `most` shards that nobody works on.
-    fn take_waiting(&mut self, most: usize) -> Vec<(usize, Arc<Batch>)> {
+    /// The oldest batch of each of up to `most` shards that nobody works on, beginning at shard `first`: a thread keeps to
+    /// its own shards while it can, whose connections are near.
+    fn take_waiting(&mut self, first: usize, most: usize) -> Vec<(usize, Arc<Batch>)> {
         let mut work = Vec::new();
-        for (shard, (queue, busy)) in self.waiting.iter_mut().zip(&mut self.busy).enumerate() {
-            if work.len() < most
+        let count = self.waiting.len();
+        for shard in (first..first + count).map(|shard| shard % count) {
+            if let Some(queue) = self.waiting.get_mut(shard)
+                && let Some(busy) = self.busy.get_mut(shard)
                 && !*busy
                 && let Some(batch) = queue.pop_front()
             {
                 *busy = true;
                 work.push((shard, batch));
+                if work.len() == most {
+                    break;
+                }
             }
         }
         work
