@@ -15,6 +15,14 @@ pub fn root() -> &'static Path {
 /// The cargo that runs this program, in the workspace's folder.
 pub fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // What cargo tells this program about its package would reach the build scripts, and those that look at it (ring's)
+    // would build everything anew by turns.
+    const OURS: [&str; 4] = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_", "CARGO_BIN_"];
+    for (name, _) in env::vars_os() {
+        if OURS.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+            command.env_remove(name);
+        }
+    }
     command.current_dir(root());
     command
 }

@@ -96,7 +96,7 @@ impl Report {
 fn result_line(name: &str, tally: &Tally, time: Duration) -> String {
     let word = match tally {
         Tally { failed: 1.., .. } => "FAILED",
-        Tally { passed: 0, .. } => "SKIPPED",
+        Tally { passed: 0, skipped: 1.., .. } => "SKIPPED",
         _ => "ok",
     };
     format!("{word:>8}  {name:<10} {:7.1} s  {tally}", time.as_secs_f64())
