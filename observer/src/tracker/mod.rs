@@ -137,6 +137,9 @@ pub struct Tracker {
     table: Table,
     books: Books,
     out: VecDeque<Event>,
+    /// Connections that the end of the input has still to give out: their records are made one by one, as they are far
+    /// larger.
+    leaving: std::vec::IntoIter<Box<Connection>>,
     /// Time of the last packet.
     previous: Timestamp,
 }
@@ -165,6 +168,7 @@ impl Tracker {
             table: Table::default(),
             books: Books::default(),
             out: VecDeque::new(),
+            leaving: Vec::new().into_iter(),
             previous: Timestamp::default(),
         }
     }
@@ -203,13 +207,15 @@ impl Tracker {
     /// The input is at its end: every connection is given out.
     pub fn finish(&mut self) {
         self.books.over.clear();
-        for connection in self.table.drain() {
-            self.give_out(&connection);
-        }
+        self.leaving = self.table.drain();
     }
 
     /// What there is to give out.
     pub fn poll(&mut self) -> Option<Event> {
+        if self.out.is_empty() {
+            let connection = self.leaving.next()?;
+            self.give_out(&connection);
+        }
         self.out.pop_front()
     }
 

@@ -91,11 +91,11 @@ impl Table {
     }
 
     /// Takes out every connection, in the order of their first packets.
-    pub(super) fn drain(&mut self) -> impl Iterator<Item = Box<Connection>> + use<> {
+    pub(super) fn drain(&mut self) -> std::vec::IntoIter<Box<Connection>> {
         self.order = None;
-        let mut all: Vec<_> = self.entries.drain().collect();
-        all.sort_unstable_by_key(|entry| entry.connection.id);
-        all.into_iter().map(|entry| entry.connection)
+        let mut all: Vec<_> = self.entries.drain().map(|entry| entry.connection).collect();
+        all.sort_unstable_by_key(|connection| connection.id);
+        all.into_iter()
     }
 
     /// The order of use, made when first asked for, and anew where most of it is of connections that are gone.
