@@ -128,7 +128,7 @@ pub struct Counts {
 
 /// How many connections that are over are kept for packets that come late (a last ACK, a FIN sent again), before the one
 /// that has been over the longest is given out.
-const MOST_OVER: usize = 4096;
+const MOST_OVER: usize = 1024;
 
 /// Follows every connection of its input.
 #[derive(Debug)]
