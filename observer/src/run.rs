@@ -431,7 +431,7 @@ impl<S: Sink> Shard<S> {
         for group in share.chunks(FORESEEN) {
             for packet in group.iter().filter_map(packet) {
                 let (options, _) = decoded.tail_of(packet, &chunk.bytes);
-                std::hint::black_box(options.first());
+                std::hint::black_box(options.first().copied());
                 self.tracker.foresee(packet);
             }
             for packet in group.iter().filter_map(packet) {

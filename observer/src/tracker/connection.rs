@@ -152,7 +152,8 @@ impl Connection {
         let [low, high] = &self.sent;
         let [to, fro] = &self.flows;
         let words = [low.packets, high.packets, self.last_number, to.last_at().as_nanos(), fro.last_at().as_nanos()];
-        words.iter().fold(u64::from(self.evicted), |all, word| all ^ word)
+        let data = [low, high].map(|end| end.data.as_ref().map_or(0, |data| data.glance()));
+        words.iter().chain(&data).fold(u64::from(self.evicted), |all, word| all ^ word)
     }
 
     /// Whether this connection is the one with the given key, its hash aside.
@@ -215,7 +216,8 @@ impl Connection {
         let packet = input.packet;
         self.last_number = packet.number;
         let cut = packet.notes.contains(Notes::OPTIONS_CUT);
-        let options = TcpOptions { cut, ..TcpOptions::parse(input.options) };
+        let mut options = TcpOptions::parse(input.options);
+        options.cut = cut;
         let habits = both(&mut self.habits, from);
         let [fwd_flow, rev_flow] = both(&mut self.flows, from);
         if config.recognises_duplicates()

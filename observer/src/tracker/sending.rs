@@ -190,6 +190,11 @@ impl End {
 }
 
 impl Data {
+    /// Reads a little of each part that a segment changes.
+    pub(super) fn glance(&self) -> u64 {
+        self.bytes ^ u64::from(self.max_in_flight) ^ u64::from(self.round_trips.is_timing())
+    }
+
     fn throughput_bps(&self) -> Option<u64> {
         let length = self.last_at.get()?.checked_since(self.first_at.get()?)?;
         let bits = u128::from(self.unique_bytes) * 8 * 1_000_000_000;
