@@ -40,7 +40,7 @@ const SHARDS: usize = 8;
 
 /// Chunks that are handed from thread to thread together. One thread alone takes them one by one: what it has just
 /// decoded is still near.
-const PARTS: usize = 8;
+const PARTS: usize = 2;
 
 /// Packets whose connections are brought near at once.
 const FORESEEN: usize = 16;
