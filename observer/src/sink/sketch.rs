@@ -1,9 +1,10 @@
 //! Distributions and rankings in constant memory, which come out alike however the input was divided.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::BinaryHeap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use foldhash::{HashMap, HashMapExt};
 use observer::record::Endpoint;
 use observer::time::Nanos;
 

@@ -153,7 +153,8 @@ impl Connection {
         let [to, fro] = &self.flows;
         let words = [low.packets, high.packets, self.last_number, to.last_at().as_nanos(), fro.last_at().as_nanos()];
         let data = [low, high].map(|end| end.data.as_ref().map_or(0, |data| data.glance()));
-        words.iter().chain(&data).fold(u64::from(self.evicted), |all, word| all ^ word)
+        let rest = [u64::from(self.handshake.is_simultaneous()), u64::from(self.outcome.originator_flipped())];
+        words.iter().chain(&data).chain(&rest).fold(u64::from(self.evicted), |all, word| all ^ word)
     }
 
     /// Whether this connection is the one with the given key, its hash aside.

@@ -325,6 +325,10 @@ impl Tracker {
     fn keep_few_over(&mut self) {
         if self.books.over.len() > MOST_OVER {
             self.give_out_over();
+            // The one whose turn is next has been left alone for long.
+            if let Some(next) = self.books.over.front() {
+                self.table.foresee(next.hash);
+            }
         }
     }
 
