@@ -1,0 +1,88 @@
+//! What was read: files and their interfaces.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::time::Timestamp;
+
+/// What was read, said once at the end.
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+pub struct CaptureRecord {
+    /// The files, in the order they were named.
+    pub files: Vec<FileRecord>,
+    /// Time of the first frame; `null` where there is none.
+    pub first_seen: Option<Timestamp>,
+    /// Time of the last frame.
+    pub last_seen: Option<Timestamp>,
+    /// Frames read, whatever they held.
+    pub frames: u64,
+    /// Octets captured in those frames.
+    pub octets: u64,
+    /// Frames that `--filter` left out.
+    pub filtered: u64,
+    /// TCP segments handed to the tracker.
+    pub segments: u64,
+    /// ICMP errors about TCP segments.
+    pub icmp_errors: u64,
+    /// Frames that hold no TCP.
+    pub other: u64,
+    /// Frames of a link-layer type that is not decoded.
+    pub unknown_link: u64,
+    /// Frames whose headers contradict themselves or end early.
+    pub malformed: u64,
+    /// Frames of which the capture kept only the first part (snapshot length).
+    pub truncated: u64,
+    /// IP fragments seen.
+    pub fragments: u64,
+    /// IP fragments given up: the rest never came, or the bound was reached.
+    pub fragments_dropped: u64,
+    /// Frames that the capturing machine reports as lost; `null` where the files do not say. What was lost may have
+    /// changed any verdict.
+    pub dropped: Option<u64>,
+    /// Connections reported.
+    pub connections: u64,
+    /// Connections given up to stay within `--max-connections`.
+    pub evicted: u64,
+    /// Packets captured a second time.
+    pub duplicates: u64,
+    /// Octets of input that could not be read as frames, see `files[].error`.
+    pub unreadable: bool,
+}
+
+/// One input file.
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+pub struct FileRecord {
+    /// Its name as given; `-` for standard input.
+    pub name: String,
+    /// `pcap`, `pcapng` or `snoop`; `null` where it is none of them.
+    pub format: Option<&'static str>,
+    /// `gzip`, `zstd` or `lz4`; `null` where not compressed.
+    pub compression: Option<&'static str>,
+    /// Frames read from it.
+    pub frames: u64,
+    /// Its interfaces, in the order the file describes them.
+    pub interfaces: Vec<InterfaceRecord>,
+    /// Comments on the whole file (pcapng section headers).
+    pub comments: Vec<String>,
+    /// What stopped the reading before its end, with the byte offset.
+    pub error: Option<String>,
+}
+
+/// One interface of a capture file.
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+pub struct InterfaceRecord {
+    /// pcapng `if_name`.
+    pub name: Option<String>,
+    /// pcapng `if_description`.
+    pub description: Option<String>,
+    /// Capture filter (pcapng `if_filter`).
+    pub filter: Option<String>,
+    /// LINKTYPE_ number.
+    pub link_type: u16,
+    /// Snapshot length in octets; 0 for none.
+    pub snap_len: u32,
+    /// Frames received, by the last interface statistics block (`isb_ifrecv`).
+    pub received: Option<u64>,
+    /// Frames dropped by the interface or by the operating system (`isb_ifdrop` + `isb_osdrop`).
+    pub dropped: Option<u64>,
+}

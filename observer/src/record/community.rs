@@ -1,0 +1,65 @@
+//! One identifier for the same connection in many tools.
+
+use std::net::IpAddr;
+
+use base64::Engine as _;
+use schemars::JsonSchema;
+use serde::{Serialize, Serializer};
+use sha1::{Digest as _, Sha1};
+
+use super::Endpoint;
+
+/// Community ID version 1 with seed 0: `1:` and the base64 of a SHA-1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
+#[schemars(with = "String")]
+pub struct CommunityId([u8; 20]);
+
+impl CommunityId {
+    /// The identifier of a TCP connection between two ends, whichever comes first.
+    pub fn tcp(one: Endpoint, other: Endpoint) -> Self {
+        const SEED: [u8; 2] = [0, 0];
+        const PROTOCOL_TCP: u8 = 6;
+        let (low, high) = if one <= other { (one, other) } else { (other, one) };
+        let mut sha = Sha1::new();
+        sha.update(SEED);
+        for end in [low, high] {
+            match end.ip {
+                IpAddr::V4(ip) => sha.update(ip.octets()),
+                IpAddr::V6(ip) => sha.update(ip.octets()),
+            }
+        }
+        sha.update([PROTOCOL_TCP, 0]);
+        sha.update(low.port.to_be_bytes());
+        sha.update(high.port.to_be_bytes());
+        Self(sha.finalize().into())
+    }
+}
+
+impl std::fmt::Display for CommunityId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut text = [0; 28];
+        let length =
+            base64::engine::general_purpose::STANDARD.encode_slice(self.0, &mut text).map_err(|_| std::fmt::Error)?;
+        let text = text.get(..length).and_then(|text| std::str::from_utf8(text).ok()).ok_or(std::fmt::Error)?;
+        write!(f, "1:{text}")
+    }
+}
+
+impl Serialize for CommunityId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn community_id_of_the_specification() {
+        let end = |ip: &str, port| Endpoint { ip: ip.parse().expect("an address"), port };
+        let (client, server) = (end("128.232.110.120", 34855), end("66.35.250.204", 80));
+        assert_eq!(CommunityId::tcp(client, server).to_string(), "1:LQU9qZlK+B5F3KDmev6m5PMibrg=");
+        assert_eq!(CommunityId::tcp(server, client).to_string(), "1:LQU9qZlK+B5F3KDmev6m5PMibrg=");
+    }
+}
