@@ -219,6 +219,11 @@ impl Flow {
         self.next_at
     }
 
+    /// Whether a segment of this direction was captured.
+    pub fn is_seen(&self) -> bool {
+        self.window.is_some()
+    }
+
     /// When this direction's last segment was captured.
     pub fn last_at(&self) -> Timestamp {
         self.last_at

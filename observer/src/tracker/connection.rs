@@ -238,7 +238,8 @@ impl Connection {
                 return Done::default();
             }
         }
-        fwd.segment(packet, segment);
+        let [fwd_flow, _] = both(&mut self.flows, from);
+        fwd.segment(packet, segment, fwd_flow.is_seen().then(|| fwd_flow.last_at()));
         fwd.take_isn(segment);
         rev.take_isn_from_ack(segment);
 
@@ -277,8 +278,8 @@ impl Connection {
             data.round_trips.answered(segment, &options, at);
         }
         let done = Done { analysis, retransmission, duplicate: false };
-        let part = self.handshake.segment(from, segment, &options, rev.isn, at);
-        if part == Part::SynAck && rev.isn.is_some_and(|isn| segment.ack.after(isn.plus(1))) {
+        let part = self.handshake.segment(from, segment, &options, rev.isn(), at);
+        if part == Part::SynAck && rev.isn().is_some_and(|isn| segment.ack.after(isn.plus(1))) {
             self.handshake.data_in_syn_accepted();
         }
         self.take_window(from, segment, at);
@@ -372,9 +373,9 @@ impl Connection {
         let flags = segment.flags;
         let [fwd, rev] = both(&mut self.sent, from);
         if flags.contains(Flags::FIN) {
-            fwd.fin_end.get_or_insert(segment.end());
+            fwd.fin(segment.end());
         }
-        let acks_fin = flags.contains(Flags::ACK) && rev.fin_end.is_some_and(|end| segment.ack.at_or_after(end));
+        let acks_fin = flags.contains(Flags::ACK) && rev.fin_end().is_some_and(|end| segment.ack.at_or_after(end));
         if flags.intersects(Flags::FIN | Flags::RST) {
             let rare = self.rare.get_or_insert_default();
             rare.first_to_close.get_or_insert(from);
@@ -395,9 +396,9 @@ impl Connection {
         let [fwd, rev] = if from == 0 { [0, 1] } else { [1, 0] };
         let (Some(fwd), Some(rev)) = (self.sent.get(fwd), self.sent.get(rev)) else { return true };
         if rev.state == TcpState::SynSent && segment.flags.contains(Flags::ACK) {
-            return rev.isn.is_none_or(|isn| segment.ack.after(isn));
+            return rev.isn().is_none_or(|isn| segment.ack.after(isn));
         }
-        match (fwd.isn, rev.acked) {
+        match (fwd.isn(), rev.acked()) {
             (Some(_), Some(acked)) => segment.seq.at_or_after(acked),
             _ => true,
         }
@@ -416,7 +417,7 @@ impl Connection {
         };
         let [fwd, rev] = both(&mut self.sent, from);
         let relative = |isn: Option<Seq>, seq: Seq| isn.map_or(seq.0, |isn| seq.offset_from(isn));
-        let (seq, ack) = (relative(fwd.isn, segment.seq), relative(rev.isn, segment.ack));
+        let (seq, ack) = (relative(fwd.isn(), segment.seq), relative(rev.isn(), segment.ack));
         let entry = Entry {
             kind,
             bytes: segment.len.into(),

@@ -62,7 +62,7 @@ impl End {
 }
 
 /// What is known of a connection's outcome. Costs no heap unless something was lost, retransmitted, corrupt or out of
-/// order, or the history is longer than 22 letters.
+/// order, or the history is longer than 14 letters.
 #[derive(Clone, Debug)]
 pub(super) struct Outcome {
     ends: [Endpoint; 2],

@@ -1,5 +1,7 @@
 //! What one end sent: how much, how fast, how marked.
 
+use bitflags::bitflags;
+
 use super::correction::Holes;
 use super::moment::Moment;
 use super::retransmit::Retransmits;
@@ -21,23 +23,33 @@ const USUAL_TTLS: [u8; 3] = [64, 128, 255];
 #[derive(Debug, Default)]
 pub(super) struct End {
     pub(super) packets: u64,
-    last_at: Moment,
     max_idle: Nanos,
-    /// Initial sequence number; a guess where the SYN was not captured.
-    pub(super) isn: Option<Seq>,
-    /// The highest acknowledgment number it sent.
-    pub(super) acked: Option<Seq>,
-    /// The sequence number after its FIN.
-    pub(super) fin_end: Option<Seq>,
-    window: Option<WindowFacts>,
+    isn: Seq,
+    acked: Seq,
+    fin_end: Seq,
+    /// The smallest and the largest window it offered.
+    window: (u32, u32),
     pub(super) state: TcpState,
+    known: Known,
     pub(super) retransmits: Retransmits,
     /// Smallest and largest time to live.
-    ttl: Option<(u8, u8)>,
+    ttl: (u8, u8),
     /// What only an end that sends payload has.
     pub(super) data: Option<Box<Data>>,
     /// What few ends have.
     rare: Option<Box<Rare>>,
+}
+
+bitflags! {
+    /// Which fields of an [`End`] hold something: an `Option` each would take twice their space.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    struct Known: u8 {
+        const ISN = 1;
+        const ACKED = 1 << 1;
+        const FIN_END = 1 << 2;
+        const WINDOW = 1 << 3;
+        const TTL = 1 << 4;
+    }
 }
 
 /// What is kept of an end that has sent payload.
@@ -66,16 +78,30 @@ struct Rare {
 }
 
 impl End {
-    /// Takes in a segment of this end.
-    pub(super) fn segment(&mut self, packet: &Packet, segment: &Segment) {
-        let at = packet.at;
+    /// Initial sequence number; a guess where the SYN was not captured.
+    pub(super) fn isn(&self) -> Option<Seq> {
+        self.known.contains(Known::ISN).then_some(self.isn)
+    }
+
+    /// The highest acknowledgment number it sent.
+    pub(super) fn acked(&self) -> Option<Seq> {
+        self.known.contains(Known::ACKED).then_some(self.acked)
+    }
+
+    /// The sequence number after its FIN.
+    pub(super) fn fin_end(&self) -> Option<Seq> {
+        self.known.contains(Known::FIN_END).then_some(self.fin_end)
+    }
+
+    /// Takes in a segment of this end; `last` is when its last one was captured, if there was one.
+    pub(super) fn segment(&mut self, packet: &Packet, segment: &Segment, last: Option<Timestamp>) {
         self.packets += 1;
-        if let Some(last) = self.last_at.get() {
-            self.max_idle = self.max_idle.max(at.since(last));
+        if let Some(last) = last {
+            self.max_idle = self.max_idle.max(packet.at.since(last));
         }
-        self.last_at.set(at);
-        let (low, high) = self.ttl.unwrap_or((packet.ttl, packet.ttl));
-        self.ttl = Some((low.min(packet.ttl), high.max(packet.ttl)));
+        let (low, high) = if self.known.contains(Known::TTL) { self.ttl } else { (packet.ttl, packet.ttl) };
+        self.ttl = (low.min(packet.ttl), high.max(packet.ttl));
+        self.known.insert(Known::TTL);
         self.marks(packet.tos, segment.flags);
     }
 
@@ -84,20 +110,37 @@ impl End {
         if segment.flags.contains(Flags::SYN) {
             // A SYN of its own corrects a guess, or an attempt that went unanswered.
             if self.data.is_none() {
-                self.isn = Some(segment.seq);
+                self.isn = segment.seq;
+                self.known.insert(Known::ISN);
             }
         } else if !segment.flags.contains(Flags::RST) {
-            self.isn.get_or_insert(segment.seq.minus(1));
+            self.guess_isn(segment.seq.minus(1));
         }
         if segment.flags.contains(Flags::ACK) && !segment.flags.contains(Flags::RST) {
-            self.acked = Some(self.acked.map_or(segment.ack, |acked| acked.latest(segment.ack)));
+            self.acked = self.acked().map_or(segment.ack, |acked| acked.latest(segment.ack));
+            self.known.insert(Known::ACKED);
         }
     }
 
     /// Learns the initial sequence number of this end from a segment that it was sent.
     pub(super) fn take_isn_from_ack(&mut self, segment: &Segment) {
         if segment.flags.contains(Flags::ACK) && !segment.flags.contains(Flags::RST) {
-            self.isn.get_or_insert(segment.ack.minus(1));
+            self.guess_isn(segment.ack.minus(1));
+        }
+    }
+
+    fn guess_isn(&mut self, isn: Seq) {
+        if !self.known.contains(Known::ISN) {
+            self.isn = isn;
+            self.known.insert(Known::ISN);
+        }
+    }
+
+    /// Takes in this end's FIN, after which comes `end`. The first one counts.
+    pub(super) fn fin(&mut self, end: Seq) {
+        if !self.known.contains(Known::FIN_END) {
+            self.fin_end = end;
+            self.known.insert(Known::FIN_END);
         }
     }
 
@@ -124,7 +167,7 @@ impl End {
     /// this segment included. Gives what is known of all this end's payload.
     pub(super) fn payload(&mut self, segment: &Segment, in_flight: Option<u32>, at: Timestamp) -> &mut Data {
         let start = segment.seq.plus(segment.flags.contains(Flags::SYN).into());
-        let isn = self.isn;
+        let isn = self.isn();
         let data = self.data.get_or_insert_with(|| {
             let seen = isn.map_or_else(RangeSet::default, |isn| RangeSet::starting_at(isn.plus(1)));
             Box::new(Data { seen, ..Data::default() })
@@ -142,8 +185,9 @@ impl End {
 
     /// Takes in a window that this end offers, in octets.
     pub(super) fn window(&mut self, window: u32, at: Timestamp) {
-        let facts = self.window.get_or_insert(WindowFacts { min: window, max: window });
-        *facts = WindowFacts { min: facts.min.min(window), max: facts.max.max(window) };
+        let (min, max) = if self.known.contains(Known::WINDOW) { self.window } else { (window, window) };
+        self.window = (min.min(window), max.max(window));
+        self.known.insert(Known::WINDOW);
         if window == 0 {
             self.rare.get_or_insert_default().zero_since.set_once(at);
         } else {
@@ -175,14 +219,15 @@ impl End {
     pub(super) fn facts(&self) -> FlowFacts {
         let data = self.data.as_deref();
         let rare = self.rare.as_deref();
+        let ((min, max), (low_ttl, high_ttl)) = (self.window, self.ttl);
         FlowFacts {
             throughput_bps: data.and_then(Data::throughput_bps),
             max_in_flight: data.map_or(0, |data| data.max_in_flight.into()),
             max_segment: data.map_or(0, |data| data.max_segment),
-            window: self.window,
+            window: self.known.contains(Known::WINDOW).then_some(WindowFacts { min, max }),
             zero_window_ns: rare.map_or(Nanos::default(), |rare| rare.zero_window),
             max_idle_ns: self.max_idle,
-            ttl: self.ttl.map(|(min, max)| Ttl { min, max, hops: hops(max) }),
+            ttl: self.known.contains(Known::TTL).then(|| Ttl { min: low_ttl, max: high_ttl, hops: hops(high_ttl) }),
             ecn: rare.map_or_else(Ecn::default, |rare| rare.ecn),
             urgent: rare.map_or(0, |rare| rare.urgent),
         }

@@ -6,7 +6,7 @@ use std::fmt;
 /// none but a flood of made-up segments comes near it; what comes after is left out.
 pub const MAX_LETTERS: usize = 1024;
 
-const INLINE: usize = 22;
+const INLINE: usize = 14;
 
 /// Letters in the order of what they stand for.
 #[derive(Clone, PartialEq, Eq)]
@@ -77,6 +77,6 @@ mod tests {
             }
             assert_eq!(history.as_str(), expected);
         }
-        assert_eq!(size_of::<History>(), 24);
+        assert_eq!(size_of::<History>(), 16);
     }
 }

@@ -256,7 +256,7 @@ fn reuse() {
 
 #[test]
 fn is_compact() {
-    assert_eq!(size_of::<Outcome>(), 128);
+    assert_eq!(size_of::<Outcome>(), 120);
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
