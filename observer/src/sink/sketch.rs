@@ -118,7 +118,7 @@ pub struct Talkers {
 }
 
 /// Keys that are kept apart.
-const MOST: usize = 1 << 16;
+const MOST: usize = 1 << 12;
 
 /// How many bits of an IPv4 and of an IPv6 address are kept at each level, and whether the port is.
 const LEVELS: [(u32, u32, bool); 6] =
