@@ -37,7 +37,11 @@ const MOST_HOLES: usize = 16;
 
 /// The holes in what was captured of one direction. Costs no heap until there is one.
 #[derive(Debug, Default)]
-pub(super) struct Holes(Vec<Beyond>);
+pub(super) struct Holes(Option<Box<List>>);
+
+/// The oldest first. Boxed as a whole: a word where there is none.
+#[derive(Debug, Default)]
+struct List(Vec<Beyond>);
 
 /// The first segment beyond a hole.
 #[derive(Clone, Copy, Debug)]
@@ -93,17 +97,18 @@ impl Holes {
     }
 
     fn open(&mut self, seq: Seq, sent: Sent, acknowledged: Option<Seq>) {
-        self.0.retain(|hole| acknowledged.is_none_or(|acknowledged| hole.seq.after(acknowledged)));
-        if self.0.len() >= MOST_HOLES {
-            self.0.remove(0);
+        let List(holes) = &mut **self.0.get_or_insert_default();
+        holes.retain(|hole| acknowledged.is_none_or(|acknowledged| hole.seq.after(acknowledged)));
+        if holes.len() >= MOST_HOLES {
+            holes.remove(0);
         }
-        self.0.push(Beyond { seq, sent });
+        holes.push(Beyond { seq, sent });
     }
 
     /// Whether a segment at `seq` was sent before or after the first segment beyond it.
     fn age(&self, seq: Seq, sent: Sent) -> Option<Ordering> {
         let distance = |hole: &&Beyond| hole.seq.delta(seq);
-        let beyond = self.0.iter().filter(|hole| distance(hole) > 0).min_by_key(distance)?;
+        let beyond = self.0.iter().flat_map(|list| &list.0).filter(|hole| distance(hole) > 0).min_by_key(distance)?;
         sent.compare(beyond.sent)
     }
 }
@@ -156,14 +161,15 @@ mod tests {
 
     #[test]
     fn few_holes_are_remembered() {
+        let kept = |holes: &Holes| holes.0.as_ref().map_or(0, |list| list.0.len());
         let mut holes = Holes::default();
         let sent = Sent { tsval: Some(1), ip_id: 0 };
         for seq in (0..100).map(|number| Seq(number * 1000)) {
             let segment = Segment { seq, len: 100, ..Segment::default() };
             holes.correct(AnalysisSet::LOST_SEGMENT, &segment, sent, false, None);
         }
-        assert_eq!(holes.0.len(), MOST_HOLES);
+        assert_eq!(kept(&holes), MOST_HOLES);
         holes.open(Seq(100_000), sent, Some(Seq(98_000)));
-        assert_eq!(holes.0.len(), 2);
+        assert_eq!(kept(&holes), 2);
     }
 }
