@@ -1,15 +1,23 @@
-//! observer's eBPF programs.
+//! observer's eBPF programs: one file a hook.
+//!
+//! A connection's life is gathered in a map, a [`observer_ebpf::Socket`] for each socket, and sent when the socket goes
+//! away. User space drains the ring buffer on a timer: no program wakes it.
 #![no_std]
 #![no_main]
 
-use aya_ebpf::macros::socket_filter;
-use aya_ebpf::programs::SkBuffContext;
-
-/// Keeps no packet: nothing is queued on the socket it is attached to.
-#[socket_filter]
-fn packets(_packet: SkBuffContext) -> i64 {
-    0
-}
+mod accept;
+mod destroy;
+mod drop;
+mod error;
+mod existing;
+mod kernel;
+mod maps;
+mod packets;
+mod reset;
+mod retransmit;
+mod book;
+mod state;
+mod stray;
 
 /// The kernel lends some of its helpers only to programs under the GPL, and reads here whether this is one.
 #[unsafe(link_section = "license")]

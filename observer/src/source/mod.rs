@@ -1,6 +1,7 @@
 //! Where frames come from.
 
 mod compression;
+mod ebpf;
 mod file;
 mod filter;
 mod input;

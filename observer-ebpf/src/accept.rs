@@ -1,0 +1,41 @@
+//! The end of accept(2) and accept4(2): a process takes a connection over.
+
+use aya_ebpf::helpers::generated::bpf_get_current_task;
+use aya_ebpf::macros::btf_tracepoint;
+use aya_ebpf::programs::BtfTracePointContext;
+use observer_ebpf::How;
+
+use crate::kernel::{self, Struct};
+use crate::maps::{field, setting};
+use crate::book;
+
+/// `(struct pt_regs *regs, long ret)`: every system call ends here, so that the first test is what counts.
+#[btf_tracepoint(function = "sys_exit")]
+fn accept(context: BtfTracePointContext) -> i32 {
+    let call: u64 = Struct::new(context.arg(0)).load(field!(pt_regs_nr));
+    if call != setting!(accept4) && call != setting!(accept) {
+        return 0;
+    }
+    let descriptor: i64 = context.arg(1);
+    if descriptor >= 0
+        && let Some(sk) = socket_of(descriptor as u64)
+        && let Some(entry) = book::find(Struct::new(sk as *const u8))
+    {
+        entry.owner = kernel::current();
+        entry.owner_how = How::Accept as u8;
+    }
+    0
+}
+
+/// The address of the socket that a file descriptor of the process at work stands for.
+#[inline(always)]
+fn socket_of(descriptor: u64) -> Option<u64> {
+    // SAFETY: the helper takes nothing.
+    let task = unsafe { bpf_get_current_task() };
+    let files: u64 = kernel::read(task + u64::from(field!(task_files)))?;
+    let table: u64 = kernel::read(files + u64::from(field!(files_fdt)))?;
+    let descriptors: u64 = kernel::read(table + u64::from(field!(fdt_fd)))?;
+    let file: u64 = kernel::read(descriptors + descriptor * 8)?;
+    let socket: u64 = kernel::read(file + u64::from(field!(file_private_data)))?;
+    kernel::read(socket + u64::from(field!(socket_sk)))
+}

@@ -1,0 +1,166 @@
+//! Keeping the book of sockets.
+
+use aya_ebpf::bindings::BPF_NOEXIST;
+use aya_ebpf::helpers::{bpf_ktime_get_ns, generated};
+use observer_ebpf::{ABSENT, Counters, EVENTS, Event, Hook, Kind, Socket, tag};
+
+use crate::kernel::{self, Struct};
+use crate::maps::{self, field, setting};
+
+const AF_INET6: u16 = 10;
+const IPPROTO_TCP: u16 = 6;
+
+/// What a new entry is made from.
+static BLANK: Socket = Socket::NONE;
+
+/// The entry of `sk`.
+#[inline(always)]
+pub fn find(sk: Struct) -> Option<&'static mut Socket> {
+    // SAFETY: a map's value. Programs on several processors may write to it at once, each to its own fields: the
+    // socket's lock keeps the hooks apart that add events, all but drops.
+    maps::sockets().get_ptr_mut(sk.address()).map(|socket| unsafe { &mut *socket })
+}
+
+/// Makes an entry for `sk`, in place of one that was left over.
+#[inline(always)]
+pub fn make(sk: Struct, hook: Hook) -> Option<&'static mut Socket> {
+    if maps::sockets().insert(sk.address(), &BLANK, 0).is_err() {
+        maps::lose(hook);
+        return None;
+    }
+    let socket = find(sk)?;
+    begin(socket, sk);
+    Some(socket)
+}
+
+/// As [`make`], but leaves an entry alone that is there.
+#[inline(always)]
+pub fn make_if_new(sk: Struct) -> Option<&'static mut Socket> {
+    if maps::sockets().insert(sk.address(), &BLANK, u64::from(BPF_NOEXIST)).is_err() {
+        return None;
+    }
+    let socket = find(sk)?;
+    begin(socket, sk);
+    Some(socket)
+}
+
+#[inline(always)]
+fn begin(socket: &mut Socket, sk: Struct) {
+    socket.tag = tag::GONE;
+    socket.key = sk.address();
+    socket.netns = kernel::netns(sk);
+    // SAFETY: the helper takes nothing.
+    socket.born = unsafe { bpf_ktime_get_ns() };
+    if field!(sk_cgroup) != ABSENT {
+        socket.cgroup = sk.follow(field!(sk_cgroup)).follow(field!(cgroup_kn)).load(field!(kn_id));
+    }
+}
+
+/// Whether `sk` is one that this run wants.
+#[inline(always)]
+pub fn is_wanted(sk: Struct) -> bool {
+    let netns = setting!(netns);
+    netns == 0 || kernel::netns(sk) == netns
+}
+
+/// Fills in what is known of the ends only after the socket is bound and connected.
+#[inline(always)]
+pub fn fill_ends(socket: &mut Socket, sk: Struct) {
+    let port: u16 = sk.load(field!(skc_num));
+    if port != 0 {
+        socket.local_port = port;
+    }
+    let port: u16 = sk.load(field!(skc_dport));
+    if port != 0 {
+        socket.remote_port = u16::from_be(port);
+    }
+    let (local, remote) = addresses(sk);
+    socket.local = local;
+    socket.remote = remote;
+    let family: u16 = sk.load(field!(skc_family));
+    if family == AF_INET6 {
+        socket.marks |= Socket::V6;
+    }
+}
+
+/// Local and remote address.
+#[inline(always)]
+pub fn addresses(sk: Struct) -> ([u8; 16], [u8; 16]) {
+    let family: u16 = sk.load(field!(skc_family));
+    let (local, remote) = if family == AF_INET6 && field!(skc_v6_daddr) != ABSENT {
+        (words(sk, field!(skc_v6_rcv_saddr)), words(sk, field!(skc_v6_daddr)))
+    } else {
+        (kernel::mapped(sk.load(field!(skc_rcv_saddr))), kernel::mapped(sk.load(field!(skc_daddr))))
+    };
+    // SAFETY: both are 16 bytes of integers.
+    unsafe { (core::mem::transmute(local), core::mem::transmute(remote)) }
+}
+
+#[inline(always)]
+fn words(sk: Struct, offset: u32) -> [u32; 4] {
+    [sk.load(offset), sk.load(offset + 4), sk.load(offset + 8), sk.load(offset + 12)]
+}
+
+/// Adds an event to the log of `socket`; sends the log and begins anew where it is full.
+#[inline(always)]
+pub fn note(socket: &mut Socket, kind: Kind, states: (u8, u8), value: i32, hook: Hook) {
+    if socket.filled as usize >= EVENTS {
+        socket.tag = tag::CHAPTER;
+        maps::send(&*socket, hook);
+        socket.tag = tag::GONE;
+        socket.sent += EVENTS as u32;
+        socket.filled = 0;
+    }
+    let index = socket.filled as usize;
+    if index < EVENTS {
+        // SAFETY: the helper takes nothing.
+        let at = unsafe { bpf_ktime_get_ns() };
+        let event = Event { at, kind: kind as u8, from: states.0, to: states.1, padding: 0, value };
+        // SAFETY: tested above; the mask says so to the verifier, which forgets what a register was compared to.
+        unsafe { socket.events.as_mut_ptr().add(index & (EVENTS - 1)).write_volatile(event) };
+        socket.filled = index as u32 + 1;
+    }
+}
+
+/// Copies the numbers of the connection.
+#[inline(always)]
+pub fn count(socket: &mut Socket, sk: Struct) {
+    // SAFETY: the argument is a socket; the helper gives NULL for one that is not TCP's.
+    let tcp = Struct::new(unsafe { generated::bpf_skc_to_tcp_sock(sk.pointer() as *mut _) } as *const u8);
+    if tcp.is_null() {
+        return;
+    }
+    socket.counters = Counters {
+        bytes_sent: tcp.load_u64(field!(bytes_sent)),
+        bytes_acked: tcp.load_u64(field!(bytes_acked)),
+        bytes_received: tcp.load_u64(field!(bytes_received)),
+        bytes_retrans: tcp.load_u64(field!(bytes_retrans)),
+        segs_in: tcp.load_u32(field!(segs_in)),
+        segs_out: tcp.load_u32(field!(segs_out)),
+        data_segs_in: tcp.load_u32(field!(data_segs_in)),
+        data_segs_out: tcp.load_u32(field!(data_segs_out)),
+        total_retrans: tcp.load_u32(field!(total_retrans)),
+        srtt_us: tcp.load_u32(field!(srtt_us)),
+        mdev_us: tcp.load_u32(field!(mdev_us)),
+        rtt_min: tcp.load_u32(field!(rtt_min)),
+        snd_cwnd: tcp.load_u32(field!(snd_cwnd)),
+        snd_ssthresh: tcp.load_u32(field!(snd_ssthresh)),
+        mss_cache: tcp.load_u32(field!(mss_cache)),
+        advmss: if field!(advmss) == ABSENT { u32::MAX } else { u32::from(tcp.load::<u16>(field!(advmss))) },
+        lost: tcp.load_u32(field!(lost)),
+        delivered: tcp.load_u32(field!(delivered)),
+        delivered_ce: tcp.load_u32(field!(delivered_ce)),
+        reord_seen: tcp.load_u32(field!(reord_seen)),
+        dsack_dups: tcp.load_u32(field!(dsack_dups)),
+        rcv_ooopack: tcp.load_u32(field!(rcv_ooopack)),
+        snd_wnd: tcp.load_u32(field!(snd_wnd)),
+        rcv_wnd: tcp.load_u32(field!(rcv_wnd)),
+    };
+    socket.marks |= Socket::COUNTED;
+}
+
+/// Whether `sk` is TCP's; MPTCP's own sockets have their subflows observed.
+#[inline(always)]
+pub fn is_tcp(sk: Struct) -> bool {
+    sk.load::<u16>(field!(sk_protocol)) == IPPROTO_TCP
+}

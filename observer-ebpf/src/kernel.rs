@@ -1,0 +1,95 @@
+//! Reading the kernel's structs.
+
+use aya_ebpf::helpers::{
+    bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid, bpf_probe_read_kernel,
+};
+use observer_ebpf::{ABSENT, Task};
+
+use crate::maps::field;
+
+/// A kernel's struct, as a program's argument or a pointer that was followed from one: the verifier knows its type and
+/// lets its fields be loaded.
+#[derive(Clone, Copy)]
+pub struct Struct(*const u8);
+
+impl Struct {
+    #[inline(always)]
+    pub const fn new(pointer: *const u8) -> Self {
+        Self(pointer)
+    }
+
+    #[inline(always)]
+    pub fn is_null(self) -> bool {
+        self.0.is_null()
+    }
+
+    #[inline(always)]
+    pub fn address(self) -> u64 {
+        self.0 as u64
+    }
+
+    #[inline(always)]
+    pub fn pointer(self) -> *const u8 {
+        self.0
+    }
+
+    /// Loads the field at `offset`.
+    #[inline(always)]
+    pub fn load<T: Copy>(self, offset: u32) -> T {
+        // SAFETY: the verifier checks that the struct has such a field there; a load from a bad address gives 0.
+        unsafe { core::ptr::read_volatile(self.0.add(offset as usize).cast::<T>()) }
+    }
+
+    /// Loads the field at `offset`; all bits set where this kernel has none.
+    #[inline(always)]
+    pub fn load_u32(self, offset: u32) -> u32 {
+        if offset == ABSENT { u32::MAX } else { self.load(offset) }
+    }
+
+    /// As [`Self::load_u32`].
+    #[inline(always)]
+    pub fn load_u64(self, offset: u32) -> u64 {
+        if offset == ABSENT { u64::MAX } else { self.load(offset) }
+    }
+
+    /// Follows the pointer at `offset` to another struct.
+    #[inline(always)]
+    pub fn follow(self, offset: u32) -> Self {
+        Self(self.load(offset))
+    }
+}
+
+/// Reads from an address of which the verifier knows nothing.
+#[inline(always)]
+pub fn read<T: Copy>(address: u64) -> Option<T> {
+    // SAFETY: the helper checks the address.
+    unsafe { bpf_probe_read_kernel(address as *const T) }.ok()
+}
+
+/// The process at work. Right only where the kernel works on its behalf.
+#[inline(always)]
+pub fn current() -> Task {
+    let mut task = Task {
+        pid: (bpf_get_current_pid_tgid() >> 32) as u32,
+        uid: bpf_get_current_uid_gid() as u32,
+        // SAFETY: the helper takes nothing.
+        cgroup: unsafe { bpf_get_current_cgroup_id() },
+        comm: [0; 16],
+    };
+    if let Ok(comm) = bpf_get_current_comm() {
+        task.comm = comm;
+    }
+    task
+}
+
+/// Inode of a socket's network namespace.
+#[inline(always)]
+pub fn netns(sk: Struct) -> u32 {
+    sk.follow(field!(skc_net)).load(field!(net_inum))
+}
+
+/// An IPv4 address as `::ffff:a.b.c.d`, from the bytes as they are on the wire.
+#[inline(always)]
+pub fn mapped(address: u32) -> [u32; 4] {
+    [0, 0, 0xffff_u32.to_be(), address]
+}

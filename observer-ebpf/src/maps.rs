@@ -1,0 +1,91 @@
+//! What the programs share with each other and with user space.
+
+use aya_ebpf::bindings::{BPF_F_NO_PREALLOC, BPF_RB_NO_WAKEUP};
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
+use observer_ebpf::{Fields, HOOKS, Hook, Settings, Socket};
+
+/// Where the kernel's fields lie. User space sets it before it loads the programs, so that the verifier sees constants.
+#[unsafe(no_mangle)]
+static FIELDS: Fields = Fields::NONE;
+
+/// What this run wants, likewise.
+#[unsafe(no_mangle)]
+static SETTINGS: Settings = Settings::NONE;
+
+/// Records on their way to user space.
+#[map]
+static RECORDS: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
+
+/// Every socket that lives, by the kernel's address of it.
+#[map]
+static SOCKETS: HashMap<u64, Socket> = HashMap::with_max_entries(1 << 18, BPF_F_NO_PREALLOC);
+
+/// Records that could not be sent or kept, by hook.
+#[map]
+static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(HOOKS.len() as u32, 0);
+
+/// Octets of payload that the packet filter has passed on, by a hash of the direction's addresses and ports.
+#[map]
+static PASSED: Array<u64> = Array::with_max_entries(crate::packets::FLOWS, 0);
+
+/// One of [`FIELDS`].
+macro_rules! field {
+    ($name:ident) => {
+        // SAFETY: a static that user space set before the program was loaded; volatile, so that it is read and not
+        // taken for what it was compiled as.
+        unsafe { core::ptr::read_volatile(&raw const (*crate::maps::fields()).$name) }
+    };
+}
+pub(crate) use field;
+
+/// One of [`SETTINGS`].
+macro_rules! setting {
+    ($name:ident) => {
+        // SAFETY: as for FIELDS.
+        unsafe { core::ptr::read_volatile(&raw const (*crate::maps::settings()).$name) }
+    };
+}
+pub(crate) use setting;
+
+#[inline(always)]
+pub fn fields() -> *const Fields {
+    &raw const FIELDS
+}
+
+#[inline(always)]
+pub fn settings() -> *const Settings {
+    &raw const SETTINGS
+}
+
+#[inline(always)]
+pub fn records() -> &'static RingBuf {
+    &RECORDS
+}
+
+#[inline(always)]
+pub fn sockets() -> &'static HashMap<u64, Socket> {
+    &SOCKETS
+}
+
+#[inline(always)]
+pub fn passed() -> &'static Array<u64> {
+    &PASSED
+}
+
+/// Sends a record; counts it as `hook`'s loss where there is no room.
+#[inline(always)]
+pub fn send<T>(record: &T, hook: Hook) {
+    if RECORDS.output::<T>(record, u64::from(BPF_RB_NO_WAKEUP)).is_err() {
+        lose(hook);
+    }
+}
+
+/// Counts a record that was lost.
+#[inline(always)]
+pub fn lose(hook: Hook) {
+    if let Some(lost) = LOST.get_ptr_mut(hook as u32) {
+        // SAFETY: a map's value; the program is alone on its processor.
+        unsafe { *lost += 1 };
+    }
+}

@@ -1,0 +1,63 @@
+//! The hooks: what in the kernel is listened to.
+
+/// A place in the kernel that observer listens to. Its number is the index of its counter of lost records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u32)]
+pub enum Hook {
+    /// `sock:inet_sock_set_state`: a socket goes from one state to another.
+    State,
+    /// `tcp:tcp_destroy_sock`: a socket goes away; its last counters.
+    Destroy,
+    /// `tcp:tcp_retransmit_skb`: a segment is sent again.
+    Retransmit,
+    /// `tcp:tcp_retransmit_synack`: a SYN-ACK is sent again.
+    SynAck,
+    /// `tcp:tcp_send_reset`: a RST is sent.
+    ResetSent,
+    /// `tcp:tcp_receive_reset`: a RST arrives.
+    ResetReceived,
+    /// `skb:kfree_skb`: a packet is dropped.
+    Drop,
+    /// `sock:inet_sk_error_report`: a socket is told an error.
+    Error,
+    /// `raw_syscalls:sys_exit` of accept(2) and accept4(2): a process takes a connection over.
+    Accept,
+    /// A filter on packet sockets: flags, and the first bytes of each direction.
+    Packets,
+    /// `iter/tcp` and `iter/task_file`: sockets that were there before.
+    Existing,
+}
+
+/// Every hook, in the order of their numbers.
+pub const HOOKS: [Hook; 11] = [
+    Hook::State,
+    Hook::Destroy,
+    Hook::Retransmit,
+    Hook::SynAck,
+    Hook::ResetSent,
+    Hook::ResetReceived,
+    Hook::Drop,
+    Hook::Error,
+    Hook::Accept,
+    Hook::Packets,
+    Hook::Existing,
+];
+
+impl Hook {
+    /// Its name on the command line and in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::State => "state",
+            Self::Destroy => "destroy",
+            Self::Retransmit => "retransmit",
+            Self::SynAck => "synack",
+            Self::ResetSent => "reset_sent",
+            Self::ResetReceived => "reset_received",
+            Self::Drop => "drop",
+            Self::Error => "error",
+            Self::Accept => "accept",
+            Self::Packets => "packets",
+            Self::Existing => "existing",
+        }
+    }
+}

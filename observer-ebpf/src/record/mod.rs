@@ -1,0 +1,9 @@
+//! The records, one file each.
+
+pub mod bytes;
+pub mod fields;
+pub mod hook;
+pub mod packet;
+pub mod settings;
+pub mod socket;
+pub mod stray;

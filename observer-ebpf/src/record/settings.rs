@@ -1,0 +1,49 @@
+//! What user space tells the programs before they are loaded.
+
+/// Constants of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Settings {
+    /// Number of the accept(2) system call on this machine; `u64::MAX` where there is none.
+    pub accept: u64,
+    /// Number of accept4(2).
+    pub accept4: u64,
+    /// Drop reasons below 64 that are no news: bit N stands for reason N of `enum skb_drop_reason`.
+    pub quiet_low: u64,
+    /// The same for reasons 64 to 127.
+    pub quiet_high: u64,
+    /// Inode of the one network namespace to observe; 0 for all.
+    pub netns: u32,
+    /// The one port to observe, local or remote; 0 for all.
+    pub port: u32,
+    /// Whether `kfree_skb` gives a reason (Linux 5.17).
+    pub has_drop_reason: u32,
+    /// Whether `tcp_send_reset` gives a reason (Linux 6.10).
+    pub has_reset_reason: u32,
+    /// Octets of payload of each direction that the packet filter passes on.
+    pub payload: u32,
+    /// Whether `tcp_retransmit_skb` gives an error (Linux 6.14).
+    pub has_retransmit_error: u32,
+    /// Inode of the network namespace that the packet filter is in: what it sees does not tell.
+    pub packets_netns: u32,
+    /// Always 0.
+    pub padding: u32,
+}
+
+impl Settings {
+    /// Everything on, nothing known of the machine.
+    pub const NONE: Self = Self {
+        accept: u64::MAX,
+        accept4: u64::MAX,
+        quiet_low: 0,
+        quiet_high: 0,
+        netns: 0,
+        port: 0,
+        has_drop_reason: 0,
+        has_reset_reason: 0,
+        payload: 0,
+        has_retransmit_error: 0,
+        packets_netns: 0,
+        padding: 0,
+    };
+}

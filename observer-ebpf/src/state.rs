@@ -1,0 +1,65 @@
+//! `sock:inet_sock_set_state`: a socket goes from one state to another.
+
+use aya_ebpf::helpers::generated::bpf_get_socket_cookie;
+use aya_ebpf::macros::btf_tracepoint;
+use aya_ebpf::programs::BtfTracePointContext;
+use observer_ebpf::{Hook, How, Kind, Socket};
+
+use crate::kernel::{self, Struct};
+use crate::book;
+
+// include/net/tcp_states.h
+const ESTABLISHED: u8 = 1;
+const SYN_SENT: u8 = 2;
+const SYN_RECV: u8 = 3;
+const FIN_WAIT1: u8 = 4;
+const CLOSE: u8 = 7;
+const CLOSE_WAIT: u8 = 8;
+const LAST_ACK: u8 = 9;
+const LISTEN: u8 = 10;
+
+/// `(const struct sock *sk, const int oldstate, const int newstate)`
+#[btf_tracepoint(function = "inet_sock_set_state")]
+fn state(context: BtfTracePointContext) -> i32 {
+    let sk = Struct::new(context.arg(0));
+    let (from, to) = (context.arg::<i32>(1) as u8, context.arg::<i32>(2) as u8);
+    if book::is_tcp(sk) && book::is_wanted(sk) {
+        change(sk, from, to);
+    }
+    0
+}
+
+#[inline(always)]
+fn change(sk: Struct, from: u8, to: u8) {
+    let is_new = from == CLOSE || to == SYN_RECV;
+    let entry = if is_new { book::make(sk, Hook::State) } else { book::find(sk) };
+    let Some(entry) = entry else { return };
+    if is_new {
+        // SAFETY: a socket is what the helper takes.
+        entry.cookie = unsafe { bpf_get_socket_cookie(sk.pointer() as *mut _) };
+    }
+    match (from, to) {
+        // These two happen in system calls only, so that `current` is who asked for them.
+        (CLOSE, SYN_SENT) => {
+            entry.owner = kernel::current();
+            entry.owner_how = How::Connect as u8;
+        }
+        (CLOSE, LISTEN) => {
+            entry.owner = kernel::current();
+            entry.owner_how = How::Listen as u8;
+        }
+        (_, SYN_RECV) => entry.marks |= Socket::PASSIVE,
+        // tcp_close_state, from close(2), shutdown(2) or the end of the process.
+        (ESTABLISHED | SYN_RECV, FIN_WAIT1) | (CLOSE_WAIT, LAST_ACK) => {
+            entry.closer = kernel::current();
+            entry.closer_how = How::Close as u8;
+        }
+        _ => {}
+    }
+    // Addresses and ports are complete once the first state after the handshake's first is reached; they stay.
+    if entry.remote_port == 0 || entry.local_port == 0 {
+        book::fill_ends(entry, sk);
+    }
+    entry.state = to;
+    book::note(entry, Kind::State, (from, to), 0, Hook::State);
+}

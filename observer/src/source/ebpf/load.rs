@@ -1,0 +1,147 @@
+//! Loading the programs into the kernel and attaching them.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::os::fd::AsFd;
+
+use anyhow::{Context as _, Result};
+use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
+use aya::programs::{BtfTracePoint, Iter, SocketFilter};
+use aya::{Ebpf, EbpfLoader, Pod};
+use observer_ebpf::{Hook, Settings, Socket};
+
+use super::btf::Btf;
+use super::resolve::{Kind, PROGRAMS, Program, Resolved};
+
+/// The programs as they are delivered.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/../observer-ebpf/observer.bpf.o"));
+
+/// Another object to load in place of [`OBJECT`]: the one that a test run has just built.
+const OBJECT_VARIABLE: &str = "OBSERVER_BPF_OBJECT";
+
+/// A value of the map of sockets.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub struct SocketValue(pub Socket);
+
+// SAFETY: `Socket` is `repr(C)`, of integers, without padding.
+unsafe impl Pod for SocketValue {}
+
+/// A global of the programs.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct SettingsValue(Settings);
+
+// SAFETY: as above.
+unsafe impl Pod for SettingsValue {}
+
+/// Programs in the kernel, and the maps they share with us. Dropping it detaches them.
+pub struct Loaded {
+    ebpf: Ebpf,
+    types: aya::Btf,
+    /// The hooks at work.
+    pub attached: Vec<Hook>,
+    /// The hooks that cannot work here, and why.
+    pub off: Vec<(Hook, String)>,
+}
+
+/// How large the shared maps are.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// Octets of the ring buffer; a power of two.
+    pub ring: u32,
+    /// Sockets that can be followed at once.
+    pub sockets: u32,
+}
+
+impl Loaded {
+    /// Loads the object with what is known of the kernel; no program is loaded yet.
+    pub fn new(resolved: &Resolved, settings: Settings, sizes: Sizes) -> Result<Self> {
+        let own = std::env::var_os(OBJECT_VARIABLE);
+        let read = own.as_ref().map(std::fs::read).transpose();
+        let object = read.with_context(|| format!("reading the eBPF object that {OBJECT_VARIABLE} names"))?;
+        let settings = SettingsValue(settings);
+        let ebpf = EbpfLoader::new()
+            .override_global("FIELDS", resolved.fields(), true)
+            .override_global("SETTINGS", &settings, true)
+            .map_max_entries("RECORDS", sizes.ring)
+            .map_max_entries("SOCKETS", sizes.sockets)
+            .load(object.as_deref().unwrap_or(OBJECT))
+            .context("creating the eBPF maps")?;
+        let types = aya::Btf::from_sys_fs().context("reading the kernel's types")?;
+        Ok(Self { ebpf, types, attached: Vec::new(), off: Vec::new() })
+    }
+
+    /// Attaches what `wanted` names, as far as this kernel allows; what it does not allow is kept in [`Self::off`].
+    pub fn attach(&mut self, wanted: &[Hook], resolved: &Resolved, btf: &Btf) {
+        for program in PROGRAMS.iter().filter(|program| wanted.contains(&program.hook)) {
+            let result = match resolved.obstacle(program, btf) {
+                Some(obstacle) => Err(anyhow::anyhow!(obstacle)),
+                None => self.start(program),
+            };
+            match result {
+                Ok(()) if !self.attached.contains(&program.hook) => self.attached.push(program.hook),
+                Ok(()) => {}
+                Err(error) => self.off.push((program.hook, format!("{error:#}"))),
+            }
+        }
+    }
+
+    fn start(&mut self, program: &Program) -> Result<()> {
+        let name = program.name;
+        let found = self.ebpf.program_mut(name).with_context(|| format!("the eBPF object has no program {name}"))?;
+        match program.kind {
+            Kind::Tracepoint(tracepoint) => {
+                let found: &mut BtfTracePoint = found.try_into()?;
+                found.load(tracepoint, &self.types).with_context(|| format!("loading the program for {tracepoint}"))?;
+                found.attach().with_context(|| format!("attaching to the tracepoint {tracepoint}"))?;
+            }
+            Kind::Iterator(over) => {
+                let found: &mut Iter = found.try_into()?;
+                found.load(over, &self.types).with_context(|| format!("loading the iterator iter/{over}"))?;
+            }
+            Kind::SocketFilter => {
+                let found: &mut SocketFilter = found.try_into()?;
+                found.load().context("loading the packet filter")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the packet filter on a socket.
+    pub fn filter(&mut self, socket: impl AsFd) -> Result<()> {
+        let filter: &SocketFilter = self.ebpf.program("packets").context("there is no packet filter")?.try_into()?;
+        filter.attach(socket).context("putting the packet filter on a socket")?;
+        Ok(())
+    }
+
+    /// Has an iterator go over everything once, in the namespace that this thread is in.
+    pub fn iterate(&mut self, name: &str) -> Result<()> {
+        let found: &mut Iter =
+            self.ebpf.program_mut(name).with_context(|| format!("there is no iterator {name}"))?.try_into()?;
+        let link = found.attach().with_context(|| format!("starting the iterator {name}"))?;
+        let mut file: File = found.take_link(link)?.into_file().with_context(|| format!("opening the iterator {name}"))?;
+        let mut nothing = [0; 256];
+        // The programs write nothing: a read runs them until the end.
+        while file.read(&mut nothing).with_context(|| format!("reading the iterator {name}"))? > 0 {}
+        Ok(())
+    }
+
+    /// The ring buffer, once.
+    pub fn ring(&mut self) -> Result<RingBuf<MapData>> {
+        let map = self.ebpf.take_map("RECORDS").context("the eBPF object has no ring buffer")?;
+        RingBuf::try_from(map).context("mapping the ring buffer")
+    }
+
+    /// The map of sockets, once.
+    pub fn sockets(&mut self) -> Result<HashMap<MapData, u64, SocketValue>> {
+        let map = self.ebpf.take_map("SOCKETS").context("the eBPF object has no map of sockets")?;
+        HashMap::try_from(map).context("opening the map of sockets")
+    }
+
+    /// The counters of lost records, once.
+    pub fn lost(&mut self) -> Result<PerCpuArray<MapData, u64>> {
+        let map = self.ebpf.take_map("LOST").context("the eBPF object has no counters of lost records")?;
+        PerCpuArray::try_from(map).context("opening the counters of lost records")
+    }
+}

@@ -1,0 +1,164 @@
+//! What the programs have to be told of this kernel before they are loaded, and which hooks can work on it.
+
+use observer_ebpf::{ABSENT, Fields, Hook, PATHS, Settings};
+
+use super::btf::Btf;
+
+/// What was found out about the running kernel.
+#[derive(Debug)]
+pub struct Resolved {
+    /// Offsets in the order of [`PATHS`].
+    offsets: Vec<u32>,
+    /// What holds for this kernel; the wishes of the run are still to be set.
+    pub settings: Settings,
+}
+
+/// A hook's program: its name in the object, the tracepoint or iterator it goes to, and the fields without which it
+/// cannot work.
+#[derive(Clone, Copy, Debug)]
+pub struct Program {
+    pub hook: Hook,
+    pub name: &'static str,
+    pub kind: Kind,
+    needs: &'static [&'static str],
+}
+
+/// Where a program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A tracepoint whose arguments the kernel describes (`tp_btf`).
+    Tracepoint(&'static str),
+    /// An iterator over the kernel's objects.
+    Iterator(&'static str),
+    /// A filter on packet sockets.
+    SocketFilter,
+}
+
+const SOCKET: [&str; 10] = [
+    "skc_family",
+    "skc_state",
+    "skc_num",
+    "skc_dport",
+    "skc_daddr",
+    "skc_rcv_saddr",
+    "skc_net",
+    "net_inum",
+    "sk_protocol",
+    "sk_err",
+];
+const PACKET: [&str; 10] = [
+    "skb_head",
+    "skb_network_header",
+    "skb_protocol",
+    "skb_dev",
+    "skb_sk",
+    "dev_net",
+    "net_inum",
+    "skc_net",
+    "skc_daddr",
+    "skc_rcv_saddr",
+];
+const DESCRIPTOR: [&str; 7] =
+    ["pt_regs_nr", "task_files", "files_fdt", "fdt_fd", "file_private_data", "socket_sk", "skc_num"];
+const OF_TASK: [&str; 7] =
+    ["file_inode", "inode_mode", "file_private_data", "socket_sk", "task_tgid", "task_comm", "task_cred"];
+
+/// Every program.
+pub const PROGRAMS: [Program; 12] = [
+    Program { hook: Hook::State, name: "state", kind: Kind::Tracepoint("inet_sock_set_state"), needs: &SOCKET },
+    Program { hook: Hook::Destroy, name: "destroy", kind: Kind::Tracepoint("tcp_destroy_sock"), needs: &SOCKET },
+    Program { hook: Hook::Retransmit, name: "retransmit", kind: Kind::Tracepoint("tcp_retransmit_skb"), needs: &SOCKET },
+    Program { hook: Hook::SynAck, name: "synack", kind: Kind::Tracepoint("tcp_retransmit_synack"), needs: &SOCKET },
+    Program { hook: Hook::ResetSent, name: "reset_sent", kind: Kind::Tracepoint("tcp_send_reset"), needs: &PACKET },
+    Program {
+        hook: Hook::ResetReceived,
+        name: "reset_received",
+        kind: Kind::Tracepoint("tcp_receive_reset"),
+        needs: &SOCKET,
+    },
+    Program { hook: Hook::Drop, name: "drop", kind: Kind::Tracepoint("kfree_skb"), needs: &PACKET },
+    Program { hook: Hook::Error, name: "error", kind: Kind::Tracepoint("inet_sk_error_report"), needs: &SOCKET },
+    Program { hook: Hook::Accept, name: "accept", kind: Kind::Tracepoint("sys_exit"), needs: &DESCRIPTOR },
+    Program { hook: Hook::Packets, name: "packets", kind: Kind::SocketFilter, needs: &[] },
+    Program { hook: Hook::Existing, name: "existing_sockets", kind: Kind::Iterator("tcp"), needs: &SOCKET },
+    Program { hook: Hook::Existing, name: "existing_descriptors", kind: Kind::Iterator("task_file"), needs: &OF_TASK },
+];
+
+impl Resolved {
+    /// Asks the kernel's types.
+    pub fn new(btf: &Btf) -> Self {
+        let offsets = PATHS
+            .iter()
+            .map(|path| path.paths.iter().find_map(|path| btf.offset(path)).unwrap_or(ABSENT))
+            .collect::<Vec<_>>();
+        let has = |tracepoint, arguments| u32::from(btf.arguments(tracepoint).is_some_and(|count| count >= arguments));
+        let (accept, accept4) = accept_calls();
+        let settings = Settings {
+            accept,
+            accept4,
+            has_drop_reason: has("kfree_skb", 3),
+            has_reset_reason: has("tcp_send_reset", 3),
+            has_retransmit_error: has("tcp_retransmit_skb", 3),
+            ..quiet(btf)
+        };
+        Self { offsets, settings }
+    }
+
+    /// The offsets as the programs' global has them.
+    pub fn fields(&self) -> &[u32] {
+        debug_assert_eq!(size_of_val(self.offsets.as_slice()), size_of::<Fields>());
+        &self.offsets
+    }
+
+    /// Why a program cannot work on this kernel; `None` where it can.
+    pub fn obstacle(&self, program: &Program, btf: &Btf) -> Option<String> {
+        if let Kind::Tracepoint(name) = program.kind
+            && btf.arguments(name).is_none()
+        {
+            return Some(format!("this kernel has no tracepoint {name}"));
+        }
+        let is_absent = |name: &&&str| {
+            let at = PATHS.iter().position(|path| path.name == **name);
+            at.and_then(|at| self.offsets.get(at)).is_none_or(|offset| *offset == ABSENT)
+        };
+        let missing = program.needs.iter().find(is_absent)?;
+        let path = PATHS.iter().find(|path| path.name == *missing).and_then(|path| path.paths.first()).unwrap_or(missing);
+        Some(format!("this kernel's types have no {path}"))
+    }
+}
+
+/// Reasons to free a packet that are no loss: it was handed on, or its socket closed with it still queued.
+const QUIET: [&str; 7] = [
+    "SKB_NOT_DROPPED_YET",
+    "SKB_CONSUMED",
+    "SKB_DROP_REASON_NOT_SPECIFIED",
+    "SKB_DROP_REASON_QUEUE_PURGE",
+    "SKB_DROP_REASON_SOCKET_CLOSE",
+    "SKB_DROP_REASON_SKB_CONSUMED",
+    "SKB_DROP_REASON_TCP_OLD_DATA",
+];
+
+/// The numbers of [`QUIET`] on this kernel.
+fn quiet(btf: &Btf) -> Settings {
+    let mut settings = Settings::NONE;
+    for (name, number) in btf.enumerators("skb_drop_reason") {
+        if QUIET.contains(&name) {
+            match number {
+                0..64 => settings.quiet_low |= 1 << number,
+                64..128 => settings.quiet_high |= 1 << (number - 64),
+                _ => {}
+            }
+        }
+    }
+    settings
+}
+
+/// Numbers of the system calls accept(2) and accept4(2).
+fn accept_calls() -> (u64, u64) {
+    #[cfg(target_arch = "x86_64")]
+    return (43, 288);
+    #[cfg(any(target_arch = "aarch64", target_arch = "riscv64"))]
+    return (202, 242);
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")))]
+    return (u64::MAX, u64::MAX);
+}
