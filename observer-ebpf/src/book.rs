@@ -69,6 +69,11 @@ pub fn fill_ends(socket: &mut Socket, sk: Struct) {
     let port: u16 = sk.load(field!(skc_num));
     if port != 0 {
         socket.local_port = port;
+    } else if let Some(tcp) = tcp_sock(sk)
+        && field!(inet_sport) != ABSENT
+    {
+        // A socket that has just been closed has given its port up, and still says which it was.
+        socket.local_port = u16::from_be(tcp.load(field!(inet_sport)));
     }
     let port: u16 = sk.load(field!(skc_dport));
     if port != 0 {
@@ -125,11 +130,7 @@ pub fn note(socket: &mut Socket, kind: Kind, states: (u8, u8), value: i32, hook:
 /// Copies the numbers of the connection.
 #[inline(always)]
 pub fn count(socket: &mut Socket, sk: Struct) {
-    // SAFETY: the argument is a socket; the helper gives NULL for one that is not TCP's.
-    let tcp = Struct::new(unsafe { generated::bpf_skc_to_tcp_sock(sk.pointer() as *mut _) } as *const u8);
-    if tcp.is_null() {
-        return;
-    }
+    let Some(tcp) = tcp_sock(sk) else { return };
     socket.counters = Counters {
         bytes_sent: tcp.load_u64(field!(bytes_sent)),
         bytes_acked: tcp.load_u64(field!(bytes_acked)),
@@ -142,7 +143,8 @@ pub fn count(socket: &mut Socket, sk: Struct) {
         total_retrans: tcp.load_u32(field!(total_retrans)),
         srtt_us: tcp.load_u32(field!(srtt_us)),
         mdev_us: tcp.load_u32(field!(mdev_us)),
-        rtt_min: tcp.load_u32(field!(rtt_min)),
+        // A struct minmax: the first sample's time, then its value.
+        rtt_min: if field!(rtt_min) == ABSENT { u32::MAX } else { tcp.load(field!(rtt_min) + 4) },
         snd_cwnd: tcp.load_u32(field!(snd_cwnd)),
         snd_ssthresh: tcp.load_u32(field!(snd_ssthresh)),
         mss_cache: tcp.load_u32(field!(mss_cache)),
@@ -157,6 +159,14 @@ pub fn count(socket: &mut Socket, sk: Struct) {
         rcv_wnd: tcp.load_u32(field!(rcv_wnd)),
     };
     socket.marks |= Socket::COUNTED;
+}
+
+/// `sk` as the larger struct that it is a part of.
+#[inline(always)]
+fn tcp_sock(sk: Struct) -> Option<Struct> {
+    // SAFETY: the argument is a socket; the helper gives NULL for one that is not TCP's.
+    let tcp = Struct::new(unsafe { generated::bpf_skc_to_tcp_sock(sk.pointer() as *mut _) } as *const u8);
+    (!tcp.is_null()).then_some(tcp)
 }
 
 /// Whether `sk` is TCP's; MPTCP's own sockets have their subflows observed.

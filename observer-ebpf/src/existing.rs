@@ -82,6 +82,8 @@ extern "C" fn existing_descriptors(context: *const TaskFileContext) -> i32 {
         entry.owner = Task {
             pid: task.load(field!(task_tgid)),
             uid: task.follow(field!(task_cred)).load(field!(cred_uid)),
+            parent: 0,
+            padding: 0,
             cgroup: 0,
             comm: task.load(field!(task_comm)),
         };

@@ -1,5 +1,6 @@
 //! Reading the kernel's structs.
 
+use aya_ebpf::helpers::generated::bpf_get_current_task;
 use aya_ebpf::helpers::{
     bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid, bpf_probe_read_kernel,
 };
@@ -72,6 +73,8 @@ pub fn current() -> Task {
     let mut task = Task {
         pid: (bpf_get_current_pid_tgid() >> 32) as u32,
         uid: bpf_get_current_uid_gid() as u32,
+        parent: parent(),
+        padding: 0,
         // SAFETY: the helper takes nothing.
         cgroup: unsafe { bpf_get_current_cgroup_id() },
         comm: [0; 16],
@@ -80,6 +83,18 @@ pub fn current() -> Task {
         task.comm = comm;
     }
     task
+}
+
+/// Process identifier of the parent of the process at work.
+#[inline(always)]
+fn parent() -> u32 {
+    if field!(task_real_parent) == ABSENT || field!(task_tgid) == ABSENT {
+        return 0;
+    }
+    // SAFETY: the helper takes nothing.
+    let task = unsafe { bpf_get_current_task() };
+    let parent: Option<u64> = read(task + u64::from(field!(task_real_parent)));
+    parent.and_then(|parent| read(parent + u64::from(field!(task_tgid)))).unwrap_or(0)
 }
 
 /// Inode of a socket's network namespace.

@@ -23,6 +23,9 @@ const IPPROTO_TCP: u8 = 6;
 const LOOPBACK: u32 = 1;
 const PACKET_OUTGOING: u32 = 4;
 
+/// In a slot: nothing came after the SYN yet.
+const FRESH: u64 = 1 << 31;
+
 const FIN: u8 = 1;
 const SYN: u8 = 2;
 const RST: u8 = 4;
@@ -104,29 +107,30 @@ impl Headers {
     /// How many octets of a packet of `len` octets are to be passed on.
     #[inline(always)]
     fn wanted(&self, len: u32) -> u32 {
-        let slot = maps::passed().get_ptr_mut(self.hash as u32 & (FLOWS - 1));
         let name = self.hash >> 32 << 32;
-        let payload = len.saturating_sub(self.len);
-        let mut wanted = 0;
-        if self.flags & (SYN | FIN | RST) != 0 {
-            wanted = self.len;
-            if self.flags & SYN != 0
-                && let Some(slot) = slot
-            {
-                // SAFETY: a map's value. Two processors may race for it: then payload is passed on twice or not.
-                unsafe { *slot = name };
+        let payload = len.saturating_sub(self.len).min(1 << 24);
+        let mut wanted = if self.flags & (SYN | FIN | RST) != 0 { self.len } else { 0 };
+        let Some(slot) = maps::passed().get_ptr_mut(self.hash as u32 & (FLOWS - 1)) else { return wanted };
+        // SAFETY: a map's value. Two processors may race for it: then some payload is passed on twice, or not.
+        let passed = unsafe { *slot };
+        let before = if self.flags & SYN != 0 {
+            0
+        } else if passed & !0xffff_ffff == name {
+            // The first segment after the SYN completes the handshake.
+            if passed & FRESH != 0 {
+                wanted = self.len;
             }
+            passed as u32 & !(FRESH as u32)
+        } else {
+            return wanted;
+        };
+        if payload > 0 && before < setting!(payload) {
+            wanted = self.len + payload.min(setting!(payload) - before);
         }
-        if payload > 0
-            && let Some(slot) = slot
-        {
+        if wanted != 0 {
+            let fresh = if self.flags & SYN != 0 { FRESH } else { 0 };
             // SAFETY: as above.
-            let passed = unsafe { *slot };
-            if passed & !0xffff_ffff == name && (passed as u32) < setting!(payload) {
-                // SAFETY: as above.
-                unsafe { *slot = passed + u64::from(payload.min(1 << 24)) };
-                wanted = self.len + payload.min(setting!(payload) - passed as u32);
-            }
+            unsafe { *slot = name | fresh | u64::from(before + payload) };
         }
         wanted
     }

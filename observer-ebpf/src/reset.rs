@@ -35,6 +35,9 @@ fn reset_sent(context: BtfTracePointContext) -> i32 {
 fn reset_received(context: BtfTracePointContext) -> i32 {
     let sk = Struct::new(context.arg(0));
     if let Some(entry) = book::find(sk) {
+        if entry.remote_port == 0 || entry.local_port == 0 {
+            book::fill_ends(entry, sk);
+        }
         let state: u8 = sk.load(field!(skc_state));
         book::note(entry, Kind::ResetReceived, (state, state), 0, Hook::ResetReceived);
     }

@@ -1,5 +1,6 @@
 //! What the tracker takes in.
 
+use crate::kernel::{SocketInput, StrayInput};
 use crate::packet::{Layer, Packet};
 
 /// One thing that a source saw.
@@ -7,6 +8,10 @@ use crate::packet::{Layer, Packet};
 pub enum Input<'a> {
     /// A decoded packet.
     Packet(PacketInput<'a>),
+    /// A socket of this host.
+    Socket(&'a SocketInput),
+    /// An event of the kernel without a socket.
+    Stray(&'a StrayInput),
 }
 
 /// A decoded packet with the variable parts that [`Packet`] only points to.

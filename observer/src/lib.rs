@@ -7,6 +7,7 @@ pub mod capture;
 pub mod decode;
 pub mod flow;
 pub mod input;
+pub mod kernel;
 pub mod packet;
 pub mod range_set;
 pub mod record;

@@ -2,6 +2,7 @@
 
 mod cli;
 mod lab;
+mod live;
 mod run;
 mod sink;
 mod source;

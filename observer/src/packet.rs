@@ -293,6 +293,28 @@ pub struct Packet {
     pub body: Body,
 }
 
+impl Packet {
+    /// A packet of which nothing is known but that there must have been one.
+    pub(crate) fn placeholder(at: Timestamp, number: u64, tuple: Tuple) -> Self {
+        Self {
+            at,
+            number,
+            frame: FrameId::default(),
+            hash: 0,
+            tuple,
+            interface: 0,
+            ttl: 0,
+            tos: 0,
+            ip_id: 0,
+            missing: 0,
+            notes: Notes::empty(),
+            layers: None,
+            tail: Span::default(),
+            body: Body::Tcp(Segment::default()),
+        }
+    }
+}
+
 /// An index into [`Decoded::layers`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LayersRef(pub std::num::NonZeroU32);

@@ -5,6 +5,7 @@
 
 mod capture;
 mod community;
+mod kernel;
 mod measure;
 mod state;
 mod timeline;
@@ -14,8 +15,9 @@ use std::net::IpAddr;
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
-pub use self::capture::{CaptureRecord, FileRecord, InterfaceRecord};
+pub use self::capture::{CaptureRecord, FileRecord, HookRecord, InterfaceRecord};
 pub use self::community::CommunityId;
+pub use self::kernel::{KernelSocket, TcpInfo};
 pub use self::measure::*;
 pub use self::state::{ConnState, TcpState};
 pub use self::timeline::{EntryKind, Timeline, TimelineEntry};
@@ -28,6 +30,8 @@ use crate::time::{Nanos, Timestamp};
 pub enum Object {
     /// One connection, when nothing more will be said of it.
     Connection(Box<ConnectionRecord>),
+    /// One connection that goes on, as it stands: live, at every `--interval`.
+    Update(Box<ConnectionRecord>),
     /// What was read, once, at the end.
     Capture(Box<CaptureRecord>),
 }
@@ -73,26 +77,30 @@ pub struct ConnectionRecord {
     pub roles_from: RolesFrom,
     /// Outcome, by Zeek's codes.
     pub conn_state: ConnState,
-    /// What happened, by Zeek's letters: upper case by the originator (the client), lower case by the responder.
-    pub history: String,
+    /// What happened, by Zeek's letters: upper case by the originator (the client), lower case by the responder. This and
+    /// what else every segment has to be seen for is `null` where the source passes on a part of them only (the kernel's
+    /// packet filter).
+    pub history: Option<String>,
     /// State of each end's TCP when the connection was last seen, by RFC 9293 and `ss`, as far as the packets show.
     pub tcp_state: Sides<TcpState>,
-    /// Segments sent.
-    pub packets: Sides<u64>,
-    /// Octets of TCP payload on the wire, retransmissions included.
-    pub bytes: Sides<u64>,
-    /// Octets of TCP payload, each sequence number counted once.
-    pub unique_bytes: Sides<u64>,
+    /// Segments sent; `null` where not all were seen (see `kernel`).
+    pub packets: Option<Sides<u64>>,
+    /// Octets of TCP payload on the wire, retransmissions included; `null` likewise.
+    pub bytes: Option<Sides<u64>>,
+    /// Octets of TCP payload, each sequence number counted once; `null` likewise.
+    pub unique_bytes: Option<Sides<u64>>,
     /// The three-way handshake.
     pub handshake: Handshake,
     /// Round-trip times.
     pub rtt: Rtt,
-    /// Segments by what Wireshark's `tcp.analysis` says of them, by sender.
-    pub analysis: Analysis,
-    /// Retransmitted segments by what made the sender send them again, by sender.
-    pub retransmissions: Sides<Retransmissions>,
-    /// How data flowed, by sender.
-    pub flow: Sides<FlowFacts>,
+    /// Segments by what Wireshark's `tcp.analysis` says of them, by sender; `null` where not all
+    /// were seen.
+    pub analysis: Option<Analysis>,
+    /// Retransmitted segments by what made the sender send them again, by sender;
+    /// `null` where not all were seen.
+    pub retransmissions: Option<Sides<Retransmissions>>,
+    /// How data flowed, by sender; `null` where not all segments were seen.
+    pub flow: Option<Sides<FlowFacts>>,
     /// How the connection was closed.
     pub close: Close,
     /// Packets that were captured a second time (both ends of a bridge, `-i any`). Counted nowhere else.
@@ -105,7 +113,18 @@ pub struct ConnectionRecord {
     pub icmp: Vec<IcmpRecord>,
     /// True where the connection was given up to stay within `--max-connections`, not because it ended.
     pub evicted: bool,
-    /// Processes that packet comments name (as ptcpdump and rustnet write them); absent where there are none.
+    /// Inode of the network namespace that it was seen in; absent in captures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub netns: Option<u32>,
+    /// The sockets of this host; absent in captures, `null` for an end that has none here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<Sides<Option<KernelSocket>>>,
+    /// Records of the kernel's hooks that were lost while the connection lived, of any connection: some may have been
+    /// its own. Absent in captures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lost: Option<u64>,
+    /// Processes at the ends: the kernel's word, or what packet comments name (as ptcpdump and rustnet write them);
+    /// absent where there are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     pub processes: Vec<ProcessRecord>,
@@ -146,6 +165,8 @@ pub enum RolesFrom {
     SynAck,
     /// Both sent a SYN (simultaneous open): the first to do so.
     SimultaneousOpen,
+    /// The kernel: it called connect(2), or the other end accepted.
+    Kernel,
     /// No SYN was seen: the other end has a well-known port and it has not.
     Port,
     /// No SYN was seen and the ports do not tell: it sent the first packet.
@@ -246,6 +267,36 @@ pub struct ProcessRecord {
     pub pod: Option<String>,
     /// Namespace of that pod.
     pub namespace: Option<String>,
+    /// Its cgroup, from the root of cgroup v2.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(default)]
+    pub cgroup: Option<String>,
+    /// The systemd unit that the cgroup belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(default)]
+    pub unit: Option<String>,
+    /// How it is known to be its; absent for what packet comments say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(default)]
+    pub how: Option<OwnerHow>,
+}
+
+/// How it is known that a socket belongs to a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OwnerHow {
+    /// It called connect(2).
+    Connect,
+    /// It called listen(2).
+    Listen,
+    /// accept(2) gave it the socket.
+    Accept,
+    /// It had a file descriptor of the socket when observer began.
+    Descriptor,
+    /// It closed the socket: the last to hold it.
+    Close,
+    /// It listens on the port that the connection came to; who took it over was not seen.
+    Listener,
 }
 
 /// What fed a record.
@@ -254,6 +305,26 @@ pub struct ProcessRecord {
 pub enum Source {
     /// Captured packets.
     Packets,
+    /// The kernel's changes of state (`sock:inet_sock_set_state`).
+    State,
+    /// The end of a socket (`tcp:tcp_destroy_sock`).
+    Destroy,
+    /// Segments sent again (`tcp:tcp_retransmit_skb`).
+    Retransmit,
+    /// SYN-ACKs sent again (`tcp:tcp_retransmit_synack`).
+    SynAck,
+    /// Resets sent (`tcp:tcp_send_reset`).
+    ResetSent,
+    /// Resets received (`tcp:tcp_receive_reset`).
+    ResetReceived,
+    /// Packets dropped (`skb:kfree_skb`).
+    Drop,
+    /// Errors of sockets (`sock:inet_sk_error_report`).
+    Error,
+    /// accept(2).
+    Accept,
+    /// Sockets that were there before (`iter/tcp`, sock_diag).
+    Existing,
 }
 
 /// A verdict over a connection.
@@ -265,6 +336,57 @@ pub struct Finding {
 
 fn display<T: std::fmt::Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(value)
+}
+
+impl ConnectionRecord {
+    /// Octets of payload that one end sent: those on the wire, or where not all segments were seen, by the kernel's
+    /// counters of whichever end has a socket here. `None` where neither tells.
+    pub fn bytes_of(&self, side: Side) -> Option<u64> {
+        let on_the_wire = self.bytes.map(|bytes| *bytes.of(side));
+        on_the_wire.or_else(|| {
+            let (own, other) = (self.info(side), self.info(side.other()));
+            own.and_then(|info| info.bytes_sent).or_else(|| other.and_then(|info| info.bytes_received))
+        })
+    }
+
+    /// Segments that one end sent, likewise.
+    pub fn packets_of(&self, side: Side) -> Option<u64> {
+        let on_the_wire = self.packets.map(|packets| *packets.of(side));
+        on_the_wire.or_else(|| {
+            let (own, other) = (self.info(side), self.info(side.other()));
+            own.and_then(|info| info.segs_out).or_else(|| other.and_then(|info| info.segs_in)).map(u64::from)
+        })
+    }
+
+    /// Segments that one end sent again, likewise.
+    pub fn retransmitted_by(&self, side: Side) -> u64 {
+        let causes = self.retransmissions.map(|causes| *causes.of(side));
+        let on_the_wire = causes.map(|Retransmissions { rto, fast, tail_loss_probe, spurious, sack_repaired }| {
+            rto + fast + tail_loss_probe + spurious + sack_repaired
+        });
+        let counted = || self.info(side).and_then(|info| info.total_retrans).map(u64::from);
+        let told = || self.socket(side).map(|socket| socket.retransmit_events);
+        on_the_wire.or_else(counted).or_else(told).unwrap_or(0)
+    }
+
+    /// Octets of payload of both ends, as far as known.
+    pub fn total_bytes(&self) -> u64 {
+        self.bytes_of(Side::Client).unwrap_or(0) + self.bytes_of(Side::Server).unwrap_or(0)
+    }
+
+    /// Segments of both ends, as far as known.
+    pub fn total_packets(&self) -> u64 {
+        self.packets_of(Side::Client).unwrap_or(0) + self.packets_of(Side::Server).unwrap_or(0)
+    }
+
+    /// The kernel's socket at one end; `None` where there is none here.
+    pub fn socket(&self, side: Side) -> Option<&KernelSocket> {
+        self.kernel.as_ref()?.of(side).as_ref()
+    }
+
+    fn info(&self, side: Side) -> Option<&TcpInfo> {
+        self.socket(side)?.info.as_ref()
+    }
 }
 
 impl Endpoint {

@@ -450,6 +450,8 @@ impl<S: Sink> Shard<S> {
     fn drain(&mut self) -> Result<()> {
         while let Some(event) = self.tracker.poll() {
             match event {
+                // Files are read to their end: nothing goes on.
+                Event::Update(_) => {}
                 Event::Connection(mut record) => {
                     self.processes.attach(&mut record);
                     self.sink.connection(record)?;

@@ -51,6 +51,7 @@ fields! {
     sk_cgroup: "sock.sk_cgrp_data.cgroup" | "sock.sk_cgrp_data.val";
     cgroup_kn: "cgroup.kn";
     kn_id: "kernfs_node.id";
+    inet_sport: "tcp_sock.inet_conn.icsk_inet.inet_sport";
     total_retrans: "tcp_sock.total_retrans";
     bytes_sent: "tcp_sock.bytes_sent";
     bytes_acked: "tcp_sock.bytes_acked";
@@ -90,6 +91,7 @@ fields! {
     inode_mode: "inode.i_mode";
     socket_sk: "socket.sk";
     task_tgid: "task_struct.tgid";
+    task_real_parent: "task_struct.real_parent";
     task_comm: "task_struct.comm";
     task_cred: "task_struct.real_cred";
     cred_uid: "cred.uid.val";

@@ -98,6 +98,10 @@ pub struct Task {
     pub pid: u32,
     /// The user it runs as.
     pub uid: u32,
+    /// Process identifier of its parent; 0 where not known.
+    pub parent: u32,
+    /// Always 0.
+    pub padding: u32,
     /// Its cgroup, from `bpf_get_current_cgroup_id`; 0 where not known.
     pub cgroup: u64,
     /// Its name (`comm`), ended by a NUL.
@@ -106,7 +110,7 @@ pub struct Task {
 
 impl Task {
     /// Not known.
-    pub const NONE: Self = Self { pid: 0, uid: 0, cgroup: 0, comm: [0; 16] };
+    pub const NONE: Self = Self { pid: 0, uid: 0, parent: 0, padding: 0, cgroup: 0, comm: [0; 16] };
 }
 
 /// How it is known which process a socket belongs to.
@@ -261,11 +265,11 @@ impl Kind {
 }
 
 const _: () = assert!(size_of::<Event>() == 16 && align_of::<Event>() == 8);
-const _: () = assert!(size_of::<Task>() == 32 && align_of::<Task>() == 8);
+const _: () = assert!(size_of::<Task>() == 40 && align_of::<Task>() == 8);
 const _: () = assert!(size_of::<Counters>() == 112 && align_of::<Counters>() == 8);
-const _: () = assert!(size_of::<Socket>() == 520 && align_of::<Socket>() == 8);
+const _: () = assert!(size_of::<Socket>() == 536 && align_of::<Socket>() == 8);
 const _: () = assert!(core::mem::offset_of!(Socket, local_port) == 64);
-const _: () = assert!(core::mem::offset_of!(Socket, events) == 264);
+const _: () = assert!(core::mem::offset_of!(Socket, events) == 280);
 
 // SAFETY: repr(C) of integers; the size asserted above is the sum of the fields.
 unsafe impl Plain for Event {}
@@ -282,11 +286,11 @@ mod tests {
         let mut socket = Socket { cookie: 7, local_port: 443, filled: 1, ..Socket::NONE };
         socket.events[0] = Event { at: 1 << 40, kind: Kind::Drop as u8, value: -1, ..Event::NONE };
         let bytes = socket.bytes();
-        assert_eq!(bytes.len(), 520);
+        assert_eq!(bytes.len(), 536);
         let read = Socket::parse(bytes).expect("it is whole");
         assert_eq!((read.cookie, read.local_port, read.events[0]), (7, 443, socket.events[0]));
         for cut in 0..bytes.len() {
-            assert_eq!(Socket::parse(&bytes[..cut]).map(|_| ()), Err(TooShort { need: 520, got: cut }));
+            assert_eq!(Socket::parse(&bytes[..cut]).map(|_| ()), Err(TooShort { need: 536, got: cut }));
         }
     }
 }

@@ -3,11 +3,14 @@
 mod completions;
 mod cut;
 mod lab;
+mod live;
 mod man;
 mod packets;
+mod page;
 mod progress;
 mod replay;
 mod schema;
+mod watch;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -29,6 +32,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Watch(Box<watch::Watch>),
     Replay(Box<replay::Replay>),
     Packets(packets::Packets),
     Lab(lab::Lab),
@@ -41,6 +45,7 @@ impl Cli {
     /// Does what the command line asks. Wrong usage has ended the process with status 2 before.
     pub fn run(self) -> Result<ExitCode> {
         match self.command {
+            Command::Watch(watch) => watch.run(),
             Command::Replay(replay) => replay.run(),
             Command::Packets(packets) => packets.run(),
             Command::Lab(lab) => lab.run(),

@@ -1,6 +1,6 @@
 //! `observer replay`: from capture files to connections.
 
-use std::io::{self, BufWriter, IsTerminal as _, Write};
+use std::io::{self, BufWriter, Write};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -18,10 +18,11 @@ use signal_hook::flag::{register, register_conditional_shutdown};
 
 use super::cut::{self, Cut};
 use super::packets;
+use super::page::{Color, page};
 use super::progress::Bar;
 use crate::run::{self, run};
 use crate::sink::packets::Look;
-use crate::sink::{Detail, Json, Order, Page, Printer, Sink, Summary, Text, View};
+use crate::sink::{Detail, Json, Order, Printer, Sink, Summary, Text, View};
 use crate::source::{self, Source};
 
 /// Reconstruct every TCP connection in captures
@@ -142,17 +143,6 @@ enum Timeouts {
     Zeek,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum Color {
-    /// On a terminal, unless NO_COLOR is set
-    #[default]
-    Auto,
-    /// Always
-    Always,
-    /// Never
-    Never,
-}
-
 /// Up to so many connections are shown in full.
 const FEW: u64 = 20;
 /// Lines of a list of connections.
@@ -204,7 +194,7 @@ impl Replay {
 
     fn text(&self) -> Result<CaptureRecord> {
         let view = View {
-            page: self.page(),
+            page: page(self.color),
             detail: if self.connection.is_some() { Detail::Full } else { Detail::Brief },
             order: self.sort.unwrap_or_default(),
             top: self.top.unwrap_or(usize::MAX),
@@ -270,7 +260,7 @@ impl Replay {
     }
 
     fn summary(&self, listed: usize) -> Summary {
-        Summary::new(self.page(), listed, self.sort, self.show_one())
+        Summary::new(page(self.color), listed, self.sort, self.show_one())
     }
 
     /// Reads everything and prints what the sinks make of it.
@@ -349,22 +339,6 @@ impl Replay {
 
     fn printer(&self) -> Printer {
         if self.is_stream() { Printer::streaming(Box::new(io::stdout())) } else { Printer::ordered() }
-    }
-
-    fn page(&self) -> Page {
-        let terminal = io::stdout().is_terminal();
-        let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-        let color = match self.color {
-            Color::Always => true,
-            Color::Never => false,
-            Color::Auto => terminal && !set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb"),
-        };
-        let columns = || std::env::var("COLUMNS").ok()?.parse().ok();
-        let width = terminal_size::terminal_size_of(io::stdout())
-            .map(|(width, _)| usize::from(width.0))
-            .filter(|width| *width > 0);
-        let width = width.or_else(columns);
-        Page { width: width.unwrap_or(80).clamp(40, 1000), color }
     }
 
     /// The command that shows one connection of this input, without its `id`; there is none for what can be read once.

@@ -47,6 +47,24 @@ pub struct CaptureRecord {
     pub duplicates: u64,
     /// Octets of input that could not be read as frames, see `files[].error`.
     pub unreadable: bool,
+    /// Live: the hooks in the kernel that were asked for; absent in captures.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    pub hooks: Vec<HookRecord>,
+}
+
+/// One hook in the kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct HookRecord {
+    /// Its name, as `--hooks` takes it.
+    pub name: &'static str,
+    /// Whether it was at work.
+    pub attached: bool,
+    /// Why it was not, or not everywhere.
+    pub why: Option<String>,
+    /// Records that it lost, by processor: the ring buffer or the book of sockets was full. What was lost may have changed
+    /// any verdict.
+    pub lost: Vec<u64>,
 }
 
 /// One input file.

@@ -15,14 +15,14 @@ pub struct Timeline {
     pub cut: u64,
 }
 
-/// One segment, one ICMP error, or a run of alike segments.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+/// One segment, one ICMP error, one event of the kernel, or a run of alike segments.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct TimelineEntry {
     /// When the (first) packet was captured.
     pub at: Timestamp,
     /// When the last packet of a run was captured; `at` for a single one.
     pub until: Timestamp,
-    /// Frame number of the (first) packet.
+    /// Frame number of the (first) packet; 0 for an event of the kernel.
     pub frame: u64,
     /// Frame number of the last packet of a run; `frame` for a single one.
     pub last_frame: u64,
@@ -56,6 +56,9 @@ pub struct TimelineEntry {
     pub ack: Option<u32>,
     /// Window offered, scaled, in octets; the bare field where the scale is not known.
     pub window: u32,
+    /// Why, by the kernel's name of a reason or an error; absent for packets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
     /// What saw it.
     pub source: Source,
 }
@@ -80,8 +83,29 @@ pub enum EntryKind {
     Rst,
     /// An ICMP error; `frame` finds it in `icmp`.
     Icmp,
+    /// The kernel's socket at this end changed its state.
+    State,
+    /// The kernel sent a segment of this end again.
+    Retransmit,
+    /// The kernel sent a SYN-ACK of this end again.
+    SynAckRetransmit,
+    /// The kernel sent a RST for this end.
+    ResetSent,
+    /// The kernel's socket at this end took a RST.
+    ResetReceived,
+    /// The kernel dropped a packet of this end.
+    Drop,
+    /// The kernel's socket at this end was told an error.
+    Error,
 }
 
 fn names<S: Serializer>(set: &crate::tracker::AnalysisSet, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(set.iter_names().map(|(name, _)| name.to_ascii_lowercase()))
+}
+
+impl TimelineEntry {
+    /// Whether this is something that was told or done, not a segment that was seen.
+    pub const fn is_event(&self) -> bool {
+        self.frame == 0 || matches!(self.kind, EntryKind::Icmp)
+    }
 }

@@ -40,7 +40,8 @@ impl Sink for Json {
     }
 }
 
-fn line(mut out: impl Write, object: &Object) -> Result<()> {
+/// Writes one object and ends the line.
+pub fn line(mut out: impl Write, object: &Object) -> Result<()> {
     serde_json::to_writer(&mut out, object)?;
     out.write_all(b"\n")?;
     Ok(())

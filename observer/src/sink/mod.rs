@@ -1,6 +1,6 @@
 //! Where records go.
 
-mod json;
+pub mod json;
 mod order;
 pub mod packets;
 mod printer;
@@ -17,7 +17,7 @@ use observer::record::{CaptureRecord, ConnectionRecord};
 pub use order::Order;
 pub use printer::Printer;
 pub use summary::Summary;
-pub use text::{Detail, Page, Text, View};
+pub use text::{Detail, Page, Text, View, connection, one_line};
 
 /// Takes the connections of one shard; connections of one shard come in the order they end. The sinks of all shards
 /// are put together at the end.

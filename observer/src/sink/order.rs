@@ -65,21 +65,17 @@ impl Order {
         match self {
             Self::FirstSeen => record.first_seen.as_nanos(),
             Self::Duration => record.duration_ns.0,
-            Self::Bytes => record.bytes.client + record.bytes.server,
-            Self::Packets => record.packets.client + record.packets.server,
+            Self::Bytes => record.total_bytes(),
+            Self::Packets => record.total_packets(),
             Self::Retransmissions => retransmitted(record),
             Self::Rtt => length(record.handshake.rtt_ns),
             Self::Connect => length(record.handshake.connect_ns),
-            Self::ZeroWindow => record.flow.client.zero_window_ns.0 + record.flow.server.zero_window_ns.0,
+            Self::ZeroWindow => record.flow.map_or(0, |flow| flow.client.zero_window_ns.0 + flow.server.zero_window_ns.0),
         }
     }
 }
 
 /// Segments of both ends that were sent again, SYNs included.
 pub fn retransmitted(record: &ConnectionRecord) -> u64 {
-    let of = |side| {
-        let causes = record.retransmissions.of(side);
-        causes.rto + causes.fast + causes.tail_loss_probe + causes.spurious + causes.sack_repaired
-    };
-    of(Side::Client) + of(Side::Server)
+    record.retransmitted_by(Side::Client) + record.retransmitted_by(Side::Server)
 }

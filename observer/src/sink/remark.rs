@@ -1,6 +1,6 @@
 //! What makes a connection worth a look: a rule a line, the most telling first.
 
-use observer::record::{ConnState, ConnectionRecord, Side};
+use observer::record::{ConnState, ConnectionRecord, Sides};
 use observer::time::Nanos;
 
 use super::order::retransmitted;
@@ -27,10 +27,10 @@ pub const REMARKS: [Remark; 10] = [
         },
     },
     Remark {
-        weight: |record| record.flow.client.zero_window_ns.0.max(record.flow.server.zero_window_ns.0),
+        weight: |record| record.flow.map_or(0, |flow| flow.client.zero_window_ns.0.max(flow.server.zero_window_ns.0)),
         most: usize::MAX,
         why: |record| {
-            let (client, server) = (record.flow.client.zero_window_ns, record.flow.server.zero_window_ns);
+            let Sides { client, server } = record.flow.unwrap_or_default().map(|flow| flow.zero_window_ns);
             let who = if client >= server { "client" } else { "server" };
             format!("{who} held its window at 0 for {}", units::time(client.max(server)))
         },
@@ -39,20 +39,20 @@ pub const REMARKS: [Remark; 10] = [
         weight: data_retransmitted,
         most: usize::MAX,
         why: |record| {
-            let segments = record.packets.client + record.packets.server;
+            let segments = record.total_packets();
             let again = data_retransmitted(record);
             format!("{} of {} sent again", units::count(again), units::number_of(segments, "segment"))
         },
     },
     Remark {
         weight: |record| match record.conn_state {
-            ConnState::RSTO | ConnState::RSTR => 1 + record.bytes.client + record.bytes.server,
+            ConnState::RSTO | ConnState::RSTR => 1 + record.total_bytes(),
             _ => 0,
         },
         most: usize::MAX,
         why: |record| {
             let who = if record.conn_state == ConnState::RSTO { "client" } else { "server" };
-            let bytes = record.bytes.client + record.bytes.server;
+            let bytes = record.total_bytes();
             format!("reset by the {who} after {} in {}", units::bytes(bytes), units::time(record.duration_ns))
         },
     },
@@ -97,10 +97,10 @@ pub const REMARKS: [Remark; 10] = [
         why: |record| format!("longest handshake RTT: {}", units::time(record.handshake.rtt_ns.unwrap_or_default())),
     },
     Remark {
-        weight: |record| record.bytes.client + record.bytes.server,
+        weight: |record| record.total_bytes(),
         most: 2,
         why: |record| {
-            let bytes = units::bytes(record.bytes.client + record.bytes.server);
+            let bytes = units::bytes(record.total_bytes());
             format!("most data: {bytes} in {}", units::time(record.duration_ns))
         },
     },
@@ -116,5 +116,5 @@ fn data_retransmitted(record: &ConnectionRecord) -> u64 {
 }
 
 fn gaps(record: &ConnectionRecord) -> u64 {
-    [Side::Client, Side::Server].iter().map(|side| record.analysis.lost_segment.of(*side)).sum()
+    record.analysis.map_or(0, |analysis| analysis.lost_segment.client + analysis.lost_segment.server)
 }

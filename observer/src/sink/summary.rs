@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use anyhow::Result;
-use observer::record::{CaptureRecord, ConnState, ConnectionRecord, Endpoint, Retransmissions};
+use observer::record::{Analysis, Sides, CaptureRecord, ConnState, ConnectionRecord, Endpoint, Retransmissions};
 
 use super::Sink;
 use super::order::{Order, retransmitted};
@@ -93,16 +93,19 @@ type Count = fn(&ConnectionRecord) -> u64;
 pub const TROUBLES: [(&str, Count); 9] = [
     ("SYN sent again", |record| record.handshake.syn_retransmissions.into()),
     ("SYN-ACK sent again", |record| record.handshake.syn_ack_retransmissions.into()),
-    ("out of order", |record| record.analysis.out_of_order.client + record.analysis.out_of_order.server),
-    ("after a gap", |record| record.analysis.lost_segment.client + record.analysis.lost_segment.server),
-    ("ACK of what was not captured", |record| {
-        record.analysis.ack_lost_segment.client + record.analysis.ack_lost_segment.server
-    }),
-    ("zero window", |record| record.analysis.zero_window.client + record.analysis.zero_window.server),
+    ("out of order", |record| named(record, |analysis| analysis.out_of_order)),
+    ("after a gap", |record| named(record, |analysis| analysis.lost_segment)),
+    ("ACK of what was not captured", |record| named(record, |analysis| analysis.ack_lost_segment)),
+    ("zero window", |record| named(record, |analysis| analysis.zero_window)),
     ("ICMP error", |record| record.icmp.len() as u64),
     ("bad checksum", |record| record.bad_checksums.map_or(0, |bad| bad.client + bad.server)),
     ("captured twice", |record| record.duplicates),
 ];
+
+/// Segments of both ends to which the analysis gives a name; 0 where not all segments were seen.
+fn named(record: &ConnectionRecord, count: fn(&Analysis) -> Sides<u64>) -> u64 {
+    record.analysis.as_ref().map(count).map_or(0, |sides| sides.client + sides.server)
+}
 
 /// Some connections out of many.
 pub enum List {
@@ -152,16 +155,17 @@ impl Totals {
         self.connections += 1;
         *self.outcomes.entry(record.conn_state).or_default() += 1;
         let load = Load {
-            bytes: record.bytes.client + record.bytes.server,
+            bytes: record.total_bytes(),
             connections: 1,
-            packets: record.packets.client + record.packets.server,
+            packets: record.total_packets(),
             retransmitted: retransmitted(record),
         };
         self.packets += load.packets;
         self.bytes += load.bytes;
-        self.unique_bytes += record.unique_bytes.client + record.unique_bytes.server;
-        add(&mut self.retransmissions, &record.retransmissions.client);
-        add(&mut self.retransmissions, &record.retransmissions.server);
+        self.unique_bytes += record.unique_bytes.map_or(load.bytes, |unique| unique.client + unique.server);
+        let causes = record.retransmissions.unwrap_or_default();
+        add(&mut self.retransmissions, &causes.client);
+        add(&mut self.retransmissions, &causes.server);
         for (trouble, (_, count)) in self.trouble.iter_mut().zip(TROUBLES) {
             let count = count(record);
             trouble.count += count;

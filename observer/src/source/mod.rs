@@ -1,7 +1,7 @@
 //! Where frames come from.
 
 mod compression;
-mod ebpf;
+pub mod ebpf;
 mod file;
 mod filter;
 mod input;

@@ -8,6 +8,7 @@ use super::analysis::{self, AnalysisSet};
 use super::correction::Sent;
 use super::duplicate::{Duplicates, Habits};
 use super::handshake::{Handshake, Part};
+use super::kernel::Kernel;
 use super::moment::Moment;
 use super::outcome::{Clock, Outcome};
 use super::retransmit;
@@ -18,6 +19,7 @@ use super::timeline::{Entry, Log};
 use super::{Config, Effect, Timeouts};
 use crate::flow::{TunnelEnds, tunnels};
 use crate::input::PacketInput;
+use crate::kernel::{KernelEvent, SocketInput};
 use crate::packet::{Flags, IcmpError, Layer, Notes, Packet, Segment, Tuple};
 use crate::record::{EntryKind, RetransmissionCause, Side, Sides, TcpState};
 use crate::sequence::Seq;
@@ -47,6 +49,8 @@ pub(super) struct Connection {
     pub(super) around: Option<Box<Around>>,
     pub(super) rare: Option<Box<Rare>>,
     pub(super) log: Option<Box<Log>>,
+    /// What the kernel says of it.
+    pub(super) kernel: Option<Box<Kernel>>,
     /// It is in the tracker's list of connections that are over.
     pub(super) is_listed_over: bool,
     /// Another connection with the same key went before, and nothing has been said of it yet.
@@ -141,6 +145,7 @@ impl Connection {
             around: (!tunnels.is_empty()).then(|| Box::new(Around { tunnels, ..Around::default() })),
             rare: None,
             log: None,
+            kernel: None,
             is_listed_over: false,
             reuses_ports,
             evicted: false,
@@ -168,8 +173,38 @@ impl Connection {
 
     /// Whether nothing more is owed on either side.
     pub(super) fn is_over(&self) -> bool {
+        if let Some(gone) = self.kernel.as_ref().and_then(|kernel| kernel.is_gone()) {
+            return gone;
+        }
         let [low, high] = &self.sent;
         state::is_over(low.state, high.state)
+    }
+
+    /// Whether any packet of it was seen.
+    pub(super) fn has_packets(&self) -> bool {
+        self.sent.iter().any(|end| end.packets > 0)
+    }
+
+    /// Whether a socket is another connection's, with the same ends.
+    pub(super) fn is_succeeded_by_socket(&self, from: u8, input: &SocketInput) -> bool {
+        match &self.kernel {
+            Some(kernel) => kernel.is_succeeded_by(from, input, self.last_seen, self.is_over()),
+            None => self.is_over() && input.first_seen > self.last_seen,
+        }
+    }
+
+    /// Takes in what is new of a socket that sends on direction `from`.
+    pub(super) fn socket(&mut self, from: u8, input: &SocketInput) {
+        self.kernel.get_or_insert_default().socket(from, input);
+        self.first_seen = self.first_seen.min(input.first_seen);
+        let last = input.events.last().map(|event| event.at).or(input.gone.then_some(input.at));
+        self.last_seen = self.last_seen.max(last.unwrap_or(input.first_seen));
+    }
+
+    /// Takes in an event that concerns direction `from`.
+    pub(super) fn kernel_event(&mut self, from: u8, event: KernelEvent) {
+        self.last_seen = self.last_seen.max(event.at);
+        self.kernel.get_or_insert_default().event(from, event);
     }
 
     /// Whether a segment that direction `from` sent at `now` belongs to a new connection with the same key; the packet
@@ -182,6 +217,9 @@ impl Connection {
         now: Timestamp,
         config: &Config,
     ) -> bool {
+        if config.sampled {
+            return self.is_succeeded_by_syn(from, segment);
+        }
         match config.timeouts {
             Timeouts::Never => self.flows.get(usize::from(from)).is_some_and(|flow| flow.starts_new_stream(segment)),
             Timeouts::Zeek => {
@@ -189,6 +227,17 @@ impl Connection {
                 self.outcome.is_succeeded_by(segment, &clock)
             }
         }
+    }
+
+    /// Whether a SYN is another connection's, where not every segment is seen: it has another sequence number, or all
+    /// sockets of this connection are gone.
+    fn is_succeeded_by_syn(&self, from: u8, segment: &Segment) -> bool {
+        let isn = self.sent.get(usize::from(from)).and_then(End::isn);
+        segment.flags.is_bare_syn()
+            && match isn {
+                Some(isn) => isn != segment.seq,
+                None => self.kernel.as_ref().and_then(|kernel| kernel.is_gone()) == Some(true),
+            }
     }
 
     /// What the tracker tells of a segment that direction `from` sent.
@@ -221,6 +270,9 @@ impl Connection {
         options.cut = cut;
         let habits = both(&mut self.habits, from);
         let [fwd_flow, rev_flow] = both(&mut self.flows, from);
+        if config.sampled {
+            return self.sampled_segment(from, input, segment, &options, config);
+        }
         if config.recognises_duplicates()
             && duplicates.is_copy(packet, segment, &options, input.layers, habits, [fwd_flow, rev_flow])
         {
@@ -293,6 +345,31 @@ impl Connection {
             self.log_segment(from, packet, segment, part, done, config);
         }
         done
+    }
+
+    /// Takes in a segment where not every one is seen: nothing is said that depends on the others.
+    fn sampled_segment(
+        &mut self,
+        from: u8,
+        input: &PacketInput<'_>,
+        segment: &Segment,
+        options: &TcpOptions,
+        config: &Config,
+    ) -> Done {
+        let (packet, at) = (input.packet, input.packet.at);
+        self.last_seen = self.last_seen.max(at);
+        self.take_layers(from, input.layers);
+        let [fwd, rev] = both(&mut self.sent, from);
+        fwd.segment(packet, segment, None);
+        fwd.take_isn(segment);
+        rev.take_isn_from_ack(segment);
+        let part = self.handshake.segment(from, segment, options, rev.isn(), at);
+        self.take_state(from, segment, at);
+        self.take_outcome(from, packet, segment, config);
+        if self.is_logged(config) {
+            self.log_segment(from, packet, segment, part, Done::default(), config);
+        }
+        Done::default()
     }
 
     /// A packet of which, like in Zeek, nothing is believed.

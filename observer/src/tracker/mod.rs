@@ -7,6 +7,7 @@ mod connection;
 mod correction;
 mod duplicate;
 mod handshake;
+mod kernel;
 mod moment;
 mod outcome;
 mod report;
@@ -26,8 +27,9 @@ use self::duplicate::Duplicates;
 use self::table::{Key, Table};
 use crate::flow;
 use crate::input::{Input, PacketInput};
-use crate::packet::{Body, IcmpError, Packet, Segment};
-use crate::record::{ConnectionRecord, Side, Sides, TcpState};
+use crate::kernel::{SocketInput, StrayInput};
+use crate::packet::{Body, Flags, IcmpError, Packet, Segment, Tuple};
+use crate::record::{ConnectionRecord, EntryKind, Side, Sides, TcpState};
 use crate::time::{Nanos, Timestamp};
 
 /// How a tracker works.
@@ -52,6 +54,10 @@ pub struct Config {
     pub linger: Nanos,
     /// What flow hashes are keyed by; the decoder's.
     pub seed: u64,
+    /// The source passes on a part of the packets: nothing is inferred from what is missing.
+    pub sampled: bool,
+    /// The network namespace that all input is from, by its inode.
+    pub netns: Option<u32>,
 }
 
 impl Default for Config {
@@ -66,6 +72,8 @@ impl Default for Config {
             timeouts: Timeouts::Never,
             linger: Nanos::from_secs(1),
             seed: 0,
+            sampled: false,
+            netns: None,
         }
     }
 }
@@ -98,6 +106,8 @@ pub enum Timeouts {
 pub enum Event {
     /// A connection of which nothing more will be said.
     Connection(Box<ConnectionRecord>),
+    /// A connection that goes on, as it stands.
+    Update(Box<ConnectionRecord>),
 }
 
 /// What a segment did: what `packets --state` prints behind it.
@@ -142,7 +152,12 @@ pub struct Tracker {
     leaving: std::vec::IntoIter<Box<Connection>>,
     /// Time of the last packet.
     previous: Timestamp,
+    /// How many connections were opened without a packet.
+    unseen: u64,
 }
+
+/// Where the numbers of connections begin that no packet opened: beyond those of packets.
+const UNSEEN: u64 = 1 << 48;
 
 /// What is kept of all connections together.
 #[derive(Debug, Default)]
@@ -170,6 +185,7 @@ impl Tracker {
             out: VecDeque::new(),
             leaving: Vec::new().into_iter(),
             previous: Timestamp::default(),
+            unseen: 0,
         }
     }
 
@@ -181,7 +197,17 @@ impl Tracker {
 
     /// Takes in one thing that a source saw, and says what it did to its connection. `None` where it belongs to none.
     pub fn handle(&mut self, input: Input<'_>) -> Option<Effect> {
-        let Input::Packet(input) = input;
+        let input = match input {
+            Input::Packet(input) => input,
+            Input::Socket(socket) => {
+                self.socket(socket);
+                return None;
+            }
+            Input::Stray(stray) => {
+                self.stray(stray);
+                return None;
+            }
+        };
         let effect = match &input.packet.body {
             Body::Tcp(_) if outcome::leaves_aside(input.packet, input.layers, &self.config) => {
                 let (key, from) = self.key(&input);
@@ -208,6 +234,15 @@ impl Tracker {
     pub fn finish(&mut self) {
         self.books.over.clear();
         self.leaving = self.table.drain();
+    }
+
+    /// Gives out how every connection stands that is open at `now` and was seen first before `before`.
+    pub fn update(&mut self, before: Timestamp) {
+        let config = &self.config;
+        let open = self.table.iter().filter(|connection| connection.first_seen < before && !connection.is_listed_over);
+        let mut records: Vec<_> = open.map(|connection| Box::new(connection.record(config))).collect();
+        records.sort_unstable_by_key(|record| record.id);
+        self.out.extend(records.into_iter().map(Event::Update));
     }
 
     /// What there is to give out.
@@ -261,6 +296,55 @@ impl Tracker {
         }
         let connection = Connection::new(key, from, packet, segment, former.is_some(), &self.config);
         self.table.insert(key.hash, Box::new(connection));
+    }
+
+    /// A socket of this host: it belongs to the connection between its ends, and opens one where there is none.
+    fn socket(&mut self, input: &SocketInput) {
+        let (key, from) = self.key_of(&input.tuple);
+        let known = self.table.get(&key);
+        if !known.is_some_and(|known| !known.is_succeeded_by_socket(from, input)) {
+            let opener = if input.passive == Some(true) { from ^ 1 } else { from };
+            self.open_without_packet(&key, opener, input.first_seen);
+        }
+        let Some(connection) = self.table.get(&key) else { return };
+        connection.socket(from, input);
+        self.books.list_if_over(connection, key.hash);
+        self.keep_few_over();
+    }
+
+    /// An event without a socket: it belongs to the connection with these ends. A SYN, or what answers one, opens one where
+    /// there is none; other events of unknown connections are of no use.
+    fn stray(&mut self, input: &StrayInput) {
+        let (key, from) = self.key_of(&input.tuple);
+        let opener = match input.event.kind {
+            EntryKind::SynAckRetransmit => Some(from ^ 1),
+            _ if input.flags.is_bare_syn() => Some(from),
+            _ => None,
+        };
+        if let Some(opener) = opener
+            && self.table.get(&key).is_none()
+        {
+            self.open_without_packet(&key, opener, input.event.at);
+        }
+        let Some(connection) = self.table.get(&key) else { return };
+        // The packet at hand is what the reset answers.
+        let by = if input.event.kind == EntryKind::ResetSent && !input.flags.is_empty() { from ^ 1 } else { from };
+        connection.kernel_event(by, input.event.clone());
+        self.books.list_if_over(connection, key.hash);
+    }
+
+    fn key_of(&self, tuple: &Tuple) -> (Key<'static>, u8) {
+        let (ends, from) = if tuple.is_canonical() { (*tuple, 0) } else { (tuple.reversed(), 1) };
+        (Key { hash: flow::hash(tuple, &[], self.config.seed), ends, layers: &[] }, from)
+    }
+
+    /// Opens a connection of which no packet was seen, only the kernel's word.
+    fn open_without_packet(&mut self, key: &Key<'_>, opener: u8, at: Timestamp) {
+        let tuple = if opener == 0 { key.ends } else { key.ends.reversed() };
+        self.unseen += 1;
+        let packet = Packet::placeholder(at, UNSEEN + self.unseen, tuple);
+        let segment = Segment { flags: Flags::SYN, ..Segment::default() };
+        self.open(key, opener, &packet, &segment);
     }
 
     /// An ICMP error belongs to the connection that it quotes; one about no known connection is left alone.
@@ -351,11 +435,15 @@ impl Books {
     ) -> Effect {
         let done = connection.segment(from, input, segment, config, &mut self.duplicates);
         self.counts.duplicates += u64::from(done.duplicate);
+        self.list_if_over(connection, key.hash);
+        connection.effect(from, done)
+    }
+
+    fn list_if_over(&mut self, connection: &mut Connection, hash: u64) {
         if !connection.is_listed_over && connection.is_over() {
             connection.is_listed_over = true;
-            self.over.push_back(Over { since: connection.last_seen, hash: key.hash, id: connection.id });
+            self.over.push_back(Over { since: connection.last_seen, hash, id: connection.id });
         }
-        connection.effect(from, done)
     }
 }
 

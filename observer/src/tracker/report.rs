@@ -25,6 +25,21 @@ impl Connection {
         let handshake =
             self.handshake.record(client.into(), self.initial_rtt(config), self.ends.version == IpVersion::V6);
         let rare = self.rare.as_deref();
+        let mut timeline =
+            self.log.as_ref().map(|log| Timeline { entries: log.entries(client).collect(), cut: log.cut() });
+        let kernel = self.kernel.as_deref();
+        if config.timeline_entries > 0
+            && let Some(kernel) = kernel
+        {
+            kernel.join(timeline.get_or_insert_default(), client);
+        }
+        let whole = !config.sampled;
+        let mut sources = Vec::new();
+        if self.has_packets() {
+            sources.push(Source::Packets);
+        }
+        sources.extend(kernel.iter().flat_map(|kernel| &kernel.sources));
+        let (sockets, processes) = self.sockets(&sides);
         ConnectionRecord {
             id: self.id,
             transport: Transport::Tcp,
@@ -35,32 +50,71 @@ impl Connection {
             last_seen: self.last_seen,
             duration_ns: self.last_seen.since(self.first_seen),
             roles_from,
-            conn_state: self.outcome.conn_state(),
-            history: self.outcome.history().to_string(),
-            tcp_state: sent.map(|end| end.state),
-            packets: sent.map(|end| end.packets),
-            bytes: sent.map(|end| end.data.as_ref().map_or(0, |data| data.bytes)),
-            unique_bytes: sent.map(|end| end.data.as_ref().map_or(0, |data| data.unique_bytes)),
+            conn_state: self.conn_state(client),
+            history: whole.then(|| self.outcome.history().to_string()),
+            tcp_state: self.tcp_state(&sides),
+            packets: whole.then(|| sent.map(|end| end.packets)),
+            bytes: whole.then(|| sent.map(|end| end.data.as_ref().map_or(0, |data| data.bytes))),
+            unique_bytes: whole.then(|| sent.map(|end| end.data.as_ref().map_or(0, |data| data.unique_bytes))),
             rtt: self.rtt(&sides, &handshake),
             handshake,
-            analysis: rare.map_or_else(Analysis::default, |rare| {
-                analysis(|name| sides.of(rare.analysis.map(|counts| counts.of(name))))
+            analysis: whole.then(|| {
+                rare.map_or_else(Analysis::default, |rare| {
+                    analysis(|name| sides.of(rare.analysis.map(|counts| counts.of(name))))
+                })
             }),
-            retransmissions: sent.map(|end| end.retransmits.counts()),
-            flow: sent.map(|end| end.facts()),
+            retransmissions: whole.then(|| sent.map(|end| end.retransmits.counts())),
+            flow: whole.then(|| sent.map(|end| end.facts())),
             close: self.close(&sides),
             duplicates: rare.map_or(0, |rare| rare.duplicates),
-            bad_checksums: config.checks_checksums.then(|| sent.map(|end| end.bad_checksums())),
+            bad_checksums: (config.checks_checksums && whole).then(|| sent.map(|end| end.bad_checksums())),
             tunnel: self.encapsulation(&sides),
             icmp: rare.map_or_else(Vec::new, |rare| {
                 rare.icmp.iter().map(|icmp| icmp_record(icmp, &sides, self.ends.version)).collect()
             }),
             evicted: self.evicted,
-            processes: Vec::new(),
-            sources: vec![Source::Packets],
+            netns: config.netns,
+            kernel: sockets,
+            lost: None,
+            processes,
+            sources,
             findings: Vec::new(),
-            timeline: self.log.as_ref().map(|log| Timeline { entries: log.entries(client).collect(), cut: log.cut() }),
+            timeline,
         }
+    }
+
+    /// Zeek's outcome: by the packets where the handshake is among them, else by the kernel's sockets.
+    fn conn_state(&self, client: u8) -> ConnState {
+        let by_sockets = || self.kernel.as_ref().and_then(|kernel| kernel.conn_state(client.into()));
+        let by_packets = || self.outcome.conn_state();
+        if self.handshake.opener().is_some() { by_packets() } else { by_sockets().unwrap_or_else(by_packets) }
+    }
+
+    /// State of both ends: the kernel's word where an end has a socket here.
+    fn tcp_state(&self, sides: &Sorted) -> Sides<TcpState> {
+        let fin = self.rare.as_deref().map_or([false; 2], |rare| rare.fin.map(|moment| moment.get().is_some()));
+        let [low, high] = &self.sent;
+        let [low_fin, high_fin] = fin;
+        let of = |direction, seen, peer| {
+            self.kernel.as_ref().and_then(|kernel| kernel.state(direction, peer)).unwrap_or(seen)
+        };
+        sides.of([of(0, low.state, high_fin), of(1, high.state, low_fin)])
+    }
+
+    /// The sockets of this host, and the processes they belong to.
+    fn sockets(&self, sides: &Sorted) -> (Option<Sides<Option<KernelSocket>>>, Vec<ProcessRecord>) {
+        let Some(kernel) = &self.kernel else { return (None, Vec::new()) };
+        let fin = self.rare.as_deref().map_or([false; 2], |rare| rare.fin.map(|moment| moment.get().is_some()));
+        let [low_fin, high_fin] = fin;
+        let mut processes = Vec::new();
+        let mut socket = |direction: u8, peer_fin| {
+            let (record, owners) = kernel.record(direction.into(), peer_fin)?;
+            let side = Some(sides.side(direction));
+            processes.extend(owners.iter().map(|owner| ProcessRecord { side, ..owner.clone() }));
+            Some(record)
+        };
+        let sockets = [socket(0, high_fin), socket(1, low_fin)];
+        (Some(sides.of(sockets)), processes)
     }
 }
 
@@ -71,6 +125,10 @@ impl Connection {
             Some((_, _)) if self.handshake.is_simultaneous() => RolesFrom::SimultaneousOpen,
             Some((_, Opened::BySyn)) => RolesFrom::Syn,
             Some((_, Opened::BySynAck)) => RolesFrom::SynAck,
+            None if self.kernel.as_ref().is_some_and(|kernel| kernel.opener().is_some()) => {
+                let opener = self.kernel.as_ref().and_then(|kernel| kernel.opener());
+                return (opener.unwrap_or_default(), RolesFrom::Kernel);
+            }
             None if self.outcome.originator_flipped() => RolesFrom::Port,
             None => RolesFrom::FirstPacket,
         };

@@ -47,6 +47,11 @@ impl Table {
         self.entries.len()
     }
 
+    /// Every connection, in no order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Connection> {
+        self.entries.iter().map(|entry| &*entry.connection)
+    }
+
     /// Touches the connection with the given hash, if there is one.
     pub(super) fn foresee(&self, hash: u64) {
         if let Some(entry) = self.entries.find(hash, |entry| entry.hash == hash) {

@@ -137,6 +137,7 @@ impl Run {
             seq,
             ack,
             window,
+            detail: None,
             source: Source::Packets,
         }
     }

@@ -83,7 +83,7 @@ fn facts(record: &ConnectionRecord, detail: Detail) -> Vec<(&'static str, Line)>
     facts.extend(trouble(record).map(|text| ("trouble", text)));
     facts.extend(record.tunnel.as_ref().map(|tunnel| ("around it", plain(encapsulation(tunnel)))));
     if full {
-        facts.push(("history", plain(record.history.clone())));
+        facts.extend(record.history.as_ref().map(|history| ("history", plain(history.clone()))));
         facts.push(("community", plain(record.community_id.to_string())));
         facts.push(("Wireshark", plain(display_filter(record))));
     }
@@ -95,20 +95,22 @@ fn plain(text: impl Into<String>) -> Line {
 }
 
 fn short_sent(record: &ConnectionRecord, side: Side) -> String {
-    let segments = units::number_of(*record.packets.of(side), "segment");
-    match *record.bytes.of(side) {
-        0 => segments,
-        bytes => format!("{} in {segments}", units::bytes(bytes)),
+    let Some(packets) = record.packets_of(side) else { return "not counted".to_string() };
+    let segments = units::number_of(packets, "segment");
+    match record.bytes_of(side) {
+        None | Some(0) => segments,
+        Some(bytes) => format!("{} in {segments}", units::bytes(bytes)),
     }
 }
 
 fn sent(record: &ConnectionRecord, side: Side) -> String {
     let mut text = short_sent(record, side);
-    let (bytes, unique) = (*record.bytes.of(side), *record.unique_bytes.of(side));
-    if bytes > unique {
-        text.push_str(&format!(", {} of them more than once", units::bytes(bytes - unique)));
+    let twice = record.bytes.zip(record.unique_bytes).map_or(0, |(all, unique)| all.of(side) - unique.of(side));
+    if twice > 0 {
+        text.push_str(&format!(", {} of them more than once", units::bytes(twice)));
     }
-    let flow = record.flow.of(side);
+    let flow = record.flow.unwrap_or_default();
+    let flow = flow.of(side);
     let mut more = |part: String| text.push_str(&format!("; {part}"));
     if let Some(rate) = flow.throughput_bps {
         more(units::rate(rate));
@@ -173,7 +175,8 @@ fn trouble(record: &ConnectionRecord) -> Option<Line> {
     for side in [Side::Client, Side::Server] {
         let who = words::side(side);
         parts.extend(retransmitted(record, side).map(|text| (Tone::Bad, format!("{who} {text}"))));
-        let flow = record.flow.of(side);
+        let (flow, analysis) = (record.flow.unwrap_or_default(), record.analysis.unwrap_or_default());
+        let flow = flow.of(side);
         if flow.zero_window_ns > Nanos(0) {
             parts.push((Tone::Bad, format!("{who} held its window at 0 for {}", units::time(flow.zero_window_ns))));
         }
@@ -182,9 +185,9 @@ fn trouble(record: &ConnectionRecord) -> Option<Line> {
             parts.push((Tone::Notice, format!("{marked} of the {who} marked as congested")));
         }
         let counts = [
-            (&record.analysis.out_of_order, "came out of order"),
-            (&record.analysis.lost_segment, "came after a gap"),
-            (&record.analysis.ack_lost_segment, "acknowledged data that was not captured"),
+            (analysis.out_of_order, "came out of order"),
+            (analysis.lost_segment, "came after a gap"),
+            (analysis.ack_lost_segment, "acknowledged data that was not captured"),
         ];
         for (count, words) in counts {
             if *count.of(side) > 0 {
@@ -223,7 +226,11 @@ fn trouble(record: &ConnectionRecord) -> Option<Line> {
 
 /// `sent 3 segments again (2 after a timeout, 1 fast)`.
 fn retransmitted(record: &ConnectionRecord, side: Side) -> Option<String> {
-    let causes = record.retransmissions.of(side);
+    let Some(causes) = record.retransmissions else {
+        let again = record.retransmitted_by(side);
+        return (again > 0).then(|| format!("sent {} again", units::number_of(again, "segment")));
+    };
+    let causes = causes.of(side);
     let named = [
         (causes.rto, "after a timeout"),
         (causes.fast, "fast"),

@@ -207,6 +207,10 @@ impl Columns {
 
     fn arrow(&self, line: &mut Line, entry: &TimelineEntry) {
         let tone = if words::is_trouble(entry) { Tone::Bad } else { words::tone(entry.from) };
+        if entry.is_event() && entry.kind != EntryKind::Icmp {
+            self.event(line, entry, tone);
+            return;
+        }
         let flags = if entry.kind == EntryKind::Icmp { "ICMP".to_string() } else { format!("[{}]", entry.flags) };
         let to_server = entry.from == Side::Client;
         let Some(between) = self.arrow else {
@@ -220,6 +224,27 @@ impl Columns {
         line.push(Tone::Dim, "│");
         line.push(tone, if to_server { format!("{left}{flags}{right}▶") } else { format!("◀{right}{flags}{left}") });
         line.push(Tone::Dim, "│  ");
+    }
+}
+
+impl Columns {
+    /// A mark on the lifeline of the end that an event of the kernel is about.
+    fn event(&self, line: &mut Line, entry: &TimelineEntry, tone: Tone) {
+        let at_client = entry.from == Side::Client;
+        let Some(between) = self.arrow else {
+            let column = line.width() + SHORT_ARROW;
+            line.push(tone, "●");
+            line.pad(column);
+            return;
+        };
+        let blank = " ".repeat(between);
+        let [left, right] = if at_client { ["●", "│"] } else { ["│", "●"] };
+        let tones = if at_client { [tone, Tone::Dim] } else { [Tone::Dim, tone] };
+        let [left_tone, right_tone] = tones;
+        line.push(left_tone, left);
+        line.push(Tone::Dim, blank);
+        line.push(right_tone, right);
+        line.push(Tone::Dim, "  ");
     }
 }
 

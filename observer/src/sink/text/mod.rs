@@ -2,6 +2,7 @@
 
 mod connection;
 mod ladder;
+mod line;
 mod overview;
 mod page;
 pub mod units;
@@ -11,7 +12,8 @@ mod words;
 use std::io::Write;
 
 use anyhow::Result;
-pub use connection::{Detail, handshake_rtt};
+pub use connection::{Detail, draw as connection, handshake_rtt};
+pub use line::draw as one_line;
 use observer::record::{CaptureRecord, ConnectionRecord};
 pub use overview::summary;
 pub use page::Page;

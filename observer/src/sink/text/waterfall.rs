@@ -78,12 +78,12 @@ fn handshake(record: &ConnectionRecord, scale: &Scale) -> Option<Row> {
 }
 
 fn data(record: &ConnectionRecord, entries: &[TimelineEntry], from: Side, scale: &Scale) -> Option<Row> {
-    let sent = *record.bytes.of(from);
+    let sent = record.bytes_of(from).unwrap_or(0);
     if sent == 0 {
         return None;
     }
     let spans = |again: bool| -> Vec<_> {
-        let own = entries.iter().filter(|entry| entry.from == from && entry.bytes > 0 && entry.kind != EntryKind::Icmp);
+        let own = entries.iter().filter(|entry| entry.from == from && entry.bytes > 0 && !entry.is_event());
         own.filter(|entry| entry.retransmission.is_some() == again).map(|entry| (entry.at, entry.until)).collect()
     };
     let tone = words::tone(from);
@@ -97,7 +97,7 @@ fn data(record: &ConnectionRecord, entries: &[TimelineEntry], from: Side, scale:
         Side::Client => "client → server",
         Side::Server => "server → client",
     };
-    let speed = record.flow.of(from).throughput_bps.filter(|_| sent > 10_000);
+    let speed = record.flow.and_then(|flow| flow.of(from).throughput_bps).filter(|_| sent > 10_000);
     let figures = match speed {
         Some(speed) if scale.wide => format!("{}, {}", units::bytes(sent), units::rate(speed)),
         _ => units::bytes(sent),
@@ -109,7 +109,7 @@ fn data(record: &ConnectionRecord, entries: &[TimelineEntry], from: Side, scale:
 fn no_window(record: &ConnectionRecord, entries: &[TimelineEntry], side: Side, scale: &Scale) -> Option<Row> {
     let mut spans = Vec::new();
     let mut since = None;
-    for entry in entries.iter().filter(|entry| entry.from == side && entry.kind != EntryKind::Icmp) {
+    for entry in entries.iter().filter(|entry| entry.from == side && !entry.is_event()) {
         if entry.analysis.contains(AnalysisSet::ZERO_WINDOW) {
             since = since.or(Some(entry.at));
         } else if let Some(since) = since.take() {

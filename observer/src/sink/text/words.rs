@@ -34,6 +34,7 @@ pub const fn roles(from: RolesFrom) -> &'static str {
         RolesFrom::Syn => "the client sent the SYN",
         RolesFrom::SynAck => "the client was sent the SYN-ACK",
         RolesFrom::SimultaneousOpen => "both ends sent a SYN, the client first",
+        RolesFrom::Kernel => "the kernel saw the client connect or the server accept",
         RolesFrom::Port => "no SYN seen, the server has the well-known port",
         RolesFrom::FirstPacket => "no SYN seen, the client sent the first packet",
     }
@@ -88,13 +89,23 @@ pub fn is_remarkable(entry: &TimelineEntry) -> bool {
     let quiet = AnalysisSet::WINDOW_UPDATE | AnalysisSet::KEEP_ALIVE | AnalysisSet::KEEP_ALIVE_ACK;
     !entry.analysis.difference(quiet).is_empty()
         || entry.retransmission.is_some()
-        || matches!(entry.kind, EntryKind::Icmp | EntryKind::Rst | EntryKind::Fin | EntryKind::Syn | EntryKind::SynAck)
+        || !matches!(entry.kind, EntryKind::Data | EntryKind::Ack | EntryKind::HandshakeAck)
 }
 
 /// Whether an entry is worse than worth a note: something was lost, refused or held up.
 pub fn is_trouble(entry: &TimelineEntry) -> bool {
     entry.retransmission.is_some()
-        || matches!(entry.kind, EntryKind::Rst | EntryKind::Icmp)
+        || matches!(
+            entry.kind,
+            EntryKind::Rst
+                | EntryKind::Icmp
+                | EntryKind::Retransmit
+                | EntryKind::SynAckRetransmit
+                | EntryKind::ResetSent
+                | EntryKind::ResetReceived
+                | EntryKind::Drop
+                | EntryKind::Error
+        )
         || entry.analysis.intersects(
             AnalysisSet::RETRANSMISSION
                 | AnalysisSet::FAST_RETRANSMISSION
@@ -139,6 +150,13 @@ impl Said {
             EntryKind::Fin => self.fin(&mut line, entry),
             EntryKind::Rst => reset(&mut line, record, entry),
             EntryKind::Icmp => return icmp(record, entry),
+            EntryKind::State
+            | EntryKind::Retransmit
+            | EntryKind::SynAckRetransmit
+            | EntryKind::ResetSent
+            | EntryKind::ResetReceived
+            | EntryKind::Drop
+            | EntryKind::Error => return kernel(entry),
         }
         let before = self.last.of_mut(entry.from).replace(entry.until);
         *self.full.of_mut(entry.from) = entry.analysis.contains(AnalysisSet::ZERO_WINDOW);
@@ -263,6 +281,22 @@ fn icmp(record: &ConnectionRecord, entry: &TimelineEntry) -> Line {
         text.push_str(&format!(": packets may have {mtu} octets at most"));
     }
     Line::new().then(Tone::Bad, text)
+}
+
+/// What the kernel did or was told at one end.
+fn kernel(entry: &TimelineEntry) -> Line {
+    let who = side(entry.from);
+    let because = entry.detail.as_ref().map_or(String::new(), |detail| format!(": {detail}"));
+    let (tone, text) = match entry.kind {
+        EntryKind::Retransmit => (Tone::Bad, format!("the {who}'s kernel sends a segment again{because}")),
+        EntryKind::SynAckRetransmit => (Tone::Bad, format!("the {who}'s kernel sends its SYN-ACK again")),
+        EntryKind::ResetSent => (Tone::Bad, format!("the {who}'s kernel sends a RST{because}")),
+        EntryKind::ResetReceived => (Tone::Bad, format!("the {who}'s socket takes the RST")),
+        EntryKind::Drop => (Tone::Bad, format!("a packet of the {who} is dropped{because}")),
+        EntryKind::Error => (Tone::Bad, format!("the {who}'s program is told{because}")),
+        _ => (Tone::Plain, format!("the {who}'s socket is {}", entry.state.of(entry.from).name())),
+    };
+    Line::new().then(tone, text)
 }
 
 /// Adds what the segment analysis says of a segment whose sender was silent for so long, and whose receiver has no room

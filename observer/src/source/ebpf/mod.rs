@@ -1,52 +1,410 @@
 //! The kernel as a source: eBPF programs, and what they send.
 
-pub mod btf;
-pub mod load;
-pub mod resolve;
+mod btf;
+mod clock;
+mod load;
+mod names;
+mod namespace;
+mod owner;
+mod resolve;
+mod translate;
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use observer_ebpf::{HOOKS, Plain as _, Socket, Stray, tag};
+use std::collections::{BTreeMap, HashMap};
 
-    #[test]
-    fn smoke() {
-        let t = std::time::Instant::now();
-        let btf = btf::Btf::of_kernel().unwrap();
-        eprintln!("btf {:?}", t.elapsed());
-        let resolved = resolve::Resolved::new(&btf);
-        eprintln!("resolved {:?}", t.elapsed());
-        for (p, o) in observer_ebpf::PATHS.iter().zip(resolved.fields()) {
-            eprintln!("{} {}", p.name, *o as i32);
+use anyhow::{Context as _, Result};
+use aya::maps::{HashMap as BpfHashMap, MapData, PerCpuArray, RingBuf};
+use observer::kernel::{SocketInput, StrayInput};
+use observer::record::ProcessRecord;
+use observer::time::Timestamp;
+use observer_ebpf::{HOOKS, Hook, How, PacketHead, Plain as _, Settings, Socket, Stray, tag};
+use socket2::Socket as PacketSocket;
+
+use btf::Btf;
+use clock::WallClock;
+use load::{Loaded, Sizes, SocketValue};
+use names::Names;
+use owner::Owners;
+use resolve::Resolved;
+use translate::Translator;
+
+/// `TCP_LISTEN` of include/net/tcp_states.h.
+const LISTEN: u8 = 10;
+
+/// What is seen of the packets of one namespace takes little room: few of them are passed on.
+const PACKET_RING: u32 = 4 << 20;
+
+/// A record is written a moment after its time is taken: what is younger than this may still have company on the way.
+const SETTLED: u64 = 2_000_000;
+
+/// How to observe.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The hooks to attach.
+    pub hooks: Vec<Hook>,
+    /// Octets of the ring buffer; a power of two.
+    pub ring: u32,
+    /// Sockets that can be followed at once.
+    pub sockets: u32,
+    /// The one network namespace to observe, by its inode; `None` for all.
+    pub netns: Option<u32>,
+    /// Octets of payload of each direction that are passed on.
+    pub payload: u32,
+}
+
+/// One thing that was seen, in the network namespace with the given inode.
+#[derive(Debug)]
+pub enum Seen {
+    /// A socket.
+    Socket(u32, Box<SocketInput>),
+    /// An event without one.
+    Stray(u32, Box<StrayInput>),
+    /// A packet from its IP header on: its bytes stand in [`Batch::bytes`].
+    Packet(u32, SeenPacket),
+}
+
+/// A packet's place in [`Batch::bytes`].
+#[derive(Clone, Copy, Debug)]
+pub struct SeenPacket {
+    /// Time it was seen.
+    pub at: Timestamp,
+    /// Where its first octets begin.
+    pub start: u32,
+    /// How many octets there are.
+    pub captured: u32,
+    /// Octets of the packet.
+    pub len: u32,
+}
+
+/// What was seen since the last time, in order.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// What was seen.
+    pub seen: Vec<Seen>,
+    /// Octets of packets.
+    pub bytes: Vec<u8>,
+}
+
+/// The kernel, observed. Dropping it detaches everything.
+pub struct Kernel {
+    loaded: Loaded,
+    ring: RingBuf<MapData>,
+    sockets: BpfHashMap<MapData, u64, SocketValue>,
+    lost: PerCpuArray<MapData, u64>,
+    translator: Translator,
+    resolved: Resolved,
+    options: Options,
+    settings: Settings,
+    own_netns: u32,
+    /// Packet filters by namespace; `None` where one could not be had.
+    filters: BTreeMap<u32, Option<Filter>>,
+    /// Who listens where.
+    listeners: HashMap<(u32, u16), ProcessRecord>,
+    /// Raw records that are not settled yet, with their times.
+    waiting: Vec<(u64, Raw)>,
+    bytes: Vec<u8>,
+}
+
+/// A packet filter in one namespace: programs and maps of its own, for what it sees does not tell where it is.
+struct Filter {
+    loaded: Loaded,
+    ring: RingBuf<MapData>,
+    lost: PerCpuArray<MapData, u64>,
+    _socket: PacketSocket,
+}
+
+/// A record as it came.
+enum Raw {
+    Socket(Box<Socket>),
+    Stray(Box<Stray>),
+    Packet { head: PacketHead, start: u32 },
+}
+
+/// Inode of the network namespace that observer runs in.
+pub fn own_netns() -> Result<u32> {
+    namespace::own()
+}
+
+/// A hook that does not work, and why.
+pub type Off = (Hook, String);
+
+impl Kernel {
+    /// Loads and attaches what `options` name. What does not work on this kernel is told by [`Self::off`].
+    ///
+    /// # Errors
+    /// When nothing works: no rights, no types, no eBPF.
+    pub fn open(options: Options) -> Result<Self> {
+        let btf = Btf::of_kernel()?;
+        let resolved = Resolved::new(&btf);
+        let settings = Settings {
+            netns: options.netns.unwrap_or(0),
+            payload: options.payload,
+            ..resolved.settings
+        };
+        let sizes = Sizes { ring: options.ring, sockets: options.sockets };
+        let mut loaded = Loaded::new(&resolved, settings, sizes)?;
+        let hooks: Vec<_> = options.hooks.iter().copied().filter(|hook| *hook != Hook::Packets).collect();
+        loaded.attach(&hooks, &resolved, &btf);
+        if loaded.attached.is_empty()
+            && let Some((_, why)) = loaded.off.first()
+        {
+            anyhow::bail!("no hook can be attached: {why}");
         }
-        eprintln!("{:?}", resolved.settings);
-        let mut loaded =
-            load::Loaded::new(&resolved, resolved.settings, load::Sizes { ring: 1 << 24, sockets: 1 << 18 }).unwrap();
-        loaded.attach(&HOOKS, &resolved, &btf);
-        eprintln!("attached {:?} {:?}", t.elapsed(), loaded.attached);
-        for off in &loaded.off {
-            eprintln!("OFF {off:?}");
+        let translator = Translator { clock: WallClock::new(), names: Names::new(&btf), owners: Owners::new() };
+        let mut kernel = Self {
+            ring: loaded.ring()?,
+            sockets: loaded.sockets()?,
+            lost: loaded.lost()?,
+            loaded,
+            translator,
+            resolved,
+            own_netns: namespace::own()?,
+            options,
+            settings,
+            filters: BTreeMap::new(),
+            listeners: HashMap::new(),
+            waiting: Vec::new(),
+            bytes: Vec::new(),
+        };
+        kernel.follow_namespaces(&btf)?;
+        kernel.take_over()?;
+        Ok(kernel)
+    }
+
+    /// The hooks at work.
+    pub fn attached(&self) -> Vec<Hook> {
+        let packets = self.filters.values().any(Option::is_some).then_some(Hook::Packets);
+        self.loaded.attached.iter().copied().chain(packets).collect()
+    }
+
+    /// The hooks that do not work, and why.
+    pub fn off(&self) -> &[Off] {
+        &self.loaded.off
+    }
+
+    /// Now, on the wall clock as this run reads it.
+    pub fn now(&self) -> Timestamp {
+        self.translator.clock.at(WallClock::ktime())
+    }
+
+    /// Puts a packet filter into each namespace that has none yet.
+    pub fn look_for_namespaces(&mut self) -> Result<()> {
+        if !self.options.hooks.contains(&Hook::Packets) {
+            return Ok(());
         }
-        let mut ring = loaded.ring().unwrap();
-        let l = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let a = l.local_addr().unwrap();
-        let c = std::net::TcpStream::connect(a).unwrap();
-        let (s, _) = l.accept().unwrap();
-        drop(c);
-        drop(s);
-        drop(l);
-        let _ = std::net::TcpStream::connect(a);
-        std::thread::sleep(std::time::Duration::from_millis(200));
-        while let Some(item) = ring.next() {
-            let t = u32::from_ne_bytes(*item.first_chunk().unwrap());
-            match t {
-                tag::GONE | tag::CHAPTER => {
-                    let s = Socket::parse(&item).unwrap();
-                    eprintln!("{:?}\n events {:?}", Socket { events: Socket::NONE.events, ..s }, &s.events[..s.filled as usize]);
+        let known = |inode: &u32| self.filters.contains_key(inode);
+        let wanted = |inode: &u32| self.options.netns.is_none_or(|one| one == *inode);
+        if namespace::all().keys().all(|inode| known(inode) || !wanted(inode)) {
+            return Ok(());
+        }
+        let btf = Btf::of_kernel()?;
+        self.follow_namespaces(&btf)
+    }
+
+    fn follow_namespaces(&mut self, btf: &Btf) -> Result<()> {
+        if !self.options.hooks.contains(&Hook::Packets) {
+            return Ok(());
+        }
+        let mut namespaces = namespace::all();
+        // Our own is there even where /proc hides the others.
+        namespaces.entry(self.own_netns).or_insert_with(|| "/proc/thread-self/ns/net".into());
+        self.filters.retain(|inode, _| namespaces.contains_key(inode));
+        for (inode, path) in namespaces {
+            if self.options.netns.is_some_and(|one| one != inode) || self.filters.contains_key(&inode) {
+                continue;
+            }
+            let settings = Settings { packets_netns: inode, ..self.settings };
+            let filter = Filter::open(&self.resolved, settings, btf, (inode != self.own_netns).then_some(&path));
+            if let Err(error) = &filter {
+                self.loaded.off.push((Hook::Packets, format!("in network namespace {inode}: {error:#}")));
+            }
+            self.filters.insert(inode, filter.ok());
+        }
+        Ok(())
+    }
+
+    /// Enters the sockets that are there into the book, and their owners; refreshes the numbers of all.
+    pub fn take_over(&mut self) -> Result<()> {
+        if !self.loaded.attached.contains(&Hook::Existing) {
+            return Ok(());
+        }
+        self.count()?;
+        self.loaded.iterate("existing_descriptors")
+    }
+
+    /// Refreshes the numbers of every socket.
+    pub fn count(&mut self) -> Result<()> {
+        if !self.loaded.attached.contains(&Hook::Existing) {
+            return Ok(());
+        }
+        let wanted = |inode: &u32| self.options.netns.is_none_or(|one| one == *inode);
+        for (inode, path) in namespace::all().into_iter().filter(|(inode, _)| wanted(inode)) {
+            let loaded = &mut self.loaded;
+            if inode == self.own_netns {
+                loaded.iterate("existing_sockets")?;
+            } else {
+                // A namespace may go while we look; its sockets go with it.
+                let _ = namespace::within(&path, || loaded.iterate("existing_sockets"));
+            }
+        }
+        Ok(())
+    }
+
+    /// What was seen since the last time, in the order of time.
+    pub fn drain(&mut self, batch: &mut Batch) -> Result<()> {
+        self.drain_until(batch, WallClock::ktime().saturating_sub(SETTLED))
+    }
+
+    /// What is left, once nothing more comes.
+    pub fn drain_all(&mut self, batch: &mut Batch) -> Result<()> {
+        self.drain_until(batch, u64::MAX)
+    }
+
+    fn drain_until(&mut self, batch: &mut Batch, until: u64) -> Result<()> {
+        batch.seen.clear();
+        batch.bytes.clear();
+        take(&mut self.ring, &mut self.waiting, &mut self.bytes)?;
+        for filter in self.filters.values_mut().flatten() {
+            take(&mut filter.ring, &mut self.waiting, &mut self.bytes)?;
+        }
+        self.waiting.sort_by_key(|(at, _)| *at);
+        let settled = self.waiting.partition_point(|(at, _)| *at <= until);
+        let left = self.waiting.split_off(settled);
+        let settled = std::mem::replace(&mut self.waiting, left);
+        for (at, raw) in settled {
+            self.give(batch, at, raw);
+        }
+        self.keep_bytes();
+        Ok(())
+    }
+
+    /// Keeps the octets of those packets only that still wait.
+    fn keep_bytes(&mut self) {
+        let mut kept = Vec::new();
+        for (_, raw) in &mut self.waiting {
+            if let Raw::Packet { head, start } = raw {
+                let from = *start as usize;
+                let bytes = self.bytes.get(from..from + head.captured as usize).unwrap_or_default();
+                *start = kept.len() as u32;
+                kept.extend_from_slice(bytes);
+            }
+        }
+        self.bytes = kept;
+    }
+
+    fn give(&mut self, batch: &mut Batch, at: u64, raw: Raw) {
+        match raw {
+            Raw::Socket(socket) => batch.seen.extend(self.socket(&socket, at, translate::is_last(&socket))),
+            Raw::Stray(stray) => {
+                if let Some(input) = self.translator.stray(&stray) {
+                    batch.seen.push(Seen::Stray(stray.netns, Box::new(input)));
                 }
-                tag::STRAY => eprintln!("{:?}", Stray::parse(&item).unwrap()),
-                other => eprintln!("tag {other}"),
+            }
+            Raw::Packet { head, start } => {
+                let from = start as usize;
+                let bytes = self.bytes.get(from..from + head.captured as usize).unwrap_or_default();
+                let packet = SeenPacket {
+                    at: self.translator.clock.at(head.at),
+                    start: batch.bytes.len() as u32,
+                    captured: head.captured,
+                    len: head.len,
+                };
+                batch.bytes.extend_from_slice(bytes);
+                batch.seen.push(Seen::Packet(head.netns, packet));
             }
         }
     }
+
+    fn socket(&mut self, socket: &Socket, at: u64, gone: bool) -> Option<Seen> {
+        let place = (socket.netns, socket.local_port);
+        if socket.remote_port == 0 {
+            // One that listens, or was never connected.
+            if socket.owner_how == How::Listen as u8 || socket.state == LISTEN {
+                let how = How::from_number(socket.owner_how);
+                let owner = how.map(|how| self.translator.owners.record(&socket.owner, how, socket.cgroup));
+                match owner {
+                    Some(owner) if !gone => drop(self.listeners.insert(place, owner)),
+                    _ => {}
+                }
+            }
+            return None;
+        }
+        let listener = self.listeners.get(&place);
+        let input = self.translator.socket(socket, at, gone, listener);
+        Some(Seen::Socket(socket.netns, Box::new(input)))
+    }
+
+    /// The sockets that live, as they stand; gives their number.
+    pub fn look(&mut self, batch: &mut Batch) -> Result<usize> {
+        batch.seen.clear();
+        batch.bytes.clear();
+        let now = WallClock::ktime();
+        let found: Vec<_> = self.sockets.iter().filter_map(Result::ok).map(|(_, SocketValue(socket))| socket).collect();
+        // Listeners first: they tell whose the others are.
+        let (listening, others): (Vec<_>, Vec<_>) = found.into_iter().partition(|socket| socket.remote_port == 0);
+        for socket in listening.iter().chain(&others) {
+            batch.seen.extend(self.socket(socket, now, false));
+        }
+        Ok(listening.len() + others.len())
+    }
+
+    /// Records that were lost so far, by hook and processor.
+    pub fn lost(&self) -> Result<Vec<(Hook, Vec<u64>)>> {
+        let mut all = Vec::new();
+        for hook in HOOKS {
+            let own = self.lost.get(&(hook as u32), 0).context("reading the counters of lost records")?;
+            let mut sum = own.to_vec();
+            for filter in self.filters.values().flatten() {
+                let more = filter.lost.get(&(hook as u32), 0).context("reading the counters of lost packets")?;
+                sum.iter_mut().zip(more.iter()).for_each(|(sum, more)| *sum += more);
+            }
+            all.push((hook, sum));
+        }
+        Ok(all)
+    }
+}
+
+impl Filter {
+    /// A filter in the namespace at `path`, or in this thread's.
+    fn open(resolved: &Resolved, settings: Settings, btf: &Btf, path: Option<&std::path::PathBuf>) -> Result<Self> {
+        let mut loaded = Loaded::new(resolved, settings, Sizes { ring: PACKET_RING, sockets: 1 })?;
+        loaded.attach(&[Hook::Packets], resolved, btf);
+        if let Some((_, why)) = loaded.off.first() {
+            anyhow::bail!("{why}");
+        }
+        let socket = match path {
+            Some(path) => namespace::within(path, namespace::packet_socket)?,
+            None => namespace::packet_socket()?,
+        };
+        loaded.filter(&socket)?;
+        namespace::open_up(&socket)?;
+        Ok(Self { ring: loaded.ring()?, lost: loaded.lost()?, loaded, _socket: socket })
+    }
+}
+
+/// Takes every record out of a ring buffer.
+fn take(ring: &mut RingBuf<MapData>, out: &mut Vec<(u64, Raw)>, bytes: &mut Vec<u8>) -> Result<()> {
+    while let Some(item) = ring.next() {
+        let raw = match translate::tag_of(&item) {
+            tag::GONE | tag::CHAPTER => {
+                let socket = Socket::parse(&item)?;
+                let filled = socket.events.get(..socket.filled as usize).unwrap_or(&socket.events);
+                let at = filled.last().map_or(socket.born, |event| event.at);
+                (at, Raw::Socket(Box::new(socket)))
+            }
+            tag::STRAY => {
+                let stray = Stray::parse(&item)?;
+                (stray.event.at, Raw::Stray(Box::new(stray)))
+            }
+            tag::PACKET => {
+                let head = PacketHead::parse(&item)?;
+                let start = bytes.len() as u32;
+                let data = item.get(size_of::<PacketHead>()..).unwrap_or_default();
+                bytes.extend_from_slice(data.get(..head.captured as usize).unwrap_or(data));
+                (head.at, Raw::Packet { head, start })
+            }
+            other => anyhow::bail!("the ring buffer holds a record of unknown kind {other}"),
+        };
+        out.push(raw);
+    }
+    Ok(())
 }

@@ -1,0 +1,255 @@
+//! What the live subcommands share: which hooks, which connections, and the loop.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use observer::record::{CaptureRecord, ConnectionRecord};
+use observer::time::Nanos;
+use observer::tracker::Config;
+use observer_ebpf::{HOOKS, Hook};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::live::{Live, News};
+use crate::run::seed;
+use crate::source::ebpf::{self, Batch, Kernel};
+
+/// How often what the kernel has gathered is taken out. Nothing wakes us: a wake-up an event is what costs most.
+const DRAIN: Duration = Duration::from_millis(20);
+
+/// How often the living sockets are looked at, and new namespaces looked for.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Living sockets that take a look a second; of more, looks are further apart, so that their cost stays.
+const LOOKED_AT: usize = 5_000;
+
+/// Which part of the host's connections is observed, and how.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Observe {
+    /// Hooks in the kernel to use, separated by commas [default: all]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = hook)]
+    pub hooks: Vec<Hook>,
+
+    /// Network namespaces to observe: `all`, `own`, or the inode of one (as `lsns -t net` lists them)
+    #[arg(long, value_name = "WHICH", default_value = "all", value_parser = netns)]
+    pub netns: Netns,
+
+    /// Only connections with this port at either end
+    #[arg(long, value_name = "PORT")]
+    pub port: Vec<u16>,
+
+    /// Only connections of this process
+    #[arg(long, value_name = "PID")]
+    pub pid: Vec<u32>,
+
+    /// Only connections of processes with this name
+    #[arg(long, value_name = "NAME")]
+    pub comm: Vec<String>,
+
+    /// Only connections of processes whose cgroup's path contains this
+    #[arg(long, value_name = "PART")]
+    pub cgroup: Vec<String>,
+
+    /// How often connections that live long are reported (JSON), and the numbers of all sockets refreshed
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    pub interval: Duration,
+
+    /// Octets of the ring buffer between kernel and observer, in KiB; a power of two
+    #[arg(long, value_name = "KIB", default_value = "16384", value_parser = ring)]
+    pub ring: u32,
+
+    /// How many sockets can be followed at once
+    #[arg(long, value_name = "N", default_value = "262144")]
+    pub max_sockets: u32,
+}
+
+/// Network namespaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Netns {
+    /// Every one of the host.
+    All,
+    /// The one observer runs in.
+    Own,
+    /// The one with this inode.
+    One(u32),
+}
+
+fn hook(name: &str) -> Result<Hook, String> {
+    HOOKS.into_iter().find(|hook| hook.name() == name).ok_or_else(|| {
+        let names: Vec<_> = HOOKS.iter().map(|hook| hook.name()).collect();
+        format!("there is no hook {name}; there are {}", names.join(", "))
+    })
+}
+
+fn netns(which: &str) -> Result<Netns, String> {
+    match which {
+        "all" => Ok(Netns::All),
+        "own" => Ok(Netns::Own),
+        inode => inode.parse().map(Netns::One).map_err(|_| "neither `all`, `own` nor an inode".to_string()),
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_string())?;
+    let duration = Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())?;
+    if duration < Duration::from_millis(100) { Err("at least 0.1".to_string()) } else { Ok(duration) }
+}
+
+fn ring(text: &str) -> Result<u32, String> {
+    let kib: u32 = text.parse().map_err(|_| "not a number of KiB".to_string())?;
+    match kib.checked_mul(1024) {
+        Some(octets) if octets.is_power_of_two() && kib >= 4 => Ok(octets),
+        _ => Err("not a power of two of at least 4".to_string()),
+    }
+}
+
+impl Observe {
+    /// The hooks that are wanted.
+    pub fn wanted(&self) -> Vec<Hook> {
+        if self.hooks.is_empty() {
+            return HOOKS.to_vec();
+        }
+        // Without its end, the life of a socket is never told.
+        let mut hooks = self.hooks.clone();
+        if hooks.contains(&Hook::State) && !hooks.contains(&Hook::Destroy) {
+            hooks.push(Hook::Destroy);
+        }
+        hooks
+    }
+
+    /// Opens the kernel.
+    pub fn open(&self) -> Result<Kernel> {
+        let netns = match self.netns {
+            Netns::All => None,
+            Netns::Own => Some(ebpf::own_netns()?),
+            Netns::One(inode) => Some(inode),
+        };
+        Kernel::open(ebpf::Options {
+            hooks: self.wanted(),
+            ring: self.ring,
+            sockets: self.max_sockets,
+            netns,
+            payload: PAYLOAD,
+        })
+        .context("observing the kernel with eBPF")
+    }
+
+    /// Whether a connection is one that was asked for.
+    pub fn wants(&self, record: &ConnectionRecord) -> bool {
+        let any = |wanted: bool, some: bool| !wanted || some;
+        let processes = || record.processes.iter();
+        let has_cgroup = |part: &String| {
+            processes().any(|process| process.cgroup.as_ref().is_some_and(|path| path.contains(part.as_str())))
+        };
+        any(!self.port.is_empty(), [record.client.port, record.server.port].iter().any(|port| self.port.contains(port)))
+            && any(!self.pid.is_empty(), processes().any(|process| process.pid.is_some_and(|pid| self.pid.contains(&pid))))
+            && any(
+                !self.comm.is_empty(),
+                processes().any(|process| process.name.as_ref().is_some_and(|name| self.comm.contains(name))),
+            )
+            && any(!self.cgroup.is_empty(), self.cgroup.iter().any(has_cgroup))
+    }
+}
+
+/// Octets of payload of each direction that are passed on: enough for a TLS handshake's first flight or a request's head.
+const PAYLOAD: u32 = 4096;
+
+/// What prints.
+pub trait Teller {
+    /// Takes what the loop tells.
+    fn tell(&mut self, news: News<'_>) -> Result<()>;
+
+    /// Nothing more comes for now.
+    fn pause(&mut self) -> Result<()>;
+
+    /// How it goes, once a second.
+    fn status(&mut self, open: usize) -> Result<()>;
+
+    /// The end.
+    fn finish(&mut self, capture: &CaptureRecord) -> Result<()>;
+}
+
+/// Observes until a signal comes or `until` is done.
+pub fn run(
+    observe: &Observe,
+    mut kernel: Kernel,
+    config: Config,
+    teller: &mut dyn Teller,
+    until: impl Future<Output = Result<ExitCode>>,
+) -> Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the loop")?;
+    let config = Config { seed: seed(), ..config };
+    let mut live = Live::new(config, kernel.now());
+    let status = runtime.block_on(watch(observe, &mut kernel, &mut live, teller, until))?;
+    let mut batch = Batch::default();
+    kernel.look(&mut batch)?;
+    live.take(&batch, kernel.now(), |news| teller.tell(news))?;
+    kernel.drain_all(&mut batch)?;
+    live.note_lost(total(&kernel)?, kernel.now());
+    live.take(&batch, kernel.now(), |news| teller.tell(news))?;
+    live.finish(|news| teller.tell(news))?;
+    teller.finish(&live.record(&kernel, &observe.wanted())?)?;
+    Ok(status)
+}
+
+async fn watch(
+    observe: &Observe,
+    kernel: &mut Kernel,
+    live: &mut Live,
+    teller: &mut dyn Teller,
+    until: impl Future<Output = Result<ExitCode>>,
+) -> Result<ExitCode> {
+    let mut interrupted = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+    let mut terminated = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    let mut batch = Batch::default();
+    let mut drain = interval(DRAIN);
+    let mut report = interval(observe.interval);
+    drain.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    report.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut next_look = Instant::now();
+    tokio::pin!(until);
+    loop {
+        tokio::select! {
+            _ = interrupted.recv() => return Ok(ExitCode::SUCCESS),
+            _ = terminated.recv() => return Ok(ExitCode::SUCCESS),
+            ended = &mut until => return ended,
+            _ = drain.tick() => {
+                live.note_lost(total(kernel)?, kernel.now());
+                kernel.drain(&mut batch)?;
+                live.take(&batch, kernel.now(), |news| teller.tell(news))?;
+                teller.pause()?;
+                if Instant::now() >= next_look {
+                    kernel.look_for_namespaces()?;
+                    let sockets = kernel.look(&mut batch)?;
+                    live.take(&batch, kernel.now(), |news| teller.tell(news))?;
+                    teller.status(live.open_connections())?;
+                    next_look = Instant::now() + LOOK * u32::try_from(1 + sockets / LOOKED_AT).unwrap_or(u32::MAX);
+                }
+            }
+            _ = report.tick() => {
+                kernel.count()?;
+                kernel.look(&mut batch)?;
+                live.take(&batch, kernel.now(), |news| teller.tell(news))?;
+                let age = Nanos(u64::try_from(observe.interval.as_nanos()).unwrap_or(u64::MAX));
+                let before = observer::time::Timestamp::from_nanos(kernel.now().as_nanos().saturating_sub(age.0));
+                live.update(before, |news| teller.tell(news))?;
+            }
+        }
+    }
+}
+
+fn total(kernel: &Kernel) -> Result<u64> {
+    Ok(kernel.lost()?.iter().flat_map(|(_, lost)| lost).sum())
+}
+
+/// Says on standard error which hooks do not work, and fails where one that was asked for by name does not.
+pub fn say_what_is_off(observe: &Observe, kernel: &Kernel) -> Result<()> {
+    for (hook, why) in kernel.off() {
+        eprintln!("observer: the hook {} is off: {why}", hook.name());
+        if observe.hooks.contains(hook) {
+            bail!("the hook {}, which was asked for, does not work here", hook.name());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,219 @@
+//! `observer watch`: every TCP connection of the host as it happens.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use observer::packet::Body;
+use observer::record::{CaptureRecord, ConnectionRecord, Object};
+use observer::tracker::Config;
+
+use super::live::{self, Observe, Teller};
+use super::page::Color;
+use crate::live::News;
+use crate::sink::packets::{Lines, Look, Shown};
+use crate::sink::{Detail, Page, connection, json, one_line};
+
+/// Show every TCP connection of this host as it happens, from the kernel itself
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    sudo observer watch\n  \
+    sudo observer watch --port 443 --timeline\n  \
+    sudo observer watch --comm nginx --output json | jq 'select(.conn_state == \"REJ\")'\n  \
+    sudo observer watch --hooks state\n\n\
+    It ends with Ctrl-C. What this host allows, `observer check` tells.")]
+pub struct Watch {
+    #[command(flatten)]
+    observe: Observe,
+
+    /// What to print
+    #[arg(long, short, value_enum, default_value_t, value_name = "FORMAT")]
+    output: Output,
+
+    /// text and json: add each connection's timeline
+    #[arg(long)]
+    timeline: bool,
+
+    /// How many connections may be open at once in each network namespace; beyond it the least recently used is given up
+    #[arg(long, value_name = "N", default_value = "1000000")]
+    max_connections: std::num::NonZeroUsize,
+
+    /// When to use colour
+    #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
+    color: Color,
+}
+
+/// What `observer watch` prints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Output {
+    /// A line for each connection when it ends
+    #[default]
+    Text,
+    /// One object a line (see `observer schema`)
+    Json,
+    /// Each segment that the kernel's filter passes on, as `observer packets` prints it
+    Packets,
+}
+
+/// Timeline entries of each connection.
+pub const ENTRIES: usize = 1_000;
+
+impl Watch {
+    /// Observes until it is stopped.
+    pub fn run(self) -> Result<ExitCode> {
+        let kernel = self.observe.open()?;
+        live::say_what_is_off(&self.observe, &kernel)?;
+        let timeline_entries = if self.timeline { ENTRIES } else { 0 };
+        let config = Config { timeline_entries, max_connections: self.max_connections.get(), ..Config::default() };
+        let mut teller = Printer {
+            observe: self.observe.clone(),
+            output: self.output,
+            timeline: self.timeline,
+            page: super::page::page(self.color),
+            lines: Lines::new(Look::default()),
+            buffer: Vec::new(),
+            status: Status::new(self.output == Output::Text),
+        };
+        live::run(&self.observe, kernel, config, &mut teller, std::future::pending())
+    }
+}
+
+struct Printer {
+    observe: Observe,
+    output: Output,
+    timeline: bool,
+    page: Page,
+    lines: Lines,
+    buffer: Vec<u8>,
+    status: Status,
+}
+
+impl Printer {
+    fn connection(&mut self, record: &mut ConnectionRecord, last: bool) -> Result<()> {
+        if !self.observe.wants(record) {
+            return Ok(());
+        }
+        self.status.count(record);
+        match self.output {
+            Output::Packets => {}
+            Output::Text if !last => {}
+            Output::Text => {
+                let mut text = String::new();
+                if self.timeline {
+                    connection(&self.page, &mut text, record, Detail::Brief);
+                } else {
+                    one_line(&self.page, &mut text, record);
+                }
+                self.buffer.extend_from_slice(text.as_bytes());
+            }
+            Output::Json => {
+                let record = Box::new(record.clone());
+                let object = if last { Object::Connection(record) } else { Object::Update(record) };
+                json::line(&mut self.buffer, &object)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        self.status.clear()?;
+        let mut out = io::stdout().lock();
+        out.write_all(&self.buffer).and_then(|()| out.flush()).context("writing to standard output")?;
+        self.buffer.clear();
+        Ok(())
+    }
+}
+
+/// Octets of finished lines that are written at once.
+const FLUSH: usize = 1 << 16;
+
+impl Teller for Printer {
+    fn tell(&mut self, news: News<'_>) -> Result<()> {
+        match news {
+            News::Connection(record) => self.connection(record, true)?,
+            News::Update(record) => self.connection(record, false)?,
+            News::Packet(packet, decoded, bytes) => {
+                let ports = [packet.tuple.sport, packet.tuple.dport];
+                let wanted = self.observe.port.is_empty() || ports.iter().any(|port| self.observe.port.contains(port));
+                if self.output == Output::Packets
+                    && wanted
+                    && let Body::Tcp(segment) = &packet.body
+                    && let Some(header) = decoded.header_of(packet, bytes)
+                {
+                    let (options, _) = decoded.tail_of(packet, bytes);
+                    self.lines.write(&mut self.buffer, Shown { packet, segment, header, options, carried: 0 });
+                    self.buffer.push(b'\n');
+                }
+            }
+        }
+        if self.buffer.len() >= FLUSH { self.flush() } else { Ok(()) }
+    }
+
+    fn pause(&mut self) -> Result<()> {
+        self.flush()
+    }
+
+    fn status(&mut self, open: usize) -> Result<()> {
+        self.flush()?;
+        self.status.draw(open)
+    }
+
+    fn finish(&mut self, capture: &CaptureRecord) -> Result<()> {
+        if self.output == Output::Json {
+            json::line(&mut self.buffer, &Object::Capture(Box::new(capture.clone())))?;
+        }
+        self.flush()?;
+        self.status.clear()?;
+        for hook in &capture.hooks {
+            let lost: u64 = hook.lost.iter().sum();
+            if lost > 0 {
+                let processors: Vec<_> = hook.lost.iter().map(u64::to_string).collect();
+                let (name, processors) = (hook.name, processors.join(", "));
+                eprintln!("observer: the hook {name} lost {lost} records (by processor: {processors}); --ring makes more room");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The line of counters on standard error, where that is a terminal.
+struct Status {
+    shown: bool,
+    wanted: bool,
+    ended: u64,
+    failed: u64,
+}
+
+impl Status {
+    fn new(wanted: bool) -> Self {
+        Self { shown: false, wanted: wanted && io::stderr().is_terminal(), ended: 0, failed: 0 }
+    }
+
+    fn count(&mut self, record: &ConnectionRecord) {
+        use observer::record::ConnState;
+        self.ended += 1;
+        self.failed += u64::from(!matches!(record.conn_state, ConnState::SF | ConnState::S1));
+    }
+
+    fn draw(&mut self, open: usize) -> Result<()> {
+        if self.wanted {
+            let Self { ended, failed, .. } = self;
+            let mut err = io::stderr().lock();
+            write!(err, "\r\x1b[K{open} followed · {ended} ended, {failed} of them not normally")
+                .and_then(|()| err.flush())
+                .context("writing to standard error")?;
+            self.shown = true;
+        }
+        Ok(())
+    }
+
+    fn clear(&mut self) -> Result<()> {
+        if std::mem::take(&mut self.shown) {
+            write!(io::stderr(), "\r\x1b[K").context("writing to standard error")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,80 @@
+//! What the kernel's hooks hand to the tracker: sockets with what happened to them, and events without a socket.
+
+use crate::packet::{Flags, Tuple};
+use crate::record::{EntryKind, ProcessRecord, Source, TcpInfo, TcpState};
+use crate::time::Timestamp;
+
+/// A socket of this host: all that was seen since it was last handed over.
+#[derive(Clone, Debug)]
+pub struct SocketInput {
+    /// Names the socket, apart from all others that lived when it did.
+    pub key: u64,
+    /// When this was so.
+    pub at: Timestamp,
+    /// Its ends: the source is this host's.
+    pub tuple: Tuple,
+    /// The kernel's cookie of it.
+    pub cookie: Option<u64>,
+    /// When it was first seen.
+    pub first_seen: Timestamp,
+    /// Whether it came out of a listening socket; `None` where that is not known.
+    pub passive: Option<bool>,
+    /// It was there before observer was.
+    pub existed: bool,
+    /// It has gone away: the last that is said of it.
+    pub gone: bool,
+    /// Its state now.
+    pub state: TcpState,
+    /// Who opened, accepted or closed it; sides are not known here.
+    pub processes: Vec<ProcessRecord>,
+    /// The kernel's numbers.
+    pub info: Option<TcpInfo>,
+    /// How many events were there before [`Self::events`].
+    pub first_event: u32,
+    /// What happened, in order; some may have been handed over before.
+    pub events: Vec<KernelEvent>,
+}
+
+/// Something that happened to a packet or to a socket that is no more, or not yet.
+#[derive(Clone, Debug)]
+pub struct StrayInput {
+    /// Source and destination of the packet; of a socket, this host's end is the source.
+    pub tuple: Tuple,
+    /// Flags of the packet; empty where there is none.
+    pub flags: Flags,
+    /// What happened.
+    pub event: KernelEvent,
+}
+
+/// One thing that happened in the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KernelEvent {
+    /// When.
+    pub at: Timestamp,
+    /// What, as the timeline calls it.
+    pub kind: EntryKind,
+    /// State before and after; both the same for what is no change.
+    pub states: (TcpState, TcpState),
+    /// The kernel's reason, or its error, by name.
+    pub detail: Option<String>,
+    /// The hook that saw it.
+    pub source: Source,
+}
+
+/// A state as `include/net/tcp_states.h` numbers it.
+pub const fn state(number: u8) -> TcpState {
+    match number {
+        1 => TcpState::Estab,
+        2 => TcpState::SynSent,
+        3 | 12 => TcpState::SynRecv,
+        4 => TcpState::FinWait1,
+        5 => TcpState::FinWait2,
+        6 => TcpState::TimeWait,
+        7 => TcpState::Closed,
+        8 => TcpState::CloseWait,
+        9 => TcpState::LastAck,
+        10 => TcpState::Listen,
+        11 => TcpState::Closing,
+        _ => TcpState::Unknown,
+    }
+}

@@ -1,0 +1,227 @@
+//! The live loop: what the kernel shows, through trackers, to whoever prints it.
+//!
+//! Each network namespace has a tracker of its own: the same addresses and ports in two of them are two connections.
+
+use std::collections::BTreeMap;
+use std::collections::VecDeque;
+
+use anyhow::Result;
+use observer::capture::{Chunk, Frame, LinkType};
+use observer::decode::{Checksums, Decoder};
+use observer::input::{Input, PacketInput};
+use observer::packet::{Decoded, FrameId, Packet};
+use observer::record::{CaptureRecord, ConnectionRecord, HookRecord};
+use observer::time::{Nanos, Timestamp};
+use observer::tracker::{Config, Event, Tracker};
+use observer_ebpf::Hook;
+
+use crate::source::ebpf::{Batch, Kernel, Seen, SeenPacket};
+
+/// Raw IP (LINKTYPE_RAW).
+const RAW_IP: LinkType = LinkType(101);
+
+/// How long a connection that is over is kept for what comes late: longer than between two looks at the living sockets,
+/// so that one whose other end still holds its socket is not taken for over.
+pub const LINGER: Nanos = Nanos::from_millis(2_500);
+
+/// How many gaps in what was seen are remembered one by one.
+const MOST_GAPS: usize = 1024;
+
+/// What the loop tells of.
+pub enum News<'a> {
+    /// A connection of which nothing more will be said.
+    Connection(&'a mut ConnectionRecord),
+    /// A connection that goes on.
+    Update(&'a mut ConnectionRecord),
+    /// A segment, with what is around it.
+    Packet(&'a Packet, &'a Decoded, &'a [u8]),
+}
+
+/// The trackers, and what is kept of all namespaces together.
+pub struct Live {
+    config: Config,
+    lanes: BTreeMap<u32, Lane>,
+    number: u64,
+    totals: CaptureRecord,
+    gaps: VecDeque<Gap>,
+    lost: u64,
+    drained: Timestamp,
+    chunk: Chunk,
+    decoded: Decoded,
+}
+
+/// One namespace.
+struct Lane {
+    tracker: Tracker,
+    decoder: Decoder,
+}
+
+/// Records were lost between two moments.
+#[derive(Clone, Copy)]
+struct Gap {
+    from: Timestamp,
+    to: Timestamp,
+    records: u64,
+}
+
+impl Live {
+    /// Nothing seen yet; begins at `now`.
+    pub fn new(config: Config, now: Timestamp) -> Self {
+        Self {
+            config: Config { sampled: true, checks_checksums: false, linger: LINGER, ..config },
+            lanes: BTreeMap::new(),
+            number: 0,
+            totals: CaptureRecord { first_seen: Some(now), ..CaptureRecord::default() },
+            gaps: VecDeque::new(),
+            lost: 0,
+            drained: now,
+            chunk: Chunk::default(),
+            decoded: Decoded::default(),
+        }
+    }
+
+    /// Takes in what was seen up to `now`, and tells what comes of it.
+    pub fn take(&mut self, batch: &Batch, now: Timestamp, mut tell: impl FnMut(News<'_>) -> Result<()>) -> Result<()> {
+        for seen in &batch.seen {
+            match seen {
+                Seen::Socket(netns, socket) => drop(self.lane(*netns).tracker.handle(Input::Socket(socket))),
+                Seen::Stray(netns, stray) => drop(self.lane(*netns).tracker.handle(Input::Stray(stray))),
+                Seen::Packet(netns, packet) => self.packet(*netns, packet, &batch.bytes, &mut tell)?,
+            }
+        }
+        for lane in self.lanes.values_mut() {
+            lane.tracker.handle_timeout(now);
+        }
+        self.drained = now;
+        self.tell(tell)
+    }
+
+    /// Notes how many records were lost so far, all hooks together.
+    pub fn note_lost(&mut self, lost: u64, now: Timestamp) {
+        let records = lost.saturating_sub(self.lost);
+        if records == 0 {
+            return;
+        }
+        self.lost = lost;
+        if self.gaps.len() >= MOST_GAPS
+            && let (Some(first), Some(second)) = (self.gaps.pop_front(), self.gaps.front_mut())
+        {
+            second.from = first.from;
+            second.records += first.records;
+        }
+        self.gaps.push_back(Gap { from: self.drained, to: now, records });
+    }
+
+    /// Tells how every connection stands that began before `before`.
+    pub fn update(&mut self, before: Timestamp, tell: impl FnMut(News<'_>) -> Result<()>) -> Result<()> {
+        for lane in self.lanes.values_mut() {
+            lane.tracker.update(before);
+        }
+        self.tell(tell)
+    }
+
+    /// The end: every connection is told.
+    pub fn finish(&mut self, tell: impl FnMut(News<'_>) -> Result<()>) -> Result<()> {
+        for lane in self.lanes.values_mut() {
+            lane.tracker.finish();
+        }
+        self.tell(tell)
+    }
+
+    /// Connections that are being followed.
+    pub fn open_connections(&self) -> usize {
+        self.lanes.values().map(|lane| lane.tracker.open_connections()).sum()
+    }
+
+    /// What was seen, all in all.
+    pub fn record(&self, kernel: &Kernel, wanted: &[Hook]) -> Result<CaptureRecord> {
+        let attached = kernel.attached();
+        let lost = kernel.lost()?;
+        let hooks = wanted.iter().map(|hook| HookRecord {
+            name: hook.name(),
+            attached: attached.contains(hook),
+            why: kernel.off().iter().find(|(off, _)| off == hook).map(|(_, why)| why.clone()),
+            lost: lost.iter().find(|(of, _)| of == hook).map(|(_, lost)| lost.clone()).unwrap_or_default(),
+        });
+        let mut record = CaptureRecord {
+            hooks: hooks.collect(),
+            last_seen: Some(self.drained),
+            dropped: Some(lost.iter().flat_map(|(_, lost)| lost).sum()),
+            ..self.totals.clone()
+        };
+        for lane in self.lanes.values() {
+            let (tracked, decoded) = (lane.tracker.counts(), lane.decoder.counts());
+            record.connections += tracked.connections;
+            record.evicted += tracked.evicted;
+            record.segments += decoded.segments;
+            record.truncated += decoded.truncated;
+            record.malformed += decoded.malformed;
+            record.other += decoded.other;
+        }
+        Ok(record)
+    }
+
+    fn lane(&mut self, netns: u32) -> &mut Lane {
+        let config = &self.config;
+        self.lanes.entry(netns).or_insert_with(|| Lane {
+            tracker: Tracker::new(Config { netns: Some(netns), ..*config }),
+            decoder: Decoder::new(Checksums::Ignore, config.seed),
+        })
+    }
+
+    fn packet(
+        &mut self,
+        netns: u32,
+        seen: &SeenPacket,
+        bytes: &[u8],
+        tell: &mut impl FnMut(News<'_>) -> Result<()>,
+    ) -> Result<()> {
+        self.number += 1;
+        self.totals.frames += 1;
+        self.totals.octets += u64::from(seen.captured);
+        let from = seen.start as usize;
+        self.chunk.clear();
+        self.chunk.bytes.extend_from_slice(bytes.get(from..from + seen.captured as usize).unwrap_or_default());
+        self.chunk.frames.push(Frame {
+            at: seen.at,
+            carried: 0,
+            number: self.number,
+            id: FrameId { file: 0, number: self.number },
+            link: RAW_IP,
+            interface: 0,
+            wire_len: seen.len,
+            start: 0,
+            captured: seen.captured,
+        });
+        let mut decoded = std::mem::take(&mut self.decoded);
+        decoded.clear();
+        let chunk = std::mem::take(&mut self.chunk);
+        let lane = self.lane(netns);
+        lane.decoder.decode(&chunk, &mut decoded);
+        for packet in &decoded.packets {
+            let (options, payload) = decoded.tail_of(packet, &chunk.bytes);
+            let layers = decoded.layers_of(packet);
+            lane.tracker.handle(Input::Packet(PacketInput { packet, layers, options, payload }));
+        }
+        for packet in &decoded.packets {
+            tell(News::Packet(packet, &decoded, &chunk.bytes))?;
+        }
+        (self.decoded, self.chunk) = (decoded, chunk);
+        Ok(())
+    }
+
+    fn tell(&mut self, mut tell: impl FnMut(News<'_>) -> Result<()>) -> Result<()> {
+        for lane in self.lanes.values_mut() {
+            while let Some(event) = lane.tracker.poll() {
+                let (mut record, last) = match event {
+                    Event::Connection(record) => (record, true),
+                    Event::Update(record) => (record, false),
+                };
+                let touching = |gap: &&Gap| gap.to >= record.first_seen && gap.from <= record.last_seen;
+                record.lost = Some(self.gaps.iter().filter(touching).map(|gap| gap.records).sum());
+                tell(if last { News::Connection(&mut record) } else { News::Update(&mut record) })?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,102 @@
+//! One connection in a line: what `observer watch` prints when it ends.
+
+use observer::record::{ConnState, ConnectionRecord, KernelSocket, OwnerHow, ProcessRecord, Side};
+
+use super::page::{Line, Page, Tone};
+use super::{units, words};
+
+/// Draws a connection in a line, or a few where the page is narrow.
+pub fn draw(page: &Page, out: &mut String, record: &ConnectionRecord) {
+    let first = Line::new().then(Tone::Dim, format!("{} ", time_of_day(record)));
+    let (outcome, tone) = words::outcome(record.conn_state);
+    let mut text = Line::new();
+    for (place, end) in [record.client, record.server].into_iter().enumerate() {
+        let side = if place == 0 { Side::Client } else { Side::Server };
+        if place == 1 {
+            text.push(Tone::Dim, " → ");
+        }
+        if let Some(owner) = owner(record, side) {
+            text.push(words::tone(side), format!("{} ", process(owner)));
+        }
+        text.push(Tone::Strong, units::end(end));
+    }
+    text.push(Tone::Dim, " · ");
+    text.push(tone, outcome);
+    for part in figures(record) {
+        text.push(Tone::Dim, " · ");
+        text.push(Tone::Plain, part);
+    }
+    for part in troubles(record) {
+        text.push(Tone::Dim, " · ");
+        text.push(Tone::Bad, part);
+    }
+    page.paragraph(out, &first, &text);
+}
+
+/// The process that has an end; of several, the one that is known best.
+pub fn owner(record: &ConnectionRecord, side: Side) -> Option<&ProcessRecord> {
+    let of_side = || record.processes.iter().filter(|process| process.side == Some(side));
+    of_side().find(|process| process.how != Some(OwnerHow::Listener)).or_else(|| of_side().next())
+}
+
+/// `curl[1234]`, as strace and lsof name processes.
+fn process(owner: &ProcessRecord) -> String {
+    let name = owner.name.as_deref().unwrap_or("?");
+    let name: String = name.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect();
+    let pid = owner.pid.map_or(String::new(), |pid| format!("[{pid}]"));
+    let container = owner.container.as_ref().map_or(String::new(), |container| format!("@{container}"));
+    format!("{name}{pid}{container}")
+}
+
+fn figures(record: &ConnectionRecord) -> Vec<String> {
+    let mut parts = Vec::new();
+    let socket = record.socket(Side::Client);
+    let connect = record.handshake.connect_ns.or_else(|| socket.and_then(|socket| socket.connect_ns));
+    let answered = !matches!(record.conn_state, ConnState::REJ | ConnState::S0);
+    parts.extend(connect.filter(|_| answered).map(|time| format!("connected in {}", units::time(time))));
+    let sent = |side| record.bytes_of(side).filter(|bytes| *bytes > 0).map(units::bytes);
+    match (sent(Side::Client), sent(Side::Server)) {
+        (None, None) => {}
+        (up, down) => {
+            let none = || "0\u{a0}B".to_string();
+            parts.push(format!("↑\u{a0}{} ↓\u{a0}{}", up.unwrap_or_else(none), down.unwrap_or_else(none)));
+        }
+    }
+    parts.push(units::time(record.duration_ns));
+    parts
+}
+
+fn troubles(record: &ConnectionRecord) -> Vec<String> {
+    let mut parts = Vec::new();
+    let syns = record.handshake.syn_retransmissions;
+    if syns > 0 {
+        parts.push(format!("{} sent again", units::number_of(syns.into(), "SYN")));
+    }
+    for side in [Side::Client, Side::Server] {
+        let who = words::side(side);
+        let again = record.retransmitted_by(side);
+        let beyond = if side == Side::Client { again.saturating_sub(syns.into()) } else { again };
+        if beyond > 0 {
+            parts.push(format!("{who} sent {} again", units::number_of(beyond, "segment")));
+        }
+        let error = record.socket(side).and_then(|socket: &KernelSocket| socket.error.as_ref());
+        parts.extend(error.map(|error| format!("{who}: {error}")));
+    }
+    if record.evicted {
+        parts.push("given up to stay within --max-connections".to_string());
+    }
+    if let Some(lost) = record.lost.filter(|lost| *lost > 0) {
+        parts.push(format!("{} lost meanwhile", units::number_of(lost, "record")));
+    }
+    parts
+}
+
+/// Time of day of the first packet, in local time.
+fn time_of_day(record: &ConnectionRecord) -> String {
+    let (seconds, nanos) = record.first_seen.split();
+    let at = i64::try_from(seconds).ok().and_then(|seconds| jiff::Timestamp::new(seconds, nanos as i32).ok());
+    match at {
+        Some(at) => at.to_zoned(jiff::tz::TimeZone::system()).strftime("%H:%M:%S.%3f").to_string(),
+        None => record.first_seen.to_string(),
+    }
+}

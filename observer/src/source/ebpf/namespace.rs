@@ -1,0 +1,96 @@
+//! Network namespaces: which there are, and going into one.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use socket2::{Domain, SockAddr, Socket, Type};
+
+/// Where namespaces that have a name are kept (ip-netns(8)).
+const NAMED: &str = "/run/netns";
+
+/// Inode of the namespace that this thread is in.
+pub fn own() -> Result<u32> {
+    inode("/proc/thread-self/ns/net").context("reading this process's network namespace")
+}
+
+/// Every network namespace that a process is in or that has a name: its inode, and where it can be entered.
+pub fn all() -> BTreeMap<u32, PathBuf> {
+    let mut found = BTreeMap::new();
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let of_processes = processes
+        .filter(|entry| entry.file_name().to_str().is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_digit())))
+        .map(|entry| entry.path().join("ns/net"));
+    let named = fs::read_dir(NAMED).into_iter().flatten().flatten().map(|entry| entry.path());
+    for path in of_processes.chain(named) {
+        if let Ok(inode) = inode(&path) {
+            found.entry(inode).or_insert(path);
+        }
+    }
+    found
+}
+
+fn inode(path: impl Into<PathBuf>) -> Result<u32> {
+    let path = path.into();
+    let data = fs::metadata(&path).with_context(|| format!("looking at {}", path.display()))?;
+    Ok(data.ino() as u32)
+}
+
+/// Does something in another namespace, on a thread of its own that ends there.
+pub fn within<T: Send>(path: &PathBuf, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let namespace = File::open(path).with_context(|| format!("opening the network namespace {}", path.display()))?;
+    std::thread::scope(|scope| {
+        let enter = scope.spawn(|| {
+            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
+                .with_context(|| format!("entering the network namespace {} (this takes CAP_SYS_ADMIN)", path.display()))?;
+            work()
+        });
+        enter.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// A packet socket of this thread's namespace that receives nothing yet.
+pub fn packet_socket() -> Result<Socket> {
+    Socket::new(Domain::PACKET, Type::DGRAM, None).context("opening a packet socket (this takes CAP_NET_RAW)")
+}
+
+/// `struct sockaddr_ll` of include/uapi/linux/if_packet.h.
+#[repr(C)]
+struct LinkAddress {
+    family: u16,
+    protocol: u16,
+    interface: i32,
+    hardware: u16,
+    kind: u8,
+    len: u8,
+    address: [u8; 8],
+}
+
+/// Lets a packet socket receive from every interface of its namespace.
+pub fn open_up(socket: &Socket) -> Result<()> {
+    const AF_PACKET: u16 = 17;
+    const ETH_P_ALL: u16 = 3;
+    let all = LinkAddress {
+        family: AF_PACKET,
+        protocol: ETH_P_ALL.to_be(),
+        interface: 0,
+        hardware: 0,
+        kind: 0,
+        len: 0,
+        address: [0; 8],
+    };
+    let size = size_of::<LinkAddress>();
+    // SAFETY: the storage is larger than the address and aligned for any; the length says how much was written.
+    let ((), address) = unsafe {
+        SockAddr::try_init(|storage, len| {
+            storage.cast::<LinkAddress>().write(all);
+            *len = size as _;
+            Ok(())
+        })
+    }?;
+    socket.bind(&address).context("binding a packet socket to every interface")
+}

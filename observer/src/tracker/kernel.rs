@@ -1,0 +1,328 @@
+//! What the kernel says of a connection: its sockets on this host, and what happened to its packets below them.
+
+use super::AnalysisSet;
+use super::connection::both;
+use crate::kernel::{KernelEvent, SocketInput};
+use crate::packet::Flags;
+use crate::record::{
+    ConnState, EntryKind, KernelSocket, ProcessRecord, Side, Sides, Source, TcpState, Timeline, TimelineEntry,
+};
+use crate::time::{Nanos, Timestamp};
+
+/// How many events are kept of one connection, the first and the last.
+const MOST_EVENTS: usize = 512;
+
+/// How long after its connection's last packet a socket may appear that belongs to it.
+const LATE: Nanos = Nanos::from_millis(500);
+
+/// The kernel's side of one connection. Directions are 0 and 1, as in the connection.
+#[derive(Debug, Default)]
+pub(super) struct Kernel {
+    sockets: [Option<Socket>; 2],
+    events: Vec<(u8, KernelEvent)>,
+    cut: u64,
+    pub(super) sources: Vec<Source>,
+}
+
+/// A socket of this host.
+#[derive(Debug)]
+struct Socket {
+    key: u64,
+    passive: Option<bool>,
+    /// How many of its events were taken in.
+    events: u32,
+    /// A RST ended it: no TIME-WAIT follows.
+    aborted: bool,
+    /// A RST answered its SYN.
+    refused: bool,
+    /// It sent its FIN.
+    sent_fin: bool,
+    /// It took the other end's FIN.
+    saw_fin: bool,
+    /// It closed first and went away: TIME-WAIT follows, or FIN-WAIT-2 while the other end's FIN has not come.
+    waits: bool,
+    /// Its state before the first of its events.
+    first_state: TcpState,
+    processes: Vec<ProcessRecord>,
+    record: KernelSocket,
+}
+
+impl Kernel {
+    /// Whether `input` is a socket of another connection than this one, which direction `from` would send on.
+    pub(super) fn is_succeeded_by(&self, from: u8, input: &SocketInput, last_seen: Timestamp, over: bool) -> bool {
+        match self.sockets.get(usize::from(from)) {
+            Some(Some(known)) => known.key != input.key || known.record.first_seen != input.first_seen,
+            _ => over && input.first_seen > last_seen.plus(LATE),
+        }
+    }
+
+    /// Takes in what is new of a socket that sends on direction `from`.
+    pub(super) fn socket(&mut self, from: u8, input: &SocketInput) {
+        let [own, _] = both(&mut self.sockets, from);
+        let socket = own.get_or_insert_with(|| Socket::new(input));
+        let known = socket.events.saturating_sub(input.first_event) as usize;
+        let fresh = input.events.get(known..).unwrap_or_default();
+        fresh.iter().for_each(|event| socket.take(event));
+        socket.events = socket.events.max(input.first_event + input.events.len() as u32);
+        socket.update(input);
+        let sources = [Source::Destroy, Source::Existing];
+        let fed = [input.gone, input.existed];
+        sources.into_iter().zip(fed).filter(|(_, fed)| *fed).for_each(|(source, _)| self.fed_by(source));
+        fresh.iter().for_each(|event| self.event(from, event.clone()));
+    }
+
+    /// Takes in an event of direction `from`.
+    pub(super) fn event(&mut self, from: u8, event: KernelEvent) {
+        self.fed_by(event.source);
+        if self.events.len() < MOST_EVENTS {
+            self.events.push((from, event));
+        } else {
+            // The last one makes room: the newest is always there.
+            self.cut += 1;
+            if let Some(last) = self.events.last_mut() {
+                *last = (from, event);
+            }
+        }
+    }
+
+    fn fed_by(&mut self, source: Source) {
+        if !self.sources.contains(&source) {
+            self.sources.push(source);
+        }
+    }
+
+    /// Whether every socket that is known has gone; `None` where there is none.
+    pub(super) fn is_gone(&self) -> Option<bool> {
+        let mut known = self.sockets.iter().flatten().peekable();
+        known.peek()?;
+        Some(known.all(|socket| socket.record.gone.is_some()))
+    }
+
+    /// The direction of the end that opened the connection, by the word of the kernel.
+    pub(super) fn opener(&self) -> Option<u8> {
+        let [low, high] = [0, 1].map(|at: usize| self.sockets.get(at)?.as_ref()?.passive);
+        match (low, high) {
+            (Some(false), _) | (_, Some(true)) => Some(0),
+            (_, Some(false)) | (Some(true), _) => Some(1),
+            _ => None,
+        }
+    }
+
+    /// State of the socket that sends on a direction; `None` where there is none here.
+    pub(super) fn state(&self, direction: usize, peer_has_closed: bool) -> Option<TcpState> {
+        let socket = self.sockets.get(direction)?.as_ref()?;
+        Some(socket.state_now(peer_has_closed || self.has_closed(direction ^ 1)))
+    }
+
+    /// Whether the end that sends on `direction` has closed, as far as its socket shows.
+    fn has_closed(&self, direction: usize) -> bool {
+        let socket = self.sockets.get(direction).and_then(Option::as_ref);
+        socket.is_some_and(|socket| socket.waits || socket.sent_fin || has_sent_fin(socket.record.state))
+    }
+
+    /// Zeek's outcome by the sockets alone; `originator` is the direction of the client.
+    pub(super) fn conn_state(&self, originator: usize) -> Option<ConnState> {
+        let [client, server] = [originator, originator ^ 1].map(|at| self.sockets.get(at).and_then(Option::as_ref));
+        match (client, server) {
+            (None, None) => return None,
+            (Some(client), None) if client.refused => return Some(ConnState::REJ),
+            (Some(client), None) if !client.is_open() => return Some(ConnState::S0),
+            _ => {}
+        }
+        if self.has_reset(originator) {
+            return Some(ConnState::RSTO);
+        }
+        if self.has_reset(originator ^ 1) {
+            return Some(ConnState::RSTR);
+        }
+        let saw_fin = |socket: Option<&Socket>| socket.is_some_and(|socket| socket.saw_fin);
+        let by_client = self.has_closed(originator) || saw_fin(server);
+        let by_server = self.has_closed(originator ^ 1) || saw_fin(client);
+        Some(match (by_client, by_server) {
+            (true, true) => ConnState::SF,
+            (true, false) => ConnState::S2,
+            (false, true) => ConnState::S3,
+            (false, false) => ConnState::S1,
+        })
+    }
+
+    /// Whether the end that sends on `direction` reset the connection: it says so, or the other end took the RST.
+    fn has_reset(&self, direction: usize) -> bool {
+        self.events.iter().any(|(from, event)| match event.kind {
+            EntryKind::ResetSent => usize::from(*from) == direction,
+            EntryKind::ResetReceived => usize::from(*from) == direction ^ 1,
+            _ => false,
+        })
+    }
+
+    /// Adds what the kernel saw to a timeline of packets. `client` is the client's direction.
+    pub(super) fn join(&self, timeline: &mut Timeline, client: u8) {
+        let entries = self.events.iter().map(|(from, event)| {
+            let from = if *from == client { Side::Client } else { Side::Server };
+            TimelineEntry::of_kernel(from, event)
+        });
+        timeline.entries.extend(entries);
+        timeline.cut += self.cut;
+        timeline.entries.sort_by_key(|entry| entry.at);
+        self.replay_states(timeline, client);
+    }
+
+    /// Where an end has a socket here, its state is the kernel's word, entry by entry.
+    fn replay_states(&self, timeline: &mut Timeline, client: u8) {
+        let mut now = Sides { client: None, server: None };
+        for side in [Side::Client, Side::Server] {
+            let direction = if side == Side::Client { client } else { client ^ 1 };
+            let socket = self.sockets.get(usize::from(direction)).and_then(Option::as_ref);
+            *now.of_mut(side) = socket.map(|socket| socket.first_state);
+        }
+        for entry in &mut timeline.entries {
+            if entry.kind == EntryKind::State
+                && let Some(state) = now.of_mut(entry.from)
+            {
+                *state = *entry.state.of(entry.from);
+            }
+            for side in [Side::Client, Side::Server] {
+                if let Some(state) = now.of(side) {
+                    *entry.state.of_mut(side) = *state;
+                }
+            }
+        }
+    }
+
+    /// The socket that sends on a direction, and whose it is.
+    pub(super) fn record(&self, direction: usize, peer_has_closed: bool) -> Option<(KernelSocket, &[ProcessRecord])> {
+        let socket = self.sockets.get(direction)?.as_ref()?;
+        let state = socket.state_now(peer_has_closed || self.has_closed(direction ^ 1));
+        Some((KernelSocket { state, ..socket.record.clone() }, &socket.processes))
+    }
+}
+
+impl Socket {
+    fn new(input: &SocketInput) -> Self {
+        Self {
+            key: input.key,
+            passive: input.passive,
+            events: 0,
+            aborted: false,
+            refused: false,
+            sent_fin: false,
+            saw_fin: false,
+            waits: false,
+            first_state: match (input.events.first(), input.passive) {
+                (Some(event), _) if input.first_event == 0 => event.states.0,
+                (None, _) => input.state,
+                _ => TcpState::Unknown,
+            },
+            processes: Vec::new(),
+            record: KernelSocket {
+                cookie: input.cookie,
+                state: input.state,
+                existed: input.existed,
+                first_seen: input.first_seen,
+                established: None,
+                connect_ns: None,
+                gone: None,
+                error: None,
+                retransmit_events: 0,
+                info: None,
+            },
+        }
+    }
+
+    fn take(&mut self, event: &KernelEvent) {
+        match event.kind {
+            EntryKind::State => self.change(event),
+            EntryKind::Retransmit => self.record.retransmit_events += 1,
+            EntryKind::ResetSent => self.aborted = true,
+            EntryKind::ResetReceived => {
+                self.aborted = true;
+                self.refused = event.states.0 == TcpState::SynSent;
+            }
+            EntryKind::Error => self.record.error.clone_from(&event.detail),
+            _ => {}
+        }
+    }
+
+    fn change(&mut self, event: &KernelEvent) {
+        let (from, to) = event.states;
+        self.sent_fin |= has_sent_fin(to);
+        match to {
+            TcpState::Estab => {
+                self.record.established = Some(event.at);
+                if from == TcpState::SynSent {
+                    self.record.connect_ns = Some(event.at.since(self.record.first_seen));
+                }
+            }
+            TcpState::CloseWait | TcpState::Closing => self.saw_fin = true,
+            // The kernel puts a smaller thing in the socket's place (struct inet_timewait_sock), and says no more of it.
+            TcpState::Closed => {
+                self.waits = matches!(from, TcpState::FinWait2 | TcpState::Closing) && !self.aborted;
+            }
+            _ => {}
+        }
+        self.record.state = to;
+    }
+
+    fn update(&mut self, input: &SocketInput) {
+        self.record.state = input.state;
+        self.record.cookie = self.record.cookie.or(input.cookie);
+        self.passive = self.passive.or(input.passive);
+        if input.gone {
+            self.record.gone = Some(input.at);
+        }
+        if input.info.is_some() {
+            self.record.info = input.info;
+        }
+        if !input.processes.is_empty() {
+            self.processes.clone_from(&input.processes);
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        self.record.established.is_some() || self.record.existed
+    }
+
+    /// Its state, and after it that of what the kernel put in its place.
+    fn state_now(&self, peer_has_closed: bool) -> TcpState {
+        match (self.waits, peer_has_closed) {
+            (true, true) => TcpState::TimeWait,
+            (true, false) => TcpState::FinWait2,
+            _ => self.record.state,
+        }
+    }
+}
+
+const fn has_sent_fin(state: TcpState) -> bool {
+    matches!(
+        state,
+        TcpState::FinWait1 | TcpState::FinWait2 | TcpState::Closing | TcpState::LastAck | TcpState::TimeWait
+    )
+}
+
+impl TimelineEntry {
+    fn of_kernel(from: Side, event: &KernelEvent) -> Self {
+        let mut state = Sides { client: TcpState::Unknown, server: TcpState::Unknown };
+        *state.of_mut(from) = event.states.1;
+        Self {
+            at: event.at,
+            until: event.at,
+            frame: 0,
+            last_frame: 0,
+            file: 0,
+            from,
+            kind: event.kind,
+            packets: 0,
+            bytes: 0,
+            acks: 0,
+            flags: Flags::empty(),
+            analysis: AnalysisSet::empty(),
+            retransmission: None,
+            state,
+            seq: 0,
+            ack: None,
+            window: 0,
+            detail: event.detail.clone(),
+            source: event.source,
+        }
+    }
+}
