@@ -7,12 +7,17 @@ use observer_ebpf::Hook;
 use crate::kernel::Struct;
 use crate::{book, maps};
 
+/// `TCP_CLOSE` of include/net/tcp_states.h: the numbers were taken when it was reached.
+const CLOSE: u8 = 7;
+
 /// `(struct sock *sk)`
 #[btf_tracepoint(function = "tcp_destroy_sock")]
 fn destroy(context: BtfTracePointContext) -> i32 {
     let sk = Struct::new(context.arg(0));
     if let Some(entry) = book::find(sk) {
-        book::count(entry, sk);
+        if entry.state != CLOSE {
+            book::count(entry, sk);
+        }
         maps::send(&*entry, Hook::Destroy);
         let _ = maps::sockets().remove(sk.address());
     }

@@ -1,10 +1,10 @@
 //! A filter on a packet socket. It queues nothing there: what is wanted goes to the ring buffer.
 //!
 //! Segments with SYN, FIN or RST are passed on, and the first octets of payload of each direction whose SYN was seen;
-//! bulk data costs a look at its headers.
+//! bulk data costs a look at its headers. The socket is one of kind SOCK_DGRAM: what it shows begins with the IP header.
 
-use aya_ebpf::bindings::{BPF_RB_NO_WAKEUP, bpf_hdr_start_off};
-use aya_ebpf::helpers::generated::{bpf_ringbuf_output, bpf_skb_load_bytes_relative};
+use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
+use aya_ebpf::helpers::generated::{bpf_ringbuf_output, bpf_skb_load_bytes};
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_ebpf::macros::{map, socket_filter};
 use aya_ebpf::maps::PerCpuArray;
@@ -34,8 +34,11 @@ const RST: u8 = 4;
 #[repr(C)]
 struct Scratch {
     head: PacketHead,
-    bytes: [u8; PACKET_BYTES],
+    /// Larger than needed: what the verifier can be shown by a mask is a power of two.
+    bytes: [u8; ROOM],
 }
+
+const ROOM: usize = PACKET_BYTES.next_power_of_two();
 
 #[map]
 static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
@@ -139,16 +142,16 @@ impl Headers {
 #[inline(always)]
 fn pass_on(context: &SkBuffContext, wanted: u32, head: PacketHead) {
     let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return };
-    let captured = wanted.min(PACKET_BYTES as u32);
-    if captured == 0 {
-        return;
-    }
+    let wanted = wanted.min(PACKET_BYTES as u32);
     // SAFETY: a map's value that this program has to itself: filters run with preemption off. The helpers check what they
     // are given; the verifier sees that `captured` is at most what the scratch holds.
     unsafe {
-        (*scratch).head = PacketHead { at: bpf_ktime_get_ns(), captured, ..head };
+        (*scratch).head = PacketHead { at: bpf_ktime_get_ns(), captured: wanted, ..head };
+        // Read back, the number is new to the compiler, which would else leave out the bounds that the verifier wants.
+        let captured = core::ptr::read_volatile(&raw const (*scratch).head.captured);
+        let captured = (captured.wrapping_sub(1) & (ROOM as u32 - 1)) + 1;
         let bytes = (&raw mut (*scratch).bytes).cast();
-        if bpf_skb_load_bytes_relative(context.as_ptr().cast(), 0, bytes, captured, bpf_hdr_start_off::BPF_HDR_START_NET) != 0 {
+        if bpf_skb_load_bytes(context.as_ptr().cast(), 0, bytes, captured) != 0 {
             return;
         }
         let ring = core::ptr::from_ref::<RingBuf>(maps::records()).cast_mut().cast();
@@ -159,19 +162,14 @@ fn pass_on(context: &SkBuffContext, wanted: u32, head: PacketHead) {
     }
 }
 
-/// Loads from `offset` octets after the start of the IP header.
+/// Loads from `offset` octets after the start of the IP header, wherever the packet keeps its octets.
 #[inline(always)]
 fn load<T>(context: &SkBuffContext, offset: u32) -> Option<T> {
     let mut value = core::mem::MaybeUninit::<T>::uninit();
     // SAFETY: the helper fills all of the value or fails.
     unsafe {
-        let result = bpf_skb_load_bytes_relative(
-            context.as_ptr().cast(),
-            offset,
-            value.as_mut_ptr().cast(),
-            size_of::<T>() as u32,
-            bpf_hdr_start_off::BPF_HDR_START_NET,
-        );
+        let (skb, to) = (context.as_ptr().cast(), value.as_mut_ptr().cast());
+        let result = bpf_skb_load_bytes(skb, offset, to, size_of::<T>() as u32);
         (result == 0).then(|| value.assume_init())
     }
 }

@@ -60,6 +60,10 @@ fn change(sk: Struct, from: u8, to: u8) {
     if entry.remote_port == 0 || entry.local_port == 0 {
         book::fill_ends(entry, sk);
     }
+    // The last moment at which all is there: a program that tries again resets the numbers, and the socket goes on.
+    if to == CLOSE {
+        book::count(entry, sk);
+    }
     entry.state = to;
     book::note(entry, Kind::State, (from, to), 0, Hook::State);
 }

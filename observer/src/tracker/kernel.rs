@@ -169,22 +169,37 @@ impl Kernel {
 
     /// Where an end has a socket here, its state is the kernel's word, entry by entry.
     fn replay_states(&self, timeline: &mut Timeline, client: u8) {
-        let mut now = Sides { client: None, server: None };
-        for side in [Side::Client, Side::Server] {
+        let socket = |side| {
             let direction = if side == Side::Client { client } else { client ^ 1 };
-            let socket = self.sockets.get(usize::from(direction)).and_then(Option::as_ref);
-            *now.of_mut(side) = socket.map(|socket| socket.first_state);
+            self.sockets.get(usize::from(direction)).and_then(Option::as_ref)
+        };
+        let mut now = Sides { client: TcpState::Unknown, server: TcpState::Unknown };
+        for side in [Side::Client, Side::Server] {
+            if let Some(socket) = socket(side) {
+                *now.of_mut(side) = socket.first_state;
+            }
         }
         for entry in &mut timeline.entries {
-            if entry.kind == EntryKind::State
-                && let Some(state) = now.of_mut(entry.from)
-            {
-                *state = *entry.state.of(entry.from);
-            }
             for side in [Side::Client, Side::Server] {
-                if let Some(state) = now.of(side) {
-                    *entry.state.of_mut(side) = *state;
-                }
+                // Elsewhere it is what the packets say.
+                let tells = match socket(side) {
+                    Some(socket) if entry.kind == EntryKind::State && entry.from == side => {
+                        let to = *entry.state.of(side);
+                        let waits = to == TcpState::Closed && socket.waits;
+                        let peer_has_closed = has_sent_fin(*now.of(side.other()));
+                        Some(match (waits, peer_has_closed) {
+                            (false, _) => to,
+                            (true, true) => TcpState::TimeWait,
+                            (true, false) => TcpState::FinWait2,
+                        })
+                    }
+                    Some(_) => None,
+                    None if entry.is_event() => None,
+                    None => Some(*entry.state.of(side)),
+                };
+                let state = now.of_mut(side);
+                *state = tells.unwrap_or(*state);
+                *entry.state.of_mut(side) = *state;
             }
         }
     }

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 
 use anyhow::{Context as _, Result};
 use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
-use aya::programs::{BtfTracePoint, Iter, SocketFilter};
+use aya::programs::{BtfTracePoint, Iter, ProgramError, SocketFilter};
 use aya::{Ebpf, EbpfLoader, Pod};
 use observer_ebpf::{Hook, Settings, Socket};
 
@@ -93,16 +93,16 @@ impl Loaded {
         match program.kind {
             Kind::Tracepoint(tracepoint) => {
                 let found: &mut BtfTracePoint = found.try_into()?;
-                found.load(tracepoint, &self.types).with_context(|| format!("loading the program for {tracepoint}"))?;
+                found.load(tracepoint, &self.types).map_err(brief).with_context(|| format!("loading the program for {tracepoint}"))?;
                 found.attach().with_context(|| format!("attaching to the tracepoint {tracepoint}"))?;
             }
             Kind::Iterator(over) => {
                 let found: &mut Iter = found.try_into()?;
-                found.load(over, &self.types).with_context(|| format!("loading the iterator iter/{over}"))?;
+                found.load(over, &self.types).map_err(brief).with_context(|| format!("loading the iterator iter/{over}"))?;
             }
             Kind::SocketFilter => {
                 let found: &mut SocketFilter = found.try_into()?;
-                found.load().context("loading the packet filter")?;
+                found.load().map_err(brief).context("loading the packet filter")?;
             }
         }
         Ok(())
@@ -145,3 +145,21 @@ impl Loaded {
         PerCpuArray::try_from(map).context("opening the counters of lost records")
     }
 }
+
+/// Why the kernel refuses a program: of the verifier's pages, the line that says it.
+fn brief(error: ProgramError) -> anyhow::Error {
+    match error {
+        ProgramError::LoadError { io_error, verifier_log } => {
+            let log = verifier_log.to_string();
+            let is_reason = |line: &&str| !line.is_empty() && !STATISTICS.iter().any(|start| line.starts_with(start));
+            match log.lines().rev().find(is_reason) {
+                Some(reason) => anyhow::anyhow!("the kernel refuses it: {io_error}; its verifier says: {reason}"),
+                None => anyhow::anyhow!("the kernel refuses it: {io_error}"),
+            }
+        }
+        other => other.into(),
+    }
+}
+
+/// How the lines begin that the verifier ends with.
+const STATISTICS: [&str; 3] = ["verification time", "stack depth", "processed"];
