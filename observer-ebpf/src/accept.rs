@@ -5,9 +5,9 @@ use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use observer_ebpf::How;
 
+use crate::book;
 use crate::kernel::{self, Struct};
 use crate::maps::{field, setting};
-use crate::book;
 
 /// `(struct pt_regs *regs, long ret)`: every system call ends here, so that the first test is what counts.
 #[btf_tracepoint(function = "sys_exit")]

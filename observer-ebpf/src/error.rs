@@ -4,9 +4,9 @@ use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use observer_ebpf::{Hook, Kind};
 
+use crate::book;
 use crate::kernel::Struct;
 use crate::maps::field;
-use crate::book;
 
 /// `(const struct sock *sk)`
 #[btf_tracepoint(function = "inet_sk_error_report")]

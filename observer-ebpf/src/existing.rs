@@ -4,9 +4,9 @@
 use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_skc_to_tcp_sock};
 use observer_ebpf::{How, Socket, Task};
 
+use crate::book;
 use crate::kernel::{self, Struct};
 use crate::maps::field;
-use crate::book;
 
 const S_IFMT: u16 = 0o170_000;
 const S_IFSOCK: u16 = 0o140_000;

@@ -2,7 +2,8 @@
 
 use aya_ebpf::helpers::generated::bpf_get_current_task;
 use aya_ebpf::helpers::{
-    bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid, bpf_probe_read_kernel,
+    bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid,
+    bpf_probe_read_kernel,
 };
 use observer_ebpf::{ABSENT, Task};
 

@@ -6,6 +6,7 @@
 #![no_main]
 
 mod accept;
+mod book;
 mod destroy;
 mod drop;
 mod error;
@@ -15,7 +16,6 @@ mod maps;
 mod packets;
 mod reset;
 mod retransmit;
-mod book;
 mod state;
 mod stray;
 

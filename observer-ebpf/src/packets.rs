@@ -4,8 +4,8 @@
 //! bulk data costs a look at its headers. The socket is one of kind SOCK_DGRAM: what it shows begins with the IP header.
 
 use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
-use aya_ebpf::helpers::generated::{bpf_ringbuf_output, bpf_skb_load_bytes};
 use aya_ebpf::helpers::bpf_ktime_get_ns;
+use aya_ebpf::helpers::generated::{bpf_ringbuf_output, bpf_skb_load_bytes};
 use aya_ebpf::macros::{map, socket_filter};
 use aya_ebpf::maps::PerCpuArray;
 use aya_ebpf::programs::SkBuffContext;
@@ -56,15 +56,19 @@ fn packets(context: SkBuffContext) -> i64 {
     if let Some(headers) = Headers::of(&context, protocol) {
         let wanted = headers.wanted(len);
         if wanted != 0 {
-            pass_on(&context, wanted.min(len), PacketHead {
-                tag: tag::PACKET,
-                netns: setting!(packets_netns),
-                at: 0,
-                len,
-                captured: 0,
-                interface,
-                direction,
-            });
+            pass_on(
+                &context,
+                wanted.min(len),
+                PacketHead {
+                    tag: tag::PACKET,
+                    netns: setting!(packets_netns),
+                    at: 0,
+                    len,
+                    captured: 0,
+                    interface,
+                    direction,
+                },
+            );
         }
     }
     0

@@ -5,8 +5,8 @@ use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use observer_ebpf::{Hook, How, Kind, Socket};
 
-use crate::kernel::{self, Struct};
 use crate::book;
+use crate::kernel::{self, Struct};
 
 // include/net/tcp_states.h
 const ESTABLISHED: u8 = 1;

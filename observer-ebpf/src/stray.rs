@@ -3,9 +3,9 @@
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use observer_ebpf::{ABSENT, Event, Hook, Kind, Stray, tag};
 
+use crate::book;
 use crate::kernel::{self, Struct};
 use crate::maps::{self, field, setting};
-use crate::book;
 
 const ETH_P_IP: u16 = 0x0800;
 const ETH_P_IPV6: u16 = 0x86dd;

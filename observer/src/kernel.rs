@@ -1,5 +1,7 @@
 //! What the kernel's hooks hand to the tracker: sockets with what happened to them, and events without a socket.
 
+use std::sync::Arc;
+
 use crate::packet::{Flags, Tuple};
 use crate::record::{EntryKind, ProcessRecord, Source, TcpInfo, TcpState};
 use crate::time::Timestamp;
@@ -26,7 +28,7 @@ pub struct SocketInput {
     /// Its state now.
     pub state: TcpState,
     /// Who opened, accepted or closed it; sides are not known here.
-    pub processes: Vec<ProcessRecord>,
+    pub processes: Vec<Arc<ProcessRecord>>,
     /// The kernel's numbers.
     pub info: Option<TcpInfo>,
     /// How many events were there before [`Self::events`].

@@ -30,9 +30,9 @@ const MOST_GAPS: usize = 1024;
 /// What the loop tells of.
 pub enum News<'a> {
     /// A connection of which nothing more will be said.
-    Connection(&'a mut ConnectionRecord),
+    Connection(Box<ConnectionRecord>),
     /// A connection that goes on.
-    Update(&'a mut ConnectionRecord),
+    Update(Box<ConnectionRecord>),
     /// A segment, with what is around it.
     Packet(&'a Packet, &'a Decoded, &'a [u8]),
 }
@@ -219,7 +219,7 @@ impl Live {
                 };
                 let touching = |gap: &&Gap| gap.to >= record.first_seen && gap.from <= record.last_seen;
                 record.lost = Some(self.gaps.iter().filter(touching).map(|gap| gap.records).sum());
-                tell(if last { News::Connection(&mut record) } else { News::Update(&mut record) })?;
+                tell(if last { News::Connection(record) } else { News::Update(record) })?;
             }
         }
         Ok(())

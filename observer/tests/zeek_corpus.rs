@@ -115,7 +115,9 @@ fn replay(capture: &Path, drops: bool) -> HashMap<Ends, VecDeque<(String, String
     for record in corpus::replay(capture, checksums, zeek) {
         let mut ends = [record.client, record.server].map(|end| (end.ip.to_string(), end.port));
         ends.sort();
-        ours.entry(ends).or_default().push_back((format!("{:?}", record.conn_state), record.history));
+        ours.entry(ends)
+            .or_default()
+            .push_back((format!("{:?}", record.conn_state), record.history.unwrap_or_default()));
     }
     ours
 }

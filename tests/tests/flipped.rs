@@ -90,7 +90,8 @@ fn packets(tracker: &mut Tracker) -> u64 {
     let mut packets = 0;
     while let Some(Event::Connection(record)) = tracker.poll() {
         serde_json::to_string(&record).expect("every record can be written");
-        packets += record.packets.client + record.packets.server;
+        packets += record.packets.expect("every segment was seen").client
+            + record.packets.expect("every segment was seen").server;
     }
     packets
 }

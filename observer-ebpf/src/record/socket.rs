@@ -91,7 +91,7 @@ impl Socket {
 }
 
 /// A process, as `current` gives it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(C)]
 pub struct Task {
     /// Process identifier (`tgid`); 0 where not known.

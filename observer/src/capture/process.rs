@@ -161,6 +161,7 @@ mod tests {
             container_id: some("c16c"),
             pod: some("nginx-1"),
             namespace: some("demo"),
+            ..ProcessRecord::default()
         };
         let at = |ip: &str, port| Some(Endpoint { ip: ip.parse().expect("an address"), port });
         let known = of(&comments, Some(Direction::Inbound)).expect("a process");

@@ -143,7 +143,10 @@ impl Observe {
             processes().any(|process| process.cgroup.as_ref().is_some_and(|path| path.contains(part.as_str())))
         };
         any(!self.port.is_empty(), [record.client.port, record.server.port].iter().any(|port| self.port.contains(port)))
-            && any(!self.pid.is_empty(), processes().any(|process| process.pid.is_some_and(|pid| self.pid.contains(&pid))))
+            && any(
+                !self.pid.is_empty(),
+                processes().any(|process| process.pid.is_some_and(|pid| self.pid.contains(&pid))),
+            )
             && any(
                 !self.comm.is_empty(),
                 processes().any(|process| process.name.as_ref().is_some_and(|name| self.comm.contains(name))),

@@ -28,9 +28,8 @@ pub fn page(color: Color) -> Page {
         Color::Auto => terminal && !set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb"),
     };
     let columns = || std::env::var("COLUMNS").ok()?.parse().ok();
-    let width = terminal_size::terminal_size_of(io::stdout())
-        .map(|(width, _)| usize::from(width.0))
-        .filter(|width| *width > 0);
+    let width =
+        terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0)).filter(|width| *width > 0);
     let width = width.or_else(columns);
     Page { width: width.unwrap_or(80).clamp(40, 1000), color }
 }

@@ -89,25 +89,24 @@ struct Printer {
 }
 
 impl Printer {
-    fn connection(&mut self, record: &mut ConnectionRecord, last: bool) -> Result<()> {
-        if !self.observe.wants(record) {
+    fn connection(&mut self, record: Box<ConnectionRecord>, last: bool) -> Result<()> {
+        if !self.observe.wants(&record) {
             return Ok(());
         }
-        self.status.count(record);
+        self.status.count(&record);
         match self.output {
             Output::Packets => {}
             Output::Text if !last => {}
             Output::Text => {
                 let mut text = String::new();
                 if self.timeline {
-                    connection(&self.page, &mut text, record, Detail::Brief);
+                    connection(&self.page, &mut text, &record, Detail::Brief);
                 } else {
-                    one_line(&self.page, &mut text, record);
+                    one_line(&self.page, &mut text, &record);
                 }
                 self.buffer.extend_from_slice(text.as_bytes());
             }
             Output::Json => {
-                let record = Box::new(record.clone());
                 let object = if last { Object::Connection(record) } else { Object::Update(record) };
                 json::line(&mut self.buffer, &object)?;
             }
@@ -172,7 +171,9 @@ impl Teller for Printer {
             if lost > 0 {
                 let processors: Vec<_> = hook.lost.iter().map(u64::to_string).collect();
                 let (name, processors) = (hook.name, processors.join(", "));
-                eprintln!("observer: the hook {name} lost {lost} records (by processor: {processors}); --ring makes more room");
+                eprintln!(
+                    "observer: the hook {name} lost {lost} records (by processor: {processors}); --ring makes more room"
+                );
             }
         }
         Ok(())

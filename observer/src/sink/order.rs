@@ -70,7 +70,9 @@ impl Order {
             Self::Retransmissions => retransmitted(record),
             Self::Rtt => length(record.handshake.rtt_ns),
             Self::Connect => length(record.handshake.connect_ns),
-            Self::ZeroWindow => record.flow.map_or(0, |flow| flow.client.zero_window_ns.0 + flow.server.zero_window_ns.0),
+            Self::ZeroWindow => {
+                record.flow.map_or(0, |flow| flow.client.zero_window_ns.0 + flow.server.zero_window_ns.0)
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use anyhow::Result;
-use observer::record::{Analysis, Sides, CaptureRecord, ConnState, ConnectionRecord, Endpoint, Retransmissions};
+use observer::record::{Analysis, CaptureRecord, ConnState, ConnectionRecord, Endpoint, Retransmissions, Sides};
 
 use super::Sink;
 use super::order::{Order, retransmitted};

@@ -1,5 +1,7 @@
 //! What the kernel says of a connection: its sockets on this host, and what happened to its packets below them.
 
+use std::sync::Arc;
+
 use super::AnalysisSet;
 use super::connection::both;
 use crate::kernel::{KernelEvent, SocketInput};
@@ -43,7 +45,7 @@ struct Socket {
     waits: bool,
     /// Its state before the first of its events.
     first_state: TcpState,
-    processes: Vec<ProcessRecord>,
+    processes: Vec<Arc<ProcessRecord>>,
     record: KernelSocket,
 }
 
@@ -205,7 +207,11 @@ impl Kernel {
     }
 
     /// The socket that sends on a direction, and whose it is.
-    pub(super) fn record(&self, direction: usize, peer_has_closed: bool) -> Option<(KernelSocket, &[ProcessRecord])> {
+    pub(super) fn record(
+        &self,
+        direction: usize,
+        peer_has_closed: bool,
+    ) -> Option<(KernelSocket, &[Arc<ProcessRecord>])> {
         let socket = self.sockets.get(direction)?.as_ref()?;
         let state = socket.state_now(peer_has_closed || self.has_closed(direction ^ 1));
         Some((KernelSocket { state, ..socket.record.clone() }, &socket.processes))

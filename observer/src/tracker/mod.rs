@@ -302,7 +302,7 @@ impl Tracker {
     fn socket(&mut self, input: &SocketInput) {
         let (key, from) = self.key_of(&input.tuple);
         let known = self.table.get(&key);
-        if !known.is_some_and(|known| !known.is_succeeded_by_socket(from, input)) {
+        if known.is_none_or(|known| known.is_succeeded_by_socket(from, input)) {
             let opener = if input.passive == Some(true) { from ^ 1 } else { from };
             self.open_without_packet(&key, opener, input.first_seen);
         }

@@ -110,7 +110,7 @@ impl Connection {
         let mut socket = |direction: u8, peer_fin| {
             let (record, owners) = kernel.record(direction.into(), peer_fin)?;
             let side = Some(sides.side(direction));
-            processes.extend(owners.iter().map(|owner| ProcessRecord { side, ..owner.clone() }));
+            processes.extend(owners.iter().map(|owner| ProcessRecord { side, ..ProcessRecord::clone(owner) }));
             Some(record)
         };
         let sockets = [socket(0, high_fin), socket(1, low_fin)];

@@ -84,7 +84,11 @@ impl Wire {
     }
 
     fn given_out(&mut self) -> Vec<ConnectionRecord> {
-        std::iter::from_fn(|| self.tracker.poll()).map(|Event::Connection(record)| *record).collect()
+        std::iter::from_fn(|| self.tracker.poll())
+            .map(|event| match event {
+                Event::Connection(record) | Event::Update(record) => *record,
+            })
+            .collect()
     }
 
     fn finish(mut self) -> Vec<ConnectionRecord> {
@@ -113,12 +117,12 @@ fn follows_a_connection_to_its_close() {
     let record = wire.finish_one();
     assert_eq!((record.id, record.roles_from), (1, RolesFrom::Syn));
     assert_eq!((record.client.port, record.server.port), (CLIENT.1, SERVER.1));
-    assert_eq!(record.packets, Sides { client: 5, server: 3 });
-    assert_eq!(record.bytes, Sides { client: 200, server: 0 });
+    assert_eq!(record.packets, Some(Sides { client: 5, server: 3 }));
+    assert_eq!(record.bytes, Some(Sides { client: 200, server: 0 }));
     assert_eq!(record.handshake.connect_ns, Some(Nanos::from_millis(2)));
     assert_eq!(record.handshake.rtt_ns, Some(Nanos::from_millis(2)));
     assert_eq!((record.close.first, record.close.time_wait), (Some(Side::Client), Some(Side::Client)));
-    assert_eq!(record.flow.client.max_in_flight, 200);
+    assert_eq!(record.flow.expect("every segment was seen").client.max_in_flight, 200);
 }
 
 #[test]
@@ -128,7 +132,7 @@ fn late_packets_belong_to_the_connection_that_is_over() {
     wire.close(CLIENT, 100);
     wire.pass(Nanos::from_secs(3600));
     wire.send(CLIENT, SERVER, ACK, 102, 502, 0);
-    assert_eq!(wire.finish_one().packets, Sides { client: 5, server: 2 });
+    assert_eq!(wire.finish_one().packets, Some(Sides { client: 5, server: 2 }));
 }
 
 #[test]
@@ -140,7 +144,7 @@ fn another_syn_is_another_connection() {
     assert_eq!(wire.given_out().len(), 1, "the former connection is given out when its ports are used again");
     let record = wire.finish_one();
     assert_eq!(record.id, 7);
-    assert_eq!(record.analysis.reused_ports, Sides { client: 1, server: 0 });
+    assert_eq!(record.analysis.expect("every segment was seen").reused_ports, Sides { client: 1, server: 0 });
 }
 
 #[test]
@@ -240,7 +244,7 @@ fn icmp_errors_find_the_connection_they_quote() {
     let record = wire.finish_one();
     let [icmp] = &record.icmp[..] else { panic!("one error, not {:?}", record.icmp) };
     assert_eq!((icmp.to, icmp.name, icmp.from.to_string().as_str()), (Side::Client, "admin prohibited", "10.0.0.9"));
-    assert_eq!(record.packets, Sides { client: 1, server: 0 });
+    assert_eq!(record.packets, Some(Sides { client: 1, server: 0 }));
 }
 
 #[test]
@@ -252,7 +256,7 @@ fn wrong_checksums_are_believed_or_left_out() {
         wire.packet(CLIENT, SERVER, Body::Tcp(segment), Notes::BAD_TCP_CHECKSUM);
         let record = wire.finish_one();
         assert_eq!(record.bad_checksums, Some(Sides { client: 1, server: 0 }));
-        assert_eq!(record.bytes.client, bytes, "dropping: {drop}");
+        assert_eq!(record.bytes.expect("every segment was seen").client, bytes, "dropping: {drop}");
     }
 }
 
@@ -306,9 +310,12 @@ fn a_wrong_checksum_is_believed_noted_or_dropped() {
         wire.packet(CLIENT, SERVER, segment(SYN, 100, 0, 0), Notes::empty());
         wire.packet(SERVER, CLIENT, segment(SYN_ACK, 500, 101, 0), bad);
         let records = wire.finish();
-        records.into_iter().map(|record| (record.history, record.packets.server)).collect::<Vec<_>>()
+        records
+            .into_iter()
+            .map(|record| (record.history, record.packets.expect("every segment was seen").server))
+            .collect::<Vec<_>>()
     };
-    let text = |history: &str, from_server| (history.to_owned(), from_server);
+    let text = |history: &str, from_server| (Some(history.to_owned()), from_server);
     let drop = Config { drop_bad_checksums: true, ..Config::default() };
     assert_eq!(notes(Notes::BAD_TCP_CHECKSUM, Config::default()), [text("Sh", 1)]);
     assert_eq!(notes(Notes::BAD_TCP_CHECKSUM, drop), [text("CSc", 0)]);

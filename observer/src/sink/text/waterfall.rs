@@ -1,6 +1,6 @@
 //! The phases of a connection, drawn to scale.
 
-use observer::record::{ConnectionRecord, EntryKind, Side, TimelineEntry};
+use observer::record::{ConnectionRecord, Side, TimelineEntry};
 use observer::time::{Nanos, Timestamp};
 use observer::tracker::AnalysisSet;
 

@@ -141,11 +141,6 @@ impl Btf {
         (function.kind == FUNC_PROTO).then(|| function.count.saturating_sub(1))
     }
 
-    /// Whether there is a type of this name.
-    pub fn has_struct(&self, name: &str) -> bool {
-        self.find(name, &[STRUCT]).is_some()
-    }
-
     fn find(&self, name: &str, kinds: &[u32]) -> Option<u32> {
         let ids = self.named.get(name.as_bytes())?;
         ids.iter().copied().find(|id| self.type_of(*id).is_some_and(|found| kinds.contains(&found.kind)))
@@ -211,4 +206,61 @@ impl Btf {
 
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..)?.first_chunk().map(|four| u32::from_ne_bytes(*four))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A made-up kernel: `struct outer { int first; union { int one; struct inner two; }; }`, `struct inner { int deep; }`,
+    /// and `enum why { NONE, TIRED = 7 }`.
+    fn sample() -> Vec<u8> {
+        let mut strings = vec![0];
+        let mut name = |text: &str| {
+            let at = strings.len() as u32;
+            strings.extend_from_slice(text.as_bytes());
+            strings.push(0);
+            at
+        };
+        let words = [
+            // 1: int
+            vec![name("int"), INT << 24, 4, 32],
+            // 2: struct inner
+            vec![name("inner"), STRUCT << 24 | 1, 4, name("deep"), 1, 0],
+            // 3: the union
+            vec![0, UNION << 24 | 2, 4, name("one"), 1, 0, name("two"), 2, 0],
+            // 4: struct outer
+            vec![name("outer"), STRUCT << 24 | 2, 8, name("first"), 1, 0, 0, 3, 32],
+            // 5: enum why
+            vec![name("why"), ENUM << 24 | 2, 4, name("NONE"), 0, name("TIRED"), 7],
+        ];
+        let types: Vec<u8> = words.concat().into_iter().flat_map(u32::to_ne_bytes).collect();
+        let mut data = MAGIC.to_ne_bytes().to_vec();
+        data.extend([1, 0]);
+        let header = [24, 0, types.len() as u32, types.len() as u32, strings.len() as u32];
+        data.extend(header.into_iter().flat_map(u32::to_ne_bytes));
+        data.extend(types);
+        data.extend(strings);
+        data
+    }
+
+    #[test]
+    fn members_of_anonymous_members_are_found() {
+        let btf = Btf::parse(&sample()).expect("it is well formed");
+        assert_eq!(btf.offset("outer.first"), Some(0));
+        assert_eq!(btf.offset("outer.one"), Some(4));
+        assert_eq!(btf.offset("outer.two.deep"), Some(4));
+        assert_eq!(btf.offset("outer.three"), None);
+        assert_eq!(btf.offset("nothing.first"), None);
+        assert_eq!(btf.enumerators("why"), [("NONE", 0), ("TIRED", 7)]);
+    }
+
+    #[test]
+    fn what_is_cut_short_is_an_error() {
+        let data = sample();
+        for cut in 0..data.len() {
+            let _ = Btf::parse(&data[..cut]).map(|btf| btf.offset("outer.two.deep"));
+        }
+        assert!(Btf::parse(&data[..40]).is_err());
+    }
 }

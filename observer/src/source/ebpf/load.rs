@@ -14,7 +14,8 @@ use super::btf::Btf;
 use super::resolve::{Kind, PROGRAMS, Program, Resolved};
 
 /// The programs as they are delivered.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/../observer-ebpf/observer.bpf.o"));
+static OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/../observer-ebpf/observer.bpf.o"));
 
 /// Another object to load in place of [`OBJECT`]: the one that a test run has just built.
 const OBJECT_VARIABLE: &str = "OBSERVER_BPF_OBJECT";
@@ -93,12 +94,18 @@ impl Loaded {
         match program.kind {
             Kind::Tracepoint(tracepoint) => {
                 let found: &mut BtfTracePoint = found.try_into()?;
-                found.load(tracepoint, &self.types).map_err(brief).with_context(|| format!("loading the program for {tracepoint}"))?;
+                found
+                    .load(tracepoint, &self.types)
+                    .map_err(brief)
+                    .with_context(|| format!("loading the program for {tracepoint}"))?;
                 found.attach().with_context(|| format!("attaching to the tracepoint {tracepoint}"))?;
             }
             Kind::Iterator(over) => {
                 let found: &mut Iter = found.try_into()?;
-                found.load(over, &self.types).map_err(brief).with_context(|| format!("loading the iterator iter/{over}"))?;
+                found
+                    .load(over, &self.types)
+                    .map_err(brief)
+                    .with_context(|| format!("loading the iterator iter/{over}"))?;
             }
             Kind::SocketFilter => {
                 let found: &mut SocketFilter = found.try_into()?;
@@ -120,7 +127,8 @@ impl Loaded {
         let found: &mut Iter =
             self.ebpf.program_mut(name).with_context(|| format!("there is no iterator {name}"))?.try_into()?;
         let link = found.attach().with_context(|| format!("starting the iterator {name}"))?;
-        let mut file: File = found.take_link(link)?.into_file().with_context(|| format!("opening the iterator {name}"))?;
+        let mut file: File =
+            found.take_link(link)?.into_file().with_context(|| format!("opening the iterator {name}"))?;
         let mut nothing = [0; 256];
         // The programs write nothing: a read runs them until the end.
         while file.read(&mut nothing).with_context(|| format!("reading the iterator {name}"))? > 0 {}

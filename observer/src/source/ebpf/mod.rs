@@ -10,11 +10,12 @@ mod resolve;
 mod translate;
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use aya::maps::{HashMap as BpfHashMap, MapData, PerCpuArray, RingBuf};
 use observer::kernel::{SocketInput, StrayInput};
-use observer::record::ProcessRecord;
+use observer::record::{OwnerHow, ProcessRecord};
 use observer::time::Timestamp;
 use observer_ebpf::{HOOKS, Hook, How, PacketHead, Plain as _, Settings, Socket, Stray, tag};
 use socket2::Socket as PacketSocket;
@@ -98,7 +99,7 @@ pub struct Kernel {
     /// Packet filters by namespace; `None` where one could not be had.
     filters: BTreeMap<u32, Option<Filter>>,
     /// Who listens where.
-    listeners: HashMap<(u32, u16), ProcessRecord>,
+    listeners: HashMap<(u32, u16), Arc<ProcessRecord>>,
     /// Raw records that are not settled yet, with their times.
     waiting: Vec<(u64, Raw)>,
     bytes: Vec<u8>,
@@ -106,9 +107,10 @@ pub struct Kernel {
 
 /// A packet filter in one namespace: programs and maps of its own, for what it sees does not tell where it is.
 struct Filter {
-    loaded: Loaded,
     ring: RingBuf<MapData>,
     lost: PerCpuArray<MapData, u64>,
+    /// These two keep the filter where it is.
+    _loaded: Loaded,
     _socket: PacketSocket,
 }
 
@@ -135,11 +137,7 @@ impl Kernel {
     pub fn open(options: Options) -> Result<Self> {
         let btf = Btf::of_kernel()?;
         let resolved = Resolved::new(&btf);
-        let settings = Settings {
-            netns: options.netns.unwrap_or(0),
-            payload: options.payload,
-            ..resolved.settings
-        };
+        let settings = Settings { netns: options.netns.unwrap_or(0), payload: options.payload, ..resolved.settings };
         let sizes = Sizes { ring: options.ring, sockets: options.sockets };
         let mut loaded = Loaded::new(&resolved, settings, sizes)?;
         let hooks: Vec<_> = options.hooks.iter().copied().filter(|hook| *hook != Hook::Packets).collect();
@@ -320,10 +318,10 @@ impl Kernel {
             // One that listens, or was never connected.
             if socket.owner_how == How::Listen as u8 || socket.state == LISTEN {
                 let how = How::from_number(socket.owner_how);
-                let owner = how.map(|how| self.translator.owners.record(&socket.owner, how, socket.cgroup));
-                match owner {
-                    Some(owner) if !gone => drop(self.listeners.insert(place, owner)),
-                    _ => {}
+                if let Some(how) = how.filter(|_| !gone) {
+                    let owner = self.translator.owners.record(&socket.owner, how, socket.cgroup);
+                    let owner = ProcessRecord { how: Some(OwnerHow::Listener), ..ProcessRecord::clone(&owner) };
+                    self.listeners.insert(place, Arc::new(owner));
                 }
             }
             return None;
@@ -377,7 +375,7 @@ impl Filter {
         };
         loaded.filter(&socket)?;
         namespace::open_up(&socket)?;
-        Ok(Self { ring: loaded.ring()?, lost: loaded.lost()?, loaded, _socket: socket })
+        Ok(Self { ring: loaded.ring()?, lost: loaded.lost()?, _loaded: loaded, _socket: socket })
     }
 }
 

@@ -45,8 +45,9 @@ pub fn within<T: Send>(path: &PathBuf, work: impl FnOnce() -> Result<T> + Send) 
     let namespace = File::open(path).with_context(|| format!("opening the network namespace {}", path.display()))?;
     std::thread::scope(|scope| {
         let enter = scope.spawn(|| {
-            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
-                .with_context(|| format!("entering the network namespace {} (this takes CAP_SYS_ADMIN)", path.display()))?;
+            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).with_context(|| {
+                format!("entering the network namespace {} (this takes CAP_SYS_ADMIN)", path.display())
+            })?;
             work()
         });
         enter.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use observer::record::{OwnerHow, ProcessRecord};
 use observer_ebpf::{How, Task};
 
-/// How long a command line is believed: within it, no process identifier is given out twice.
+/// How long what was read of a process is believed: within it, no process identifier is given out twice.
 const FRESH: Duration = Duration::from_secs(1);
 
 /// How many of each are kept.
@@ -22,18 +22,19 @@ const DEEPEST: usize = 12;
 /// What is known of processes and cgroups.
 #[derive(Debug)]
 pub struct Owners {
-    processes: HashMap<u32, Process>,
+    records: HashMap<Key, (Instant, Arc<ProcessRecord>)>,
     cgroups: HashMap<u64, Option<Arc<Cgroup>>>,
     root: Option<PathBuf>,
     /// When the tree of cgroups was searched last.
     searched: Option<Instant>,
 }
 
-#[derive(Debug)]
-struct Process {
-    comm: [u8; 16],
-    read: Instant,
-    args: Option<Vec<String>>,
+/// What makes two records of a process the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    task: Task,
+    how: How,
+    cgroup: u64,
 }
 
 /// A cgroup, and what its path says.
@@ -49,14 +50,32 @@ pub struct Cgroup {
 impl Owners {
     /// Nothing known.
     pub fn new() -> Self {
-        Self { processes: HashMap::new(), cgroups: HashMap::new(), root: root(), searched: None }
+        Self { records: HashMap::new(), cgroups: HashMap::new(), root: root(), searched: None }
     }
 
     /// The process of a socket whose own cgroup is `cgroup`.
-    pub fn record(&mut self, task: &Task, how: How, cgroup: u64) -> ProcessRecord {
-        let args = self.args(task);
+    pub fn record(&mut self, task: &Task, how: How, cgroup: u64) -> Arc<ProcessRecord> {
         let place = if cgroup == 0 { task.cgroup } else { cgroup };
-        let cgroup = self.cgroup(place);
+        let key = Key { task: *task, how, cgroup: place };
+        let now = Instant::now();
+        if let Some((read, record)) = self.records.get(&key)
+            && now.duration_since(*read) < FRESH
+        {
+            return Arc::clone(record);
+        }
+        let record = Arc::new(self.look_up(task, how, place));
+        if self.records.len() >= MOST {
+            self.records.retain(|_, (read, _)| now.duration_since(*read) < FRESH);
+        }
+        if self.records.len() < MOST {
+            self.records.insert(key, (now, Arc::clone(&record)));
+        }
+        record
+    }
+
+    fn look_up(&mut self, task: &Task, how: How, cgroup: u64) -> ProcessRecord {
+        let args = read_args(task);
+        let cgroup = self.cgroup(cgroup);
         let cgroup = cgroup.as_deref();
         ProcessRecord {
             pid: Some(task.pid),
@@ -79,23 +98,6 @@ impl Owners {
             }),
             ..ProcessRecord::default()
         }
-    }
-
-    /// The command line of a process, if it still is the one that was seen.
-    fn args(&mut self, task: &Task) -> Option<Vec<String>> {
-        let now = Instant::now();
-        let known = self.processes.get(&task.pid);
-        if let Some(known) = known.filter(|known| known.comm == task.comm && now.duration_since(known.read) < FRESH) {
-            return known.args.clone();
-        }
-        let args = read_args(task);
-        if self.processes.len() >= MOST {
-            self.processes.retain(|_, process| now.duration_since(process.read) < FRESH);
-        }
-        if self.processes.len() < MOST {
-            self.processes.insert(task.pid, Process { comm: task.comm, read: now, args: args.clone() });
-        }
-        args
     }
 
     fn cgroup(&mut self, id: u64) -> Option<Arc<Cgroup>> {

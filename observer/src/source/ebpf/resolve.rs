@@ -67,7 +67,12 @@ const OF_TASK: [&str; 7] =
 pub const PROGRAMS: [Program; 12] = [
     Program { hook: Hook::State, name: "state", kind: Kind::Tracepoint("inet_sock_set_state"), needs: &SOCKET },
     Program { hook: Hook::Destroy, name: "destroy", kind: Kind::Tracepoint("tcp_destroy_sock"), needs: &SOCKET },
-    Program { hook: Hook::Retransmit, name: "retransmit", kind: Kind::Tracepoint("tcp_retransmit_skb"), needs: &SOCKET },
+    Program {
+        hook: Hook::Retransmit,
+        name: "retransmit",
+        kind: Kind::Tracepoint("tcp_retransmit_skb"),
+        needs: &SOCKET,
+    },
     Program { hook: Hook::SynAck, name: "synack", kind: Kind::Tracepoint("tcp_retransmit_synack"), needs: &SOCKET },
     Program { hook: Hook::ResetSent, name: "reset_sent", kind: Kind::Tracepoint("tcp_send_reset"), needs: &PACKET },
     Program {
@@ -122,7 +127,8 @@ impl Resolved {
             at.and_then(|at| self.offsets.get(at)).is_none_or(|offset| *offset == ABSENT)
         };
         let missing = program.needs.iter().find(is_absent)?;
-        let path = PATHS.iter().find(|path| path.name == *missing).and_then(|path| path.paths.first()).unwrap_or(missing);
+        let path =
+            PATHS.iter().find(|path| path.name == *missing).and_then(|path| path.paths.first()).unwrap_or(missing);
         Some(format!("this kernel's types have no {path}"))
     }
 }

@@ -1,8 +1,10 @@
 //! From the records of the programs to what the tracker takes in.
 
+use std::sync::Arc;
+
 use observer::kernel::{self, KernelEvent, SocketInput, StrayInput};
 use observer::packet::{Address, Flags, IpVersion, Tuple};
-use observer::record::{EntryKind, OwnerHow, ProcessRecord, Source, TcpInfo};
+use observer::record::{EntryKind, ProcessRecord, Source, TcpInfo};
 use observer_ebpf::{Counters, Event, How, Kind, Socket, Stray, tag};
 
 use super::clock::WallClock;
@@ -19,7 +21,13 @@ pub struct Translator {
 
 impl Translator {
     /// A socket that was looked at, or of which the last is said, at `at`. `listener` is who listens on its port.
-    pub fn socket(&mut self, socket: &Socket, at: u64, gone: bool, listener: Option<&ProcessRecord>) -> SocketInput {
+    pub fn socket(
+        &mut self,
+        socket: &Socket,
+        at: u64,
+        gone: bool,
+        listener: Option<&Arc<ProcessRecord>>,
+    ) -> SocketInput {
         let mut processes = Vec::new();
         if let Some(how) = How::from_number(socket.owner_how) {
             processes.push(self.owners.record(&socket.owner, how, socket.cgroup));
@@ -32,7 +40,7 @@ impl Translator {
         if socket.owner_how == 0
             && let Some(listener) = listener
         {
-            processes.push(ProcessRecord { how: Some(OwnerHow::Listener), ..listener.clone() });
+            processes.push(Arc::clone(listener));
         }
         let passive = socket.marks & Socket::PASSIVE != 0;
         let existed = socket.marks & Socket::EXISTED != 0;
