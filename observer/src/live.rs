@@ -6,19 +6,15 @@ use std::collections::BTreeMap;
 use std::collections::VecDeque;
 
 use anyhow::Result;
-use observer::capture::{Chunk, Frame, LinkType};
+use observer::capture::{Chunk, Frame};
 use observer::decode::{Checksums, Decoder};
 use observer::input::{Input, PacketInput};
 use observer::packet::{Decoded, FrameId, Packet};
-use observer::record::{CaptureRecord, ConnectionRecord, HookRecord};
+use observer::record::{CaptureRecord, ConnectionRecord};
 use observer::time::{Nanos, Timestamp};
 use observer::tracker::{Config, Event, Tracker};
-use observer_ebpf::Hook;
 
-use crate::source::ebpf::{Batch, Kernel, Seen, SeenPacket};
-
-/// Raw IP (LINKTYPE_RAW).
-const RAW_IP: LinkType = LinkType(101);
+use crate::source::live::{Batch, LiveSource, Seen, SeenPacket};
 
 /// How long a connection that is over is kept for what comes late: longer than between two looks at the living sockets,
 /// so that one whose other end still holds its socket is not taken for over.
@@ -65,10 +61,11 @@ struct Gap {
 }
 
 impl Live {
-    /// Nothing seen yet; begins at `now`.
-    pub fn new(config: Config, now: Timestamp) -> Self {
+    /// Nothing seen of `source` yet.
+    pub fn new(config: Config, source: &dyn LiveSource) -> Self {
+        let now = source.now();
         Self {
-            config: Config { sampled: true, checks_checksums: false, linger: LINGER, ..config },
+            config: Config { sampled: !source.sees_every_packet(), checks_checksums: false, linger: LINGER, ..config },
             lanes: BTreeMap::new(),
             number: 0,
             totals: CaptureRecord { first_seen: Some(now), ..CaptureRecord::default() },
@@ -134,21 +131,10 @@ impl Live {
     }
 
     /// What was seen, all in all.
-    pub fn record(&self, kernel: &Kernel, wanted: &[Hook]) -> Result<CaptureRecord> {
-        let attached = kernel.attached();
-        let lost = kernel.lost()?;
-        let hooks = wanted.iter().map(|hook| HookRecord {
-            name: hook.name(),
-            attached: attached.contains(hook),
-            why: kernel.off().iter().find(|(off, _)| off == hook).map(|(_, why)| why.clone()),
-            lost: lost.iter().find(|(of, _)| of == hook).map(|(_, lost)| lost.clone()).unwrap_or_default(),
-        });
-        let mut record = CaptureRecord {
-            hooks: hooks.collect(),
-            last_seen: Some(self.drained),
-            dropped: Some(lost.iter().flat_map(|(_, lost)| lost).sum()),
-            ..self.totals.clone()
-        };
+    pub fn record(&self, source: &dyn LiveSource) -> Result<CaptureRecord> {
+        let mut record =
+            CaptureRecord { last_seen: Some(self.drained), dropped: Some(source.lost()?), ..self.totals.clone() };
+        source.describe(&mut record)?;
         for lane in self.lanes.values() {
             let (tracked, decoded) = (lane.tracker.counts(), lane.decoder.counts());
             record.connections += tracked.connections;
@@ -187,7 +173,7 @@ impl Live {
             carried: 0,
             number: self.number,
             id: FrameId { file: 0, number: self.number },
-            link: RAW_IP,
+            link: seen.link,
             interface: 0,
             wire_len: seen.len,
             start: 0,

@@ -13,7 +13,8 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::live::{Live, News};
 use crate::run::seed;
-use crate::source::ebpf::{self, Batch, Kernel};
+use crate::source::ebpf::{self, Kernel};
+use crate::source::live::{Batch, LiveSource};
 
 /// How often what the kernel has gathered is taken out. Nothing wakes us: a wake-up an event is what costs most.
 const DRAIN: Duration = Duration::from_millis(20);
@@ -176,29 +177,29 @@ pub trait Teller {
 /// Observes until a signal comes or `until` is done.
 pub fn run(
     observe: &Observe,
-    mut kernel: Kernel,
+    source: &mut dyn LiveSource,
     config: Config,
     teller: &mut dyn Teller,
     until: impl Future<Output = Result<ExitCode>>,
 ) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the loop")?;
     let config = Config { seed: seed(), ..config };
-    let mut live = Live::new(config, kernel.now());
-    let status = runtime.block_on(watch(observe, &mut kernel, &mut live, teller, until))?;
+    let mut live = Live::new(config, source);
+    let status = runtime.block_on(watch(observe, source, &mut live, teller, until))?;
     let mut batch = Batch::default();
-    kernel.look(&mut batch)?;
-    live.take(&batch, kernel.now(), |news| teller.tell(news))?;
-    kernel.drain_all(&mut batch)?;
-    live.note_lost(total(&kernel)?, kernel.now());
-    live.take(&batch, kernel.now(), |news| teller.tell(news))?;
+    source.look(&mut batch)?;
+    live.take(&batch, source.now(), |news| teller.tell(news))?;
+    source.drain_all(&mut batch)?;
+    live.note_lost(source.lost()?, source.now());
+    live.take(&batch, source.now(), |news| teller.tell(news))?;
     live.finish(|news| teller.tell(news))?;
-    teller.finish(&live.record(&kernel, &observe.wanted())?)?;
+    teller.finish(&live.record(source)?)?;
     Ok(status)
 }
 
 async fn watch(
     observe: &Observe,
-    kernel: &mut Kernel,
+    source: &mut dyn LiveSource,
     live: &mut Live,
     teller: &mut dyn Teller,
     until: impl Future<Output = Result<ExitCode>>,
@@ -218,32 +219,28 @@ async fn watch(
             _ = terminated.recv() => return Ok(ExitCode::SUCCESS),
             ended = &mut until => return ended,
             _ = drain.tick() => {
-                live.note_lost(total(kernel)?, kernel.now());
-                kernel.drain(&mut batch)?;
-                live.take(&batch, kernel.now(), |news| teller.tell(news))?;
+                live.note_lost(source.lost()?, source.now());
+                source.drain(&mut batch)?;
+                live.take(&batch, source.now(), |news| teller.tell(news))?;
                 teller.pause()?;
                 if Instant::now() >= next_look {
-                    kernel.look_for_namespaces()?;
-                    let sockets = kernel.look(&mut batch)?;
-                    live.take(&batch, kernel.now(), |news| teller.tell(news))?;
+                    source.look_for_namespaces()?;
+                    let sockets = source.look(&mut batch)?;
+                    live.take(&batch, source.now(), |news| teller.tell(news))?;
                     teller.status(live.open_connections())?;
                     next_look = Instant::now() + LOOK * u32::try_from(1 + sockets / LOOKED_AT).unwrap_or(u32::MAX);
                 }
             }
             _ = report.tick() => {
-                kernel.count()?;
-                kernel.look(&mut batch)?;
-                live.take(&batch, kernel.now(), |news| teller.tell(news))?;
+                source.count()?;
+                source.look(&mut batch)?;
+                live.take(&batch, source.now(), |news| teller.tell(news))?;
                 let age = Nanos(u64::try_from(observe.interval.as_nanos()).unwrap_or(u64::MAX));
-                let before = observer::time::Timestamp::from_nanos(kernel.now().as_nanos().saturating_sub(age.0));
+                let before = observer::time::Timestamp::from_nanos(source.now().as_nanos().saturating_sub(age.0));
                 live.update(before, |news| teller.tell(news))?;
             }
         }
     }
-}
-
-fn total(kernel: &Kernel) -> Result<u64> {
-    Ok(kernel.lost()?.iter().flat_map(|(_, lost)| lost).sum())
 }
 
 /// Says on standard error which hooks do not work, and fails where one that was asked for by name does not.

@@ -61,7 +61,7 @@ pub const ENTRIES: usize = 1_000;
 impl Watch {
     /// Observes until it is stopped.
     pub fn run(self) -> Result<ExitCode> {
-        let kernel = self.observe.open()?;
+        let mut kernel = self.observe.open()?;
         live::say_what_is_off(&self.observe, &kernel)?;
         let timeline_entries = if self.timeline { ENTRIES } else { 0 };
         let config = Config { timeline_entries, max_connections: self.max_connections.get(), ..Config::default() };
@@ -74,7 +74,7 @@ impl Watch {
             buffer: Vec::new(),
             status: Status::new(self.output == Output::Text),
         };
-        live::run(&self.observe, kernel, config, &mut teller, std::future::pending())
+        live::run(&self.observe, &mut kernel, config, &mut teller, std::future::pending())
     }
 }
 

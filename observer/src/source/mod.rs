@@ -5,6 +5,7 @@ pub mod ebpf;
 mod file;
 mod filter;
 mod input;
+pub mod live;
 mod merge;
 mod progress;
 #[cfg(test)]

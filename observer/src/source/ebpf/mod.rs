@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use aya::maps::{HashMap as BpfHashMap, MapData, PerCpuArray, RingBuf};
-use observer::kernel::{SocketInput, StrayInput};
-use observer::record::{OwnerHow, ProcessRecord};
+use observer::capture::LinkType;
+use observer::record::{CaptureRecord, HookRecord, OwnerHow, ProcessRecord};
 use observer::time::Timestamp;
 use observer_ebpf::{HOOKS, Hook, How, PacketHead, Plain as _, Settings, Socket, Stray, tag};
 use socket2::Socket as PacketSocket;
@@ -28,6 +28,8 @@ use owner::Owners;
 use resolve::Resolved;
 use translate::Translator;
 
+use super::live::{Batch, LiveSource, Seen, SeenPacket};
+
 /// `TCP_LISTEN` of include/net/tcp_states.h.
 const LISTEN: u8 = 10;
 
@@ -36,6 +38,9 @@ const PACKET_RING: u32 = 4 << 20;
 
 /// A record is written a moment after its time is taken: what is younger than this may still have company on the way.
 const SETTLED: u64 = 2_000_000;
+
+/// Raw IP (LINKTYPE_RAW): what the packet filter passes on.
+const RAW_IP: LinkType = LinkType(101);
 
 /// How to observe.
 #[derive(Clone, Debug)]
@@ -50,39 +55,6 @@ pub struct Options {
     pub netns: Option<u32>,
     /// Octets of payload of each direction that are passed on.
     pub payload: u32,
-}
-
-/// One thing that was seen, in the network namespace with the given inode.
-#[derive(Debug)]
-pub enum Seen {
-    /// A socket.
-    Socket(u32, Box<SocketInput>),
-    /// An event without one.
-    Stray(u32, Box<StrayInput>),
-    /// A packet from its IP header on: its bytes stand in [`Batch::bytes`].
-    Packet(u32, SeenPacket),
-}
-
-/// A packet's place in [`Batch::bytes`].
-#[derive(Clone, Copy, Debug)]
-pub struct SeenPacket {
-    /// Time it was seen.
-    pub at: Timestamp,
-    /// Where its first octets begin.
-    pub start: u32,
-    /// How many octets there are.
-    pub captured: u32,
-    /// Octets of the packet.
-    pub len: u32,
-}
-
-/// What was seen since the last time, in order.
-#[derive(Debug, Default)]
-pub struct Batch {
-    /// What was seen.
-    pub seen: Vec<Seen>,
-    /// Octets of packets.
-    pub bytes: Vec<u8>,
 }
 
 /// The kernel, observed. Dropping it detaches everything.
@@ -169,7 +141,7 @@ impl Kernel {
     }
 
     /// The hooks at work.
-    pub fn attached(&self) -> Vec<Hook> {
+    fn attached(&self) -> Vec<Hook> {
         let packets = self.filters.values().any(Option::is_some).then_some(Hook::Packets);
         self.loaded.attached.iter().copied().chain(packets).collect()
     }
@@ -177,25 +149,6 @@ impl Kernel {
     /// The hooks that do not work, and why.
     pub fn off(&self) -> &[Off] {
         &self.loaded.off
-    }
-
-    /// Now, on the wall clock as this run reads it.
-    pub fn now(&self) -> Timestamp {
-        self.translator.clock.at(WallClock::ktime())
-    }
-
-    /// Puts a packet filter into each namespace that has none yet.
-    pub fn look_for_namespaces(&mut self) -> Result<()> {
-        if !self.options.hooks.contains(&Hook::Packets) {
-            return Ok(());
-        }
-        let known = |inode: &u32| self.filters.contains_key(inode);
-        let wanted = |inode: &u32| self.options.netns.is_none_or(|one| one == *inode);
-        if namespace::all().keys().all(|inode| known(inode) || !wanted(inode)) {
-            return Ok(());
-        }
-        let btf = Btf::of_kernel()?;
-        self.follow_namespaces(&btf)
     }
 
     fn follow_namespaces(&mut self, btf: &Btf) -> Result<()> {
@@ -221,7 +174,7 @@ impl Kernel {
     }
 
     /// Enters the sockets that are there into the book, and their owners; refreshes the numbers of all.
-    pub fn take_over(&mut self) -> Result<()> {
+    fn take_over(&mut self) -> Result<()> {
         if !self.loaded.attached.contains(&Hook::Existing) {
             return Ok(());
         }
@@ -229,37 +182,8 @@ impl Kernel {
         self.loaded.iterate("existing_descriptors")
     }
 
-    /// Refreshes the numbers of every socket.
-    pub fn count(&mut self) -> Result<()> {
-        if !self.loaded.attached.contains(&Hook::Existing) {
-            return Ok(());
-        }
-        let wanted = |inode: &u32| self.options.netns.is_none_or(|one| one == *inode);
-        for (inode, path) in namespace::all().into_iter().filter(|(inode, _)| wanted(inode)) {
-            let loaded = &mut self.loaded;
-            if inode == self.own_netns {
-                loaded.iterate("existing_sockets")?;
-            } else {
-                // A namespace may go while we look; its sockets go with it.
-                let _ = namespace::within(&path, || loaded.iterate("existing_sockets"));
-            }
-        }
-        Ok(())
-    }
-
-    /// What was seen since the last time, in the order of time.
-    pub fn drain(&mut self, batch: &mut Batch) -> Result<()> {
-        self.drain_until(batch, WallClock::ktime().saturating_sub(SETTLED))
-    }
-
-    /// What is left, once nothing more comes.
-    pub fn drain_all(&mut self, batch: &mut Batch) -> Result<()> {
-        self.drain_until(batch, u64::MAX)
-    }
-
     fn drain_until(&mut self, batch: &mut Batch, until: u64) -> Result<()> {
-        batch.seen.clear();
-        batch.bytes.clear();
+        batch.clear();
         take(&mut self.ring, &mut self.waiting, &mut self.bytes)?;
         for filter in self.filters.values_mut().flatten() {
             take(&mut filter.ring, &mut self.waiting, &mut self.bytes)?;
@@ -302,6 +226,7 @@ impl Kernel {
                 let bytes = self.bytes.get(from..from + head.captured as usize).unwrap_or_default();
                 let packet = SeenPacket {
                     at: self.translator.clock.at(head.at),
+                    link: RAW_IP,
                     start: batch.bytes.len() as u32,
                     captured: head.captured,
                     len: head.len,
@@ -331,22 +256,8 @@ impl Kernel {
         Some(Seen::Socket(socket.netns, Box::new(input)))
     }
 
-    /// The sockets that live, as they stand; gives their number.
-    pub fn look(&mut self, batch: &mut Batch) -> Result<usize> {
-        batch.seen.clear();
-        batch.bytes.clear();
-        let now = WallClock::ktime();
-        let found: Vec<_> = self.sockets.iter().filter_map(Result::ok).map(|(_, SocketValue(socket))| socket).collect();
-        // Listeners first: they tell whose the others are.
-        let (listening, others): (Vec<_>, Vec<_>) = found.into_iter().partition(|socket| socket.remote_port == 0);
-        for socket in listening.iter().chain(&others) {
-            batch.seen.extend(self.socket(socket, now, false));
-        }
-        Ok(listening.len() + others.len())
-    }
-
     /// Records that were lost so far, by hook and processor.
-    pub fn lost(&self) -> Result<Vec<(Hook, Vec<u64>)>> {
+    fn lost_by_hook(&self) -> Result<Vec<(Hook, Vec<u64>)>> {
         let mut all = Vec::new();
         for hook in HOOKS {
             let own = self.lost.get(&(hook as u32), 0).context("reading the counters of lost records")?;
@@ -358,6 +269,82 @@ impl Kernel {
             all.push((hook, sum));
         }
         Ok(all)
+    }
+}
+
+impl LiveSource for Kernel {
+    fn drain(&mut self, batch: &mut Batch) -> Result<()> {
+        self.drain_until(batch, WallClock::ktime().saturating_sub(SETTLED))
+    }
+
+    fn drain_all(&mut self, batch: &mut Batch) -> Result<()> {
+        self.drain_until(batch, u64::MAX)
+    }
+
+    fn look(&mut self, batch: &mut Batch) -> Result<usize> {
+        batch.clear();
+        let now = WallClock::ktime();
+        let found: Vec<_> = self.sockets.iter().filter_map(Result::ok).map(|(_, SocketValue(socket))| socket).collect();
+        // Listeners first: they tell whose the others are.
+        let (listening, others): (Vec<_>, Vec<_>) = found.into_iter().partition(|socket| socket.remote_port == 0);
+        for socket in listening.iter().chain(&others) {
+            batch.seen.extend(self.socket(socket, now, false));
+        }
+        Ok(listening.len() + others.len())
+    }
+
+    fn count(&mut self) -> Result<()> {
+        if !self.loaded.attached.contains(&Hook::Existing) {
+            return Ok(());
+        }
+        let wanted = |inode: &u32| self.options.netns.is_none_or(|one| one == *inode);
+        for (inode, path) in namespace::all().into_iter().filter(|(inode, _)| wanted(inode)) {
+            let loaded = &mut self.loaded;
+            if inode == self.own_netns {
+                loaded.iterate("existing_sockets")?;
+            } else {
+                // A namespace may go while we look; its sockets go with it.
+                let _ = namespace::within(&path, || loaded.iterate("existing_sockets"));
+            }
+        }
+        Ok(())
+    }
+
+    fn look_for_namespaces(&mut self) -> Result<()> {
+        if !self.options.hooks.contains(&Hook::Packets) {
+            return Ok(());
+        }
+        let known = |inode: &u32| self.filters.contains_key(inode);
+        let wanted = |inode: &u32| self.options.netns.is_none_or(|one| one == *inode);
+        if namespace::all().keys().all(|inode| known(inode) || !wanted(inode)) {
+            return Ok(());
+        }
+        let btf = Btf::of_kernel()?;
+        self.follow_namespaces(&btf)
+    }
+
+    fn lost(&self) -> Result<u64> {
+        Ok(self.lost_by_hook()?.iter().flat_map(|(_, lost)| lost).sum())
+    }
+
+    fn now(&self) -> Timestamp {
+        self.translator.clock.at(WallClock::ktime())
+    }
+
+    fn sees_every_packet(&self) -> bool {
+        false
+    }
+
+    fn describe(&self, record: &mut CaptureRecord) -> Result<()> {
+        let (attached, lost) = (self.attached(), self.lost_by_hook()?);
+        let hooks = self.options.hooks.iter().map(|hook| HookRecord {
+            name: hook.name(),
+            attached: attached.contains(hook),
+            why: self.off().iter().find(|(off, _)| off == hook).map(|(_, why)| why.clone()),
+            lost: lost.iter().find(|(of, _)| of == hook).map(|(_, lost)| lost.clone()).unwrap_or_default(),
+        });
+        record.hooks = hooks.collect();
+        Ok(())
     }
 }
 

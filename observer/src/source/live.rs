@@ -1,0 +1,82 @@
+//! What shows connections while they happen: the kernel's hooks, captured packets, or the kernel's tables of sockets.
+
+use anyhow::Result;
+use observer::capture::LinkType;
+use observer::kernel::{SocketInput, StrayInput};
+use observer::record::CaptureRecord;
+use observer::time::Timestamp;
+
+/// A live source, as the loop asks it again and again.
+pub trait LiveSource {
+    /// What was seen since the last time, in the order of time, as far as nothing earlier can still come. Replaces the
+    /// contents of `batch`.
+    fn drain(&mut self, batch: &mut Batch) -> Result<()>;
+
+    /// What is left, once nothing more comes.
+    fn drain_all(&mut self, batch: &mut Batch) -> Result<()>;
+
+    /// The sockets that live, as they stand, where they are known without asking the kernel; gives their number. Replaces
+    /// the contents of `batch`.
+    fn look(&mut self, batch: &mut Batch) -> Result<usize>;
+
+    /// Asks the kernel for the numbers of every socket; [`Self::look`] tells them.
+    fn count(&mut self) -> Result<()>;
+
+    /// Begins to observe network namespaces that are new.
+    fn look_for_namespaces(&mut self) -> Result<()>;
+
+    /// Records or packets that were lost so far.
+    fn lost(&self) -> Result<u64>;
+
+    /// Now, on the clock that this source's times are of.
+    fn now(&self) -> Timestamp;
+
+    /// Whether every packet is seen: what is missing was not sent.
+    fn sees_every_packet(&self) -> bool;
+
+    /// Adds what this source has to say of itself to the record of the whole run.
+    fn describe(&self, record: &mut CaptureRecord) -> Result<()>;
+}
+
+/// What was seen since the last time, in order.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// What was seen.
+    pub seen: Vec<Seen>,
+    /// Octets of packets.
+    pub bytes: Vec<u8>,
+}
+
+/// One thing that was seen, in the network namespace with the given inode.
+#[derive(Debug)]
+pub enum Seen {
+    /// A socket.
+    Socket(u32, Box<SocketInput>),
+    /// An event without one.
+    Stray(u32, Box<StrayInput>),
+    /// A packet: its bytes stand in [`Batch::bytes`].
+    Packet(u32, SeenPacket),
+}
+
+/// A packet's place in [`Batch::bytes`].
+#[derive(Clone, Copy, Debug)]
+pub struct SeenPacket {
+    /// Time it was seen.
+    pub at: Timestamp,
+    /// What its bytes begin with.
+    pub link: LinkType,
+    /// Where its first octets begin.
+    pub start: u32,
+    /// How many octets there are.
+    pub captured: u32,
+    /// Octets of the packet.
+    pub len: u32,
+}
+
+impl Batch {
+    /// Nothing seen.
+    pub fn clear(&mut self) {
+        self.seen.clear();
+        self.bytes.clear();
+    }
+}
