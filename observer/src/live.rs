@@ -139,7 +139,12 @@ impl Live {
             let (tracked, decoded) = (lane.tracker.counts(), lane.decoder.counts());
             record.connections += tracked.connections;
             record.evicted += tracked.evicted;
+            record.duplicates += tracked.duplicates;
             record.segments += decoded.segments;
+            record.icmp_errors += decoded.icmp_errors;
+            record.unknown_link += decoded.unknown_link;
+            record.fragments += decoded.fragments;
+            record.fragments_dropped += decoded.fragments_dropped;
             record.truncated += decoded.truncated;
             record.malformed += decoded.malformed;
             record.other += decoded.other;

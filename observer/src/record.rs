@@ -119,8 +119,8 @@ pub struct ConnectionRecord {
     /// The sockets of this host; absent in captures, `null` for an end that has none here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kernel: Option<Sides<Option<KernelSocket>>>,
-    /// Records of the kernel's hooks that were lost while the connection lived, of any connection: some may have been
-    /// its own. Absent in captures.
+    /// Records of the kernel's hooks, or packets, that were lost while the connection lived, of any connection: some may
+    /// have been its own. Absent in captures.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lost: Option<u64>,
     /// Processes at the ends: the kernel's word, or what packet comments name (as ptcpdump and rustnet write them);

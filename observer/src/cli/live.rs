@@ -15,6 +15,7 @@ use crate::live::{Live, News};
 use crate::run::seed;
 use crate::source::ebpf::{self, Kernel};
 use crate::source::live::{Batch, LiveSource};
+use crate::source::namespace;
 
 /// How often what the kernel has gathered is taken out. Nothing wakes us: a wake-up an event is what costs most.
 const DRAIN: Duration = Duration::from_millis(20);
@@ -123,7 +124,7 @@ impl Observe {
     pub fn open(&self) -> Result<Kernel> {
         let netns = match self.netns {
             Netns::All => None,
-            Netns::Own => Some(ebpf::own_netns()?),
+            Netns::Own => Some(namespace::own()?),
             Netns::One(inode) => Some(inode),
         };
         Kernel::open(ebpf::Options {
@@ -134,6 +135,11 @@ impl Observe {
             payload: PAYLOAD,
         })
         .context("observing the kernel with eBPF")
+    }
+
+    /// Whether it matters whose a connection is.
+    pub fn asks_for_processes(&self) -> bool {
+        !(self.pid.is_empty() && self.comm.is_empty() && self.cgroup.is_empty())
     }
 
     /// Whether a connection is one that was asked for.
@@ -219,8 +225,8 @@ async fn watch(
             _ = terminated.recv() => return Ok(ExitCode::SUCCESS),
             ended = &mut until => return ended,
             _ = drain.tick() => {
-                live.note_lost(source.lost()?, source.now());
                 source.drain(&mut batch)?;
+                live.note_lost(source.lost()?, source.now());
                 live.take(&batch, source.now(), |news| teller.tell(news))?;
                 teller.pause()?;
                 if Instant::now() >= next_look {

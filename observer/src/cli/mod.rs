@@ -10,6 +10,7 @@ mod page;
 mod progress;
 mod replay;
 mod schema;
+mod source;
 mod watch;
 
 use std::path::PathBuf;
@@ -20,7 +21,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use observer::record::FileRecord;
 
-use crate::source::{self, Source};
+use crate::source::{Options, Source};
 
 /// Watches TCP connections and says what happened to them.
 #[derive(Debug, Parser)]
@@ -57,9 +58,9 @@ impl Cli {
 }
 
 /// Opens captures. What keeps that from being done is wrong usage: a file that cannot be read is not (see [`status_of`]).
-fn open(files: &[PathBuf], options: source::Options) -> Box<dyn Source> {
+fn open(files: &[PathBuf], options: Options) -> Box<dyn Source> {
     let wrong = |error| Cli::command().error(ErrorKind::ValueValidation, format!("{error:#}")).exit();
-    source::open(files, options).unwrap_or_else(wrong)
+    crate::source::open(files, options).unwrap_or_else(wrong)
 }
 
 /// Says on standard error what could not be read, and gives the exit status for it: 0 where everything could.

@@ -10,6 +10,7 @@ use observer::tracker::Config;
 
 use super::live::{self, Observe, Teller};
 use super::page::Color;
+use super::source::{self, From};
 use crate::live::News;
 use crate::sink::packets::{Lines, Look, Shown};
 use crate::sink::{Detail, Page, connection, json, one_line};
@@ -20,7 +21,8 @@ use crate::sink::{Detail, Page, connection, json, one_line};
     sudo observer watch\n  \
     sudo observer watch --port 443 --timeline\n  \
     sudo observer watch --comm nginx --output json | jq 'select(.conn_state == \"REJ\")'\n  \
-    sudo observer watch --hooks state\n\n\
+    sudo observer watch --hooks state\n  \
+    sudo observer watch -i eth0 --filter 'port 443' --output packets\n\n\
     It ends with Ctrl-C. What this host allows, `observer check` tells.")]
 pub struct Watch {
     #[command(flatten)]
@@ -41,6 +43,9 @@ pub struct Watch {
     /// When to use colour
     #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
     color: Color,
+
+    #[command(flatten)]
+    from: From,
 }
 
 /// What `observer watch` prints.
@@ -51,7 +56,7 @@ enum Output {
     Text,
     /// One object a line (see `observer schema`)
     Json,
-    /// Each segment that the kernel's filter passes on, as `observer packets` prints it
+    /// Each segment that is seen, as `observer packets` prints it: of the kernel's filter, the flags and first octets
     Packets,
 }
 
@@ -61,8 +66,10 @@ pub const ENTRIES: usize = 1_000;
 impl Watch {
     /// Observes until it is stopped.
     pub fn run(self) -> Result<ExitCode> {
-        let mut kernel = self.observe.open()?;
-        live::say_what_is_off(&self.observe, &kernel)?;
+        if self.from.list_interfaces {
+            return source::list_interfaces();
+        }
+        let mut source = self.from.open(&self.observe)?;
         let timeline_entries = if self.timeline { ENTRIES } else { 0 };
         let config = Config { timeline_entries, max_connections: self.max_connections.get(), ..Config::default() };
         let mut teller = Printer {
@@ -74,7 +81,7 @@ impl Watch {
             buffer: Vec::new(),
             status: Status::new(self.output == Output::Text),
         };
-        live::run(&self.observe, &mut kernel, config, &mut teller, std::future::pending())
+        live::run(&self.observe, source.as_mut(), config, &mut teller, std::future::pending())
     }
 }
 
@@ -174,6 +181,11 @@ impl Teller for Printer {
                 eprintln!(
                     "observer: the hook {name} lost {lost} records (by processor: {processors}); --ring makes more room"
                 );
+            }
+        }
+        for interface in &capture.interfaces {
+            if let (Some(name), Some(dropped @ 1..)) = (&interface.name, interface.dropped) {
+                eprintln!("observer: {dropped} packets were dropped on {name}; --buffer makes more room");
             }
         }
         Ok(())

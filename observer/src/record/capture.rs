@@ -47,6 +47,10 @@ pub struct CaptureRecord {
     pub duplicates: u64,
     /// Octets of input that could not be read as frames, see `files[].error`.
     pub unreadable: bool,
+    /// Live: the interfaces that were captured on; absent where none was, and in captures, whose files have theirs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    pub interfaces: Vec<InterfaceRecord>,
     /// Live: the hooks in the kernel that were asked for; absent in captures.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
@@ -86,7 +90,7 @@ pub struct FileRecord {
     pub error: Option<String>,
 }
 
-/// One interface of a capture file.
+/// One interface, live or of a capture file: a file says of it what its pcapng blocks hold.
 #[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct InterfaceRecord {
     /// pcapng `if_name`.
@@ -99,8 +103,9 @@ pub struct InterfaceRecord {
     pub link_type: u16,
     /// Snapshot length in octets; 0 for none.
     pub snap_len: u32,
-    /// Frames received, by the last interface statistics block (`isb_ifrecv`).
+    /// Frames received, by the last interface statistics block (`isb_ifrecv`) or by libpcap (`ps_recv`).
     pub received: Option<u64>,
-    /// Frames dropped by the interface or by the operating system (`isb_ifdrop` + `isb_osdrop`).
+    /// Frames dropped by the interface or by the operating system (`isb_ifdrop` + `isb_osdrop`; `ps_ifdrop` +
+    /// `ps_drop`).
     pub dropped: Option<u64>,
 }

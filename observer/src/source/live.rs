@@ -80,3 +80,14 @@ impl Batch {
         self.bytes.clear();
     }
 }
+
+impl Seen {
+    /// When it was seen.
+    pub fn at(&self) -> Timestamp {
+        match self {
+            Self::Socket(_, socket) => socket.at,
+            Self::Stray(_, stray) => stray.event.at,
+            Self::Packet(_, packet) => packet.at,
+        }
+    }
+}

@@ -1,12 +1,16 @@
 //! Where frames come from.
 
+mod clock;
 mod compression;
 pub mod ebpf;
 mod file;
 mod filter;
 mod input;
+pub mod libpcap;
 pub mod live;
 mod merge;
+pub mod namespace;
+mod owner;
 mod progress;
 #[cfg(test)]
 mod tests;

@@ -1,11 +1,8 @@
 //! The kernel as a source: eBPF programs, and what they send.
 
 mod btf;
-mod clock;
 mod load;
 mod names;
-mod namespace;
-mod owner;
 mod resolve;
 mod translate;
 
@@ -21,14 +18,15 @@ use observer_ebpf::{HOOKS, Hook, How, PacketHead, Plain as _, Settings, Socket, 
 use socket2::Socket as PacketSocket;
 
 use btf::Btf;
-use clock::WallClock;
 use load::{Loaded, Sizes, SocketValue};
 use names::Names;
-use owner::Owners;
 use resolve::Resolved;
 use translate::Translator;
 
+use super::clock::WallClock;
 use super::live::{Batch, LiveSource, Seen, SeenPacket};
+use super::namespace;
+use super::owner::Owners;
 
 /// `TCP_LISTEN` of include/net/tcp_states.h.
 const LISTEN: u8 = 10;
@@ -91,11 +89,6 @@ enum Raw {
     Socket(Box<Socket>),
     Stray(Box<Stray>),
     Packet { head: PacketHead, start: u32 },
-}
-
-/// Inode of the network namespace that observer runs in.
-pub fn own_netns() -> Result<u32> {
-    namespace::own()
 }
 
 /// A hook that does not work, and why.

@@ -7,9 +7,9 @@ use observer::packet::{Address, Flags, IpVersion, Tuple};
 use observer::record::{EntryKind, ProcessRecord, Source, TcpInfo};
 use observer_ebpf::{Counters, Event, How, Kind, Socket, Stray, tag};
 
-use super::clock::WallClock;
+use super::super::clock::WallClock;
+use super::super::owner::Owners;
 use super::names::Names;
-use super::owner::Owners;
 
 /// What it takes to translate.
 #[derive(Debug)]
