@@ -12,7 +12,8 @@ use aya_ebpf::programs::SkBuffContext;
 use aya_ebpf::{EbpfContext as _, maps::RingBuf};
 use observer_ebpf::{Hook, PACKET_BYTES, PacketHead, tag};
 
-use crate::maps::{self, setting};
+use crate::kernel;
+use crate::maps::{self, field, setting};
 
 /// Slots for directions that are being passed on; a power of two.
 pub const FLOWS: u32 = 1 << 16;
@@ -59,19 +60,21 @@ fn packets(context: SkBuffContext) -> i64 {
             pass_on(
                 &context,
                 wanted.min(len),
-                PacketHead {
-                    tag: tag::PACKET,
-                    netns: setting!(packets_netns),
-                    at: 0,
-                    len,
-                    captured: 0,
-                    interface,
-                    direction,
-                },
+                PacketHead { tag: tag::PACKET, netns: netns(&context), at: 0, len, captured: 0, interface, direction },
             );
         }
     }
     0
+}
+
+/// Inode of the namespace of the device that the packet is at. The context is the kernel's own `struct sk_buff`, though the
+/// verifier shows a part of it only.
+#[inline(always)]
+fn netns(context: &SkBuffContext) -> u32 {
+    let skb = context.as_ptr() as u64;
+    let device = kernel::read::<u64>(skb + u64::from(field!(skb_dev)));
+    let net = device.and_then(|device| kernel::read::<u64>(device + u64::from(field!(dev_net))));
+    net.and_then(|net| kernel::read(net + u64::from(field!(net_inum)))).unwrap_or(0)
 }
 
 /// What has to be known of a packet to decide about it.

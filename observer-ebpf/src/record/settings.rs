@@ -24,10 +24,6 @@ pub struct Settings {
     pub payload: u32,
     /// Whether `tcp_retransmit_skb` gives an error (Linux 6.14).
     pub has_retransmit_error: u32,
-    /// Inode of the network namespace that the packet filter is in: what it sees does not tell.
-    pub packets_netns: u32,
-    /// Always 0.
-    pub padding: u32,
 }
 
 impl Settings {
@@ -43,7 +39,5 @@ impl Settings {
         has_reset_reason: 0,
         payload: 0,
         has_retransmit_error: 0,
-        packets_netns: 0,
-        padding: 0,
     };
 }

@@ -171,10 +171,14 @@ pub trait Teller {
     fn tell(&mut self, news: News<'_>) -> Result<()>;
 
     /// Nothing more comes for now.
-    fn pause(&mut self) -> Result<()>;
+    fn pause(&mut self) -> Result<()> {
+        Ok(())
+    }
 
-    /// How it goes, once a second.
-    fn status(&mut self, open: usize) -> Result<()>;
+    /// How it goes, once a second: so many connections are followed.
+    fn status(&mut self, _open: usize) -> Result<()> {
+        Ok(())
+    }
 
     /// The end.
     fn finish(&mut self, capture: &CaptureRecord) -> Result<()>;

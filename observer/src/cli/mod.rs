@@ -11,6 +11,7 @@ mod progress;
 mod replay;
 mod schema;
 mod source;
+mod trace;
 mod watch;
 
 use std::path::PathBuf;
@@ -34,6 +35,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Watch(Box<watch::Watch>),
+    Trace(Box<trace::Trace>),
     Replay(Box<replay::Replay>),
     Packets(packets::Packets),
     Lab(lab::Lab),
@@ -47,6 +49,7 @@ impl Cli {
     pub fn run(self) -> Result<ExitCode> {
         match self.command {
             Command::Watch(watch) => watch.run(),
+            Command::Trace(trace) => trace.run(),
             Command::Replay(replay) => replay.run(),
             Command::Packets(packets) => packets.run(),
             Command::Lab(lab) => lab.run(),

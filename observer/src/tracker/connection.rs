@@ -365,11 +365,20 @@ impl Connection {
         rev.take_isn_from_ack(segment);
         let part = self.handshake.segment(from, segment, options, rev.isn(), at);
         self.take_state(from, segment, at);
+        self.close_unacknowledged(from);
         self.take_outcome(from, packet, segment, config);
         if self.is_logged(config) {
             self.log_segment(from, packet, segment, part, Done::default(), config);
         }
         Done::default()
+    }
+
+    /// Where both ends have sent a FIN, the ACK of the later one is not waited for: it is no segment that is passed on.
+    fn close_unacknowledged(&mut self, from: u8) {
+        let [fwd, rev] = both(&mut self.sent, from);
+        if fwd.fin_end().is_some() && rev.fin_end().is_some() && fwd.state == TcpState::LastAck {
+            (fwd.state, rev.state) = (TcpState::Closed, TcpState::TimeWait);
+        }
     }
 
     /// A packet of which, like in Zeek, nothing is believed.

@@ -75,6 +75,7 @@ fn facts(record: &ConnectionRecord, detail: Detail) -> Vec<(&'static str, Line)>
         let of = |side| format!("{} {}", words::side(side), short_sent(record, side));
         facts.push(("sent", plain(format!("{}; {}", of(Side::Client), of(Side::Server)))));
     }
+    facts.extend(processes(record, full).map(|text| ("processes", text)));
     facts.extend(handshake_time(record).map(|text| ("RTT", plain(text))));
     if full {
         facts.extend(round_trips(&record.rtt.by_ack).map(|text| ("RTT by ACK", plain(text))));
@@ -88,6 +89,30 @@ fn facts(record: &ConnectionRecord, detail: Detail) -> Vec<(&'static str, Line)>
         facts.push(("Wireshark", plain(display_filter(record))));
     }
     facts
+}
+
+/// Who is at which end: `client curl[4711]; server nginx[80] of nginx.service`; in full with user and command line.
+fn processes(record: &ConnectionRecord, full: bool) -> Option<Line> {
+    let mut line = Line::new();
+    for process in &record.processes {
+        if !line.is_empty() {
+            line.push(Tone::Plain, "; ");
+        }
+        if let Some(side) = process.side {
+            line.push(words::tone(side), format!("{} ", words::side(side)));
+        }
+        line.push(Tone::Plain, words::process(process));
+        line.push(Tone::Plain, process.how.map_or(String::new(), |how| format!(" ({})", words::how(how))));
+        let place = process.pod.as_ref().or(process.unit.as_ref());
+        line.push(Tone::Plain, place.map_or(String::new(), |place| format!(" of {}", words::plain(place))));
+        if full {
+            let uid = process.uid.map_or(String::new(), |uid| format!(", user {uid}"));
+            let command = process.command.iter().chain(&process.args).cloned().collect::<Vec<_>>().join(" ");
+            let command = if command.is_empty() { command } else { format!(": {}", words::plain(&command)) };
+            line.push(Tone::Plain, format!("{uid}{command}"));
+        }
+    }
+    (!line.is_empty()).then_some(line)
 }
 
 fn plain(text: impl Into<String>) -> Line {

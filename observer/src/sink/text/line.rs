@@ -16,7 +16,7 @@ pub fn draw(page: &Page, out: &mut String, record: &ConnectionRecord) {
             text.push(Tone::Dim, " → ");
         }
         if let Some(owner) = owner(record, side) {
-            text.push(words::tone(side), format!("{} ", process(owner)));
+            text.push(words::tone(side), format!("{} ", words::process(owner)));
         }
         text.push(Tone::Strong, units::end(end));
     }
@@ -37,15 +37,6 @@ pub fn draw(page: &Page, out: &mut String, record: &ConnectionRecord) {
 pub fn owner(record: &ConnectionRecord, side: Side) -> Option<&ProcessRecord> {
     let of_side = || record.processes.iter().filter(|process| process.side == Some(side));
     of_side().find(|process| process.how != Some(OwnerHow::Listener)).or_else(|| of_side().next())
-}
-
-/// `curl[1234]`, as strace and lsof name processes.
-fn process(owner: &ProcessRecord) -> String {
-    let name = owner.name.as_deref().unwrap_or("?");
-    let name: String = name.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect();
-    let pid = owner.pid.map_or(String::new(), |pid| format!("[{pid}]"));
-    let container = owner.container.as_ref().map_or(String::new(), |container| format!("@{container}"));
-    format!("{name}{pid}{container}")
 }
 
 fn figures(record: &ConnectionRecord) -> Vec<String> {

@@ -1,7 +1,8 @@
 //! What codes, flags and analysis names mean, in plain words.
 
 use observer::record::{
-    Agreed, ConnState, ConnectionRecord, EntryKind, Offer, RetransmissionCause, RolesFrom, Side, Sides, TimelineEntry,
+    Agreed, ConnState, ConnectionRecord, EntryKind, Offer, OwnerHow, ProcessRecord, RetransmissionCause, RolesFrom,
+    Side, Sides, TimelineEntry,
 };
 use observer::time::{Nanos, Timestamp};
 use observer::tracker::AnalysisSet;
@@ -37,6 +38,31 @@ pub const fn roles(from: RolesFrom) -> &'static str {
         RolesFrom::Kernel => "the kernel saw the client connect or the server accept",
         RolesFrom::Port => "no SYN seen, the server has the well-known port",
         RolesFrom::FirstPacket => "no SYN seen, the client sent the first packet",
+    }
+}
+
+/// `curl[1234]`, as strace and lsof name processes, and its container.
+pub fn process(process: &ProcessRecord) -> String {
+    let name = process.name.as_deref().map_or("?".to_string(), plain);
+    let pid = process.pid.map_or(String::new(), |pid| format!("[{pid}]"));
+    let container = process.container.as_ref().map_or(String::new(), |container| format!("@{}", plain(container)));
+    format!("{name}{pid}{container}")
+}
+
+/// A text of somebody else's, which may not control the terminal.
+pub fn plain(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect()
+}
+
+/// How a process is known to be the one.
+pub const fn how(how: OwnerHow) -> &'static str {
+    match how {
+        OwnerHow::Connect => "connected",
+        OwnerHow::Listen => "listens",
+        OwnerHow::Accept => "accepted",
+        OwnerHow::Descriptor => "had it open",
+        OwnerHow::Close => "closed it",
+        OwnerHow::Listener => "listens on the port",
     }
 }
 

@@ -4,12 +4,13 @@ use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::AsFd;
 
-use anyhow::{Context as _, Result};
-use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
+use anyhow::{Context as _, Result, bail};
+use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::{BtfTracePoint, Iter, ProgramError, SocketFilter};
 use aya::{Ebpf, EbpfLoader, Pod};
-use observer_ebpf::{Hook, Settings, Socket};
+use observer_ebpf::{Hook, Settings};
 
+use super::book::Book;
 use super::btf::Btf;
 use super::resolve::{Kind, PROGRAMS, Program, Resolved};
 
@@ -20,20 +21,12 @@ static OBJECT: &[u8] =
 /// Another object to load in place of [`OBJECT`]: the one that a test run has just built.
 const OBJECT_VARIABLE: &str = "OBSERVER_BPF_OBJECT";
 
-/// A value of the map of sockets.
-#[derive(Clone, Copy)]
-#[repr(transparent)]
-pub struct SocketValue(pub Socket);
-
-// SAFETY: `Socket` is `repr(C)`, of integers, without padding.
-unsafe impl Pod for SocketValue {}
-
 /// A global of the programs.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
 struct SettingsValue(Settings);
 
-// SAFETY: as above.
+// SAFETY: `Settings` is `repr(C)`, of integers, without padding.
 unsafe impl Pod for SettingsValue {}
 
 /// Programs in the kernel, and the maps they share with us. Dropping it detaches them.
@@ -142,9 +135,11 @@ impl Loaded {
     }
 
     /// The map of sockets, once.
-    pub fn sockets(&mut self) -> Result<HashMap<MapData, u64, SocketValue>> {
-        let map = self.ebpf.take_map("SOCKETS").context("the eBPF object has no map of sockets")?;
-        HashMap::try_from(map).context("opening the map of sockets")
+    pub fn sockets(&mut self) -> Result<Book> {
+        match self.ebpf.take_map("SOCKETS") {
+            Some(Map::HashMap(map)) => Ok(Book::new(map)),
+            _ => bail!("the eBPF object has no map of sockets"),
+        }
     }
 
     /// The counters of lost records, once.

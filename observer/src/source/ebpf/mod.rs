@@ -1,5 +1,6 @@
 //! The kernel as a source: eBPF programs, and what they send.
 
+mod book;
 mod btf;
 mod load;
 mod names;
@@ -7,18 +8,20 @@ mod resolve;
 mod translate;
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use aya::maps::{HashMap as BpfHashMap, MapData, PerCpuArray, RingBuf};
+use aya::maps::{MapData, PerCpuArray, RingBuf};
 use observer::capture::LinkType;
 use observer::record::{CaptureRecord, HookRecord, OwnerHow, ProcessRecord};
 use observer::time::Timestamp;
 use observer_ebpf::{HOOKS, Hook, How, PacketHead, Plain as _, Settings, Socket, Stray, tag};
 use socket2::Socket as PacketSocket;
 
+use book::Book;
 use btf::Btf;
-use load::{Loaded, Sizes, SocketValue};
+use load::{Loaded, Sizes};
 use names::Names;
 use resolve::Resolved;
 use translate::Translator;
@@ -30,9 +33,6 @@ use super::owner::Owners;
 
 /// `TCP_LISTEN` of include/net/tcp_states.h.
 const LISTEN: u8 = 10;
-
-/// What is seen of the packets of one namespace takes little room: few of them are passed on.
-const PACKET_RING: u32 = 4 << 20;
 
 /// A record is written a moment after its time is taken: what is younger than this may still have company on the way.
 const SETTLED: u64 = 2_000_000;
@@ -59,29 +59,18 @@ pub struct Options {
 pub struct Kernel {
     loaded: Loaded,
     ring: RingBuf<MapData>,
-    sockets: BpfHashMap<MapData, u64, SocketValue>,
+    sockets: Book,
     lost: PerCpuArray<MapData, u64>,
     translator: Translator,
-    resolved: Resolved,
     options: Options,
-    settings: Settings,
     own_netns: u32,
     /// Packet filters by namespace; `None` where one could not be had.
-    filters: BTreeMap<u32, Option<Filter>>,
+    filters: BTreeMap<u32, Option<PacketSocket>>,
     /// Who listens where.
     listeners: HashMap<(u32, u16), Arc<ProcessRecord>>,
     /// Raw records that are not settled yet, with their times.
     waiting: Vec<(u64, Raw)>,
     bytes: Vec<u8>,
-}
-
-/// A packet filter in one namespace: programs and maps of its own, for what it sees does not tell where it is.
-struct Filter {
-    ring: RingBuf<MapData>,
-    lost: PerCpuArray<MapData, u64>,
-    /// These two keep the filter where it is.
-    _loaded: Loaded,
-    _socket: PacketSocket,
 }
 
 /// A record as it came.
@@ -105,8 +94,7 @@ impl Kernel {
         let settings = Settings { netns: options.netns.unwrap_or(0), payload: options.payload, ..resolved.settings };
         let sizes = Sizes { ring: options.ring, sockets: options.sockets };
         let mut loaded = Loaded::new(&resolved, settings, sizes)?;
-        let hooks: Vec<_> = options.hooks.iter().copied().filter(|hook| *hook != Hook::Packets).collect();
-        loaded.attach(&hooks, &resolved, &btf);
+        loaded.attach(&options.hooks, &resolved, &btf);
         if loaded.attached.is_empty()
             && let Some((_, why)) = loaded.off.first()
         {
@@ -119,24 +107,21 @@ impl Kernel {
             lost: loaded.lost()?,
             loaded,
             translator,
-            resolved,
             own_netns: namespace::own()?,
             options,
-            settings,
             filters: BTreeMap::new(),
             listeners: HashMap::new(),
             waiting: Vec::new(),
             bytes: Vec::new(),
         };
-        kernel.follow_namespaces(&btf)?;
+        kernel.filter_namespaces();
         kernel.take_over()?;
         Ok(kernel)
     }
 
     /// The hooks at work.
     fn attached(&self) -> Vec<Hook> {
-        let packets = self.filters.values().any(Option::is_some).then_some(Hook::Packets);
-        self.loaded.attached.iter().copied().chain(packets).collect()
+        self.loaded.attached.clone()
     }
 
     /// The hooks that do not work, and why.
@@ -144,9 +129,10 @@ impl Kernel {
         &self.loaded.off
     }
 
-    fn follow_namespaces(&mut self, btf: &Btf) -> Result<()> {
-        if !self.options.hooks.contains(&Hook::Packets) {
-            return Ok(());
+    /// Puts a packet filter into each namespace that has none yet.
+    fn filter_namespaces(&mut self) {
+        if !self.loaded.attached.contains(&Hook::Packets) {
+            return;
         }
         let mut namespaces = namespace::all();
         // Our own is there even where /proc hides the others.
@@ -156,14 +142,23 @@ impl Kernel {
             if self.options.netns.is_some_and(|one| one != inode) || self.filters.contains_key(&inode) {
                 continue;
             }
-            let settings = Settings { packets_netns: inode, ..self.settings };
-            let filter = Filter::open(&self.resolved, settings, btf, (inode != self.own_netns).then_some(&path));
+            let filter = self.filter_in((inode != self.own_netns).then_some(&path));
             if let Err(error) = &filter {
                 self.loaded.off.push((Hook::Packets, format!("in network namespace {inode}: {error:#}")));
             }
             self.filters.insert(inode, filter.ok());
         }
-        Ok(())
+    }
+
+    /// A packet socket with the filter in the namespace at `path`, or in this thread's.
+    fn filter_in(&mut self, path: Option<&PathBuf>) -> Result<PacketSocket> {
+        let socket = match path {
+            Some(path) => namespace::within(path, namespace::packet_socket)?,
+            None => namespace::packet_socket()?,
+        };
+        self.loaded.filter(&socket)?;
+        namespace::open_up(&socket)?;
+        Ok(socket)
     }
 
     /// Enters the sockets that are there into the book, and their owners; refreshes the numbers of all.
@@ -178,9 +173,6 @@ impl Kernel {
     fn drain_until(&mut self, batch: &mut Batch, until: u64) -> Result<()> {
         batch.clear();
         take(&mut self.ring, &mut self.waiting, &mut self.bytes)?;
-        for filter in self.filters.values_mut().flatten() {
-            take(&mut filter.ring, &mut self.waiting, &mut self.bytes)?;
-        }
         self.waiting.sort_by_key(|(at, _)| *at);
         let settled = self.waiting.partition_point(|(at, _)| *at <= until);
         let left = self.waiting.split_off(settled);
@@ -232,7 +224,8 @@ impl Kernel {
 
     fn socket(&mut self, socket: &Socket, at: u64, gone: bool) -> Option<Seen> {
         let place = (socket.netns, socket.local_port);
-        if socket.remote_port == 0 {
+        // While it connects it may not be bound yet.
+        if socket.local_port == 0 || socket.remote_port == 0 {
             // One that listens, or was never connected.
             if socket.owner_how == How::Listen as u8 || socket.state == LISTEN {
                 let how = How::from_number(socket.owner_how);
@@ -254,12 +247,7 @@ impl Kernel {
         let mut all = Vec::new();
         for hook in HOOKS {
             let own = self.lost.get(&(hook as u32), 0).context("reading the counters of lost records")?;
-            let mut sum = own.to_vec();
-            for filter in self.filters.values().flatten() {
-                let more = filter.lost.get(&(hook as u32), 0).context("reading the counters of lost packets")?;
-                sum.iter_mut().zip(more.iter()).for_each(|(sum, more)| *sum += more);
-            }
-            all.push((hook, sum));
+            all.push((hook, own.to_vec()));
         }
         Ok(all)
     }
@@ -277,13 +265,13 @@ impl LiveSource for Kernel {
     fn look(&mut self, batch: &mut Batch) -> Result<usize> {
         batch.clear();
         let now = WallClock::ktime();
-        let found: Vec<_> = self.sockets.iter().filter_map(Result::ok).map(|(_, SocketValue(socket))| socket).collect();
+        let found = self.sockets.read()?;
         // Listeners first: they tell whose the others are.
-        let (listening, others): (Vec<_>, Vec<_>) = found.into_iter().partition(|socket| socket.remote_port == 0);
+        let (listening, others): (Vec<_>, Vec<_>) = found.iter().partition(|socket| socket.remote_port == 0);
         for socket in listening.iter().chain(&others) {
             batch.seen.extend(self.socket(socket, now, false));
         }
-        Ok(listening.len() + others.len())
+        Ok(found.len())
     }
 
     fn count(&mut self) -> Result<()> {
@@ -304,16 +292,8 @@ impl LiveSource for Kernel {
     }
 
     fn look_for_namespaces(&mut self) -> Result<()> {
-        if !self.options.hooks.contains(&Hook::Packets) {
-            return Ok(());
-        }
-        let known = |inode: &u32| self.filters.contains_key(inode);
-        let wanted = |inode: &u32| self.options.netns.is_none_or(|one| one == *inode);
-        if namespace::all().keys().all(|inode| known(inode) || !wanted(inode)) {
-            return Ok(());
-        }
-        let btf = Btf::of_kernel()?;
-        self.follow_namespaces(&btf)
+        self.filter_namespaces();
+        Ok(())
     }
 
     fn lost(&self) -> Result<u64> {
@@ -338,24 +318,6 @@ impl LiveSource for Kernel {
         });
         record.hooks = hooks.collect();
         Ok(())
-    }
-}
-
-impl Filter {
-    /// A filter in the namespace at `path`, or in this thread's.
-    fn open(resolved: &Resolved, settings: Settings, btf: &Btf, path: Option<&std::path::PathBuf>) -> Result<Self> {
-        let mut loaded = Loaded::new(resolved, settings, Sizes { ring: PACKET_RING, sockets: 1 })?;
-        loaded.attach(&[Hook::Packets], resolved, btf);
-        if let Some((_, why)) = loaded.off.first() {
-            anyhow::bail!("{why}");
-        }
-        let socket = match path {
-            Some(path) => namespace::within(path, namespace::packet_socket)?,
-            None => namespace::packet_socket()?,
-        };
-        loaded.filter(&socket)?;
-        namespace::open_up(&socket)?;
-        Ok(Self { ring: loaded.ring()?, lost: loaded.lost()?, _loaded: loaded, _socket: socket })
     }
 }
 

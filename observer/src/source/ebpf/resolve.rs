@@ -84,7 +84,12 @@ pub const PROGRAMS: [Program; 12] = [
     Program { hook: Hook::Drop, name: "drop", kind: Kind::Tracepoint("kfree_skb"), needs: &PACKET },
     Program { hook: Hook::Error, name: "error", kind: Kind::Tracepoint("inet_sk_error_report"), needs: &SOCKET },
     Program { hook: Hook::Accept, name: "accept", kind: Kind::Tracepoint("sys_exit"), needs: &DESCRIPTOR },
-    Program { hook: Hook::Packets, name: "packets", kind: Kind::SocketFilter, needs: &[] },
+    Program {
+        hook: Hook::Packets,
+        name: "packets",
+        kind: Kind::SocketFilter,
+        needs: &["skb_dev", "dev_net", "net_inum"],
+    },
     Program { hook: Hook::Existing, name: "existing_sockets", kind: Kind::Iterator("tcp"), needs: &SOCKET },
     Program { hook: Hook::Existing, name: "existing_descriptors", kind: Kind::Iterator("task_file"), needs: &OF_TASK },
 ];

@@ -1,0 +1,212 @@
+//! `observer trace`: the connections of one process, or of a command that is started here.
+
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use observer::record::{CaptureRecord, ConnectionRecord, Object};
+use observer::tracker::Config;
+use tokio::process::{Child, Command};
+
+use super::live::{self, Observe, Teller};
+use super::page::{Color, page};
+use super::watch::ENTRIES;
+use crate::live::News;
+use crate::sink::{Detail, Page, connection, json};
+
+/// Show the connections of a process and its children, or of a command that is started here
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    sudo observer trace -- curl -s https://example.org\n  \
+    sudo observer trace 4711\n  \
+    sudo observer trace --output json 4711 4712\n\n\
+    Timelines are printed when the processes have ended, or with Ctrl-C. With a command, the exit status is the command's.")]
+pub struct Trace {
+    /// Process identifiers, or a command with its arguments (after `--`)
+    #[arg(required = true, value_name = "PID|COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
+    what: Vec<String>,
+
+    #[command(flatten)]
+    observe: Observe,
+
+    /// What to print
+    #[arg(long, short, value_enum, default_value_t, value_name = "FORMAT")]
+    output: Output,
+
+    /// When to use colour
+    #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
+    color: Color,
+}
+
+/// What `observer trace` prints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Output {
+    /// Each connection's timeline
+    #[default]
+    Text,
+    /// One object a line (see `observer schema`)
+    Json,
+}
+
+/// How often it is looked whether the processes are still there.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// How long after their end what the kernel still has to say is waited for.
+const REST: Duration = Duration::from_millis(100);
+
+impl Trace {
+    /// Follows the processes to their end.
+    pub fn run(self) -> Result<ExitCode> {
+        let pids: Option<BTreeSet<u32>> = self.what.iter().map(|word| word.parse().ok()).collect();
+        if let Some(gone) = pids.iter().flatten().find(|pid| !is_alive(**pid)) {
+            bail!("there is no process {gone}");
+        }
+        let mut kernel = self.observe.open()?;
+        live::say_what_is_off(&self.observe, &kernel)?;
+        let config = Config { timeline_entries: ENTRIES, ..Config::default() };
+        let child_pid = Cell::new(None);
+        let mut printer = Printer {
+            observe: self.observe.clone(),
+            output: self.output,
+            page: page(self.color),
+            traced: pids.clone().unwrap_or_default(),
+            child: &child_pid,
+            all: Vec::new(),
+        };
+        // A runtime is at work only within the loop: there the command is started.
+        let until = async {
+            let status = match pids {
+                Some(pids) => wait_for(&pids).await,
+                None => self.command(&child_pid).await,
+            };
+            tokio::time::sleep(REST).await;
+            status
+        };
+        live::run(&self.observe, &mut kernel, config, &mut printer, until)
+    }
+
+    async fn command(&self, pid: &Cell<Option<u32>>) -> Result<ExitCode> {
+        let (program, args) = self.what.split_first().context("there is no command")?;
+        let mut child = Command::new(program).args(args).spawn().with_context(|| format!("starting {program}"))?;
+        pid.set(child.id());
+        let status = wait(&mut child).await?;
+        Ok(ExitCode::from(status))
+    }
+}
+
+/// The exit status that a shell would give.
+async fn wait(child: &mut Child) -> Result<u8> {
+    use std::os::unix::process::ExitStatusExt as _;
+    let status = child.wait().await.context("waiting for the command")?;
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+    Ok(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+}
+
+async fn wait_for(pids: &BTreeSet<u32>) -> Result<ExitCode> {
+    while pids.iter().any(|pid| is_alive(*pid)) {
+        tokio::time::sleep(LOOK).await;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Process identifier of a process's parent: field 4 of /proc/PID/stat.
+fn parent_of(pid: u32) -> Option<u32> {
+    let line = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in field 2 may hold anything.
+    line.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+fn is_alive(pid: u32) -> bool {
+    Path::new("/proc").join(pid.to_string()).exists()
+}
+
+struct Printer<'a> {
+    observe: Observe,
+    output: Output,
+    page: Page,
+    /// Processes that are followed: those that were named, and whom they started as far as connections show it.
+    traced: BTreeSet<u32>,
+    /// The command, once it is started.
+    child: &'a Cell<Option<u32>>,
+    /// Every connection, until it is known whose it was.
+    all: Vec<ConnectionRecord>,
+}
+
+impl Printer<'_> {
+    /// Adds a process whose parent, or parent's parent, and so on, is traced, as far as they still live.
+    fn follow_ancestors(&mut self, pid: Option<u32>, parent: Option<u32>) {
+        /// No shell starts shells any deeper.
+        const DEEPEST: usize = 32;
+        let (Some(pid), mut ancestor) = (pid, parent) else { return };
+        for _ in 0..DEEPEST {
+            match ancestor {
+                Some(known) if self.traced.contains(&known) => {
+                    self.traced.insert(pid);
+                    return;
+                }
+                Some(above @ 2..) => ancestor = parent_of(above),
+                _ => return,
+            }
+        }
+    }
+
+    /// Adds the children of traced processes, until there are no more.
+    fn follow_children(&mut self) {
+        loop {
+            let before = self.traced.len();
+            for process in self.all.iter().flat_map(|record| &record.processes) {
+                if let (Some(pid), Some(parent)) = (process.pid, process.parent_pid)
+                    && self.traced.contains(&parent)
+                {
+                    self.traced.insert(pid);
+                }
+            }
+            if self.traced.len() == before {
+                return;
+            }
+        }
+    }
+}
+
+impl Teller for Printer<'_> {
+    fn tell(&mut self, news: News<'_>) -> Result<()> {
+        if let News::Connection(record) = news
+            && self.observe.wants(&record)
+            && !record.processes.is_empty()
+        {
+            self.traced.extend(self.child.get());
+            for process in &record.processes {
+                self.follow_ancestors(process.pid, process.parent_pid);
+            }
+            self.all.push(*record);
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, capture: &CaptureRecord) -> Result<()> {
+        self.follow_children();
+        self.all.sort_by_key(|record| (record.first_seen, record.id));
+        let mut out = io::stdout().lock();
+        let is_traced = |record: &ConnectionRecord| {
+            record.processes.iter().any(|process| process.pid.is_some_and(|pid| self.traced.contains(&pid)))
+        };
+        for record in std::mem::take(&mut self.all).into_iter().filter(|record| is_traced(record)) {
+            match self.output {
+                Output::Json => json::line(&mut out, &Object::Connection(Box::new(record)))?,
+                Output::Text => {
+                    let mut text = String::new();
+                    connection(&self.page, &mut text, &record, Detail::Brief);
+                    out.write_all(text.as_bytes())?;
+                }
+            }
+        }
+        if self.output == Output::Json {
+            json::line(&mut out, &Object::Capture(Box::new(capture.clone())))?;
+        }
+        out.flush().context("writing to standard output")
+    }
+}
