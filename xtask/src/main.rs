@@ -5,6 +5,7 @@
 mod bench;
 mod captures;
 mod conformance;
+mod ebpf;
 mod fuzz;
 mod process;
 mod run;
@@ -30,6 +31,7 @@ enum Command {
     Bench(bench::Args),
     Captures(captures::Args),
     Conformance(conformance::Args),
+    Ebpf(ebpf::Args),
     Fuzz(fuzz::Args),
 }
 
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => args.run(),
         Command::Captures(args) => args.run(),
         Command::Conformance(args) => args.run(),
+        Command::Ebpf(args) => args.run(),
         Command::Fuzz(args) => args.run(),
     };
     match outcome {

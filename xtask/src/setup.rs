@@ -1,5 +1,6 @@
 //! What the other commands need of the system, and how to install it.
 
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
@@ -23,6 +24,8 @@ enum Probe {
     Program(&'static str),
     /// A C program that includes this header links with this library.
     Library { header: &'static str, name: &'static str },
+    /// [`llvm_config`] finds it.
+    Llvm,
     /// This cargo command runs; rustup, where there is one, calls its component so.
     Component { subcommand: &'static str, name: &'static str },
 }
@@ -102,6 +105,25 @@ pub const TEST: &[Need] = &[
 pub const FUZZ: &[Need] =
     &[Need { what: "a C++ compiler", probe: Probe::Program("c++"), packages: ["g++", "gcc-c++", "g++", "gcc"] }];
 
+/// The LLVM of the linker of eBPF programs: as new as the one of the compilers whose output it reads.
+pub const LLVM: &str = "22";
+
+/// What building the eBPF programs needs beyond [`BUILD`].
+pub const EBPF: &[Need] = &[Need {
+    what: "LLVM 22 with its headers",
+    probe: Probe::Llvm,
+    packages: ["llvm-22-dev", "llvm-devel", "llvm22-dev", "llvm"],
+}];
+
+/// The program of [`LLVM`] that says where its libraries are.
+pub fn llvm_config() -> Option<PathBuf> {
+    let suffixed = [format!("llvm-config-{LLVM}"), format!("llvm{LLVM}-config"), "llvm-config".to_owned()];
+    suffixed.iter().filter_map(|name| process::find(name)).find(|program| {
+        let version = Command::new(program).arg("--version").output();
+        version.is_ok_and(|output| output.stdout.starts_with(format!("{LLVM}.").as_bytes()))
+    })
+}
+
 /// Installs those of `needs` that are missing, and says so. Where it cannot, the error says what to install by hand.
 pub fn ensure(needs: &[Need]) -> Result<()> {
     let missing = missing(needs);
@@ -146,6 +168,7 @@ impl Probe {
         match self {
             Self::Program(program) => process::find(program).is_some(),
             Self::Library { header, name } => links(header, name),
+            Self::Llvm => llvm_config().is_some(),
             Self::Component { subcommand, .. } => process::has_subcommand(subcommand),
         }
     }
@@ -170,19 +193,33 @@ fn links(header: &str, library: &str) -> bool {
 }
 
 fn install(needs: &[&Need]) -> Result<()> {
-    let found = MANAGERS.iter().enumerate().find(|(_, manager)| manager.is_here());
-    let (index, manager) = found.context("this system has none of the package managers that are known here")?;
-    let root = become_root()?;
-    let words = |command: &[&'static str]| root.iter().chain(command).copied().collect::<Vec<_>>();
-    if !manager.refresh.is_empty() {
-        // Where one of several servers does not answer, the packages may be there all the same.
-        if let Err(error) = step(&words(manager.refresh)) {
-            eprintln!("set-up: {error:#}; going on");
-        }
+    let (index, manager) = manager()?;
+    // Where one of several servers does not answer, the packages may be there all the same.
+    if let Err(error) = refresh() {
+        eprintln!("set-up: {error:#}; going on");
     }
-    let mut command = words(manager.install);
+    let mut command = as_root(manager.install)?;
     command.extend(needs.iter().flat_map(|need| need.packages[index].split(' ')));
     step(&command)
+}
+
+/// Has the package manager of this system ask its servers what there is.
+pub fn refresh() -> Result<()> {
+    match manager()?.1.refresh {
+        [] => Ok(()),
+        words => step(&as_root(words)?),
+    }
+}
+
+/// The package manager of this system, and its place in [`MANAGERS`].
+fn manager() -> Result<(usize, &'static Manager)> {
+    let found = MANAGERS.iter().enumerate().find(|(_, manager)| manager.is_here());
+    found.context("this system has none of the package managers that are known here")
+}
+
+/// The command as root runs it.
+fn as_root(words: &[&'static str]) -> Result<Vec<&'static str>> {
+    Ok(become_root()?.into_iter().chain(words.iter().copied()).collect())
 }
 
 /// The program that makes root of an ordinary user; `None` for root.
@@ -197,10 +234,17 @@ fn become_root() -> Result<Option<&'static str>> {
 
 /// Runs one command of the set-up and says which.
 fn step(words: &[&str]) -> Result<()> {
-    eprintln!("set-up: {}", words.join(" "));
     let (program, arguments) = words.split_first().context("an empty command")?;
+    let mut command = Command::new(program);
     // What is written to standard output must stay the output of the command that was asked for.
-    process::run(Command::new(program).args(arguments).stdout(std::io::stderr()))
+    command.args(arguments).stdout(std::io::stderr());
+    say(&command);
+    process::run(&mut command)
+}
+
+/// Says which command of the set-up comes now.
+pub fn say(command: &Command) {
+    eprintln!("set-up: {}", process::line(command));
 }
 
 /// The command that installs `needs`, for the package manager of this system; on an unknown system for every one.
@@ -219,7 +263,7 @@ mod tests {
     use super::*;
 
     fn all() -> impl Iterator<Item = &'static Need> {
-        [BUILD, LINT, TEST, FUZZ].into_iter().flatten()
+        [BUILD, LINT, TEST, FUZZ, EBPF].into_iter().flatten()
     }
 
     #[test]

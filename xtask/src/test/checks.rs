@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::process::Stdio;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::builder::PossibleValuesParser;
@@ -10,13 +12,14 @@ use clap::builder::PossibleValuesParser;
 use super::tally::{self, Tally};
 use super::{Check, holds, skipped};
 use crate::process::{self, cargo, run};
-use crate::{fuzz, setup};
+use crate::{ebpf, fuzz, setup};
 
 pub const CHECKS: &[Check] = &[
     Check { name: "fmt", what: "the sources are formatted", run: fmt },
     Check { name: "clippy", what: "no lint has anything to say", run: clippy },
     Check { name: "library", what: "the library stands alone, and uses no clock and no I/O", run: library },
     Check { name: "docs", what: "the documentation builds without warnings", run: docs },
+    Check { name: "ebpf", what: "the committed eBPF programs are what their sources give", run: ebpf },
     Check { name: "tests", what: "all tests", run: tests },
     Check { name: "doctests", what: "the examples in the documentation", run: doctests },
     Check { name: "deny", what: "licences, duplicate versions and origins of the dependencies", run: deny },
@@ -59,6 +62,52 @@ fn docs() -> Result<Tally> {
     holds(Ok(()))
 }
 
+/// The eBPF programs as they were built here, for the tests to load in place of the committed ones.
+static FRESH_OBJECT: OnceLock<PathBuf> = OnceLock::new();
+
+fn ebpf() -> Result<Tally> {
+    let mut tally = Tally::default();
+    let record = ebpf::check_committed();
+    match &record {
+        Ok(_) => tally.passed += 1,
+        Err(error) => {
+            eprintln!("ebpf: {error:#}");
+            tally.failed += 1;
+        }
+    }
+    let (build, object) = match ebpf::build_fresh() {
+        Ok(built) => built,
+        Err(error) => {
+            tally.add(skipped("ebpf", &format!("the eBPF programs cannot be built here: {error:#}")));
+            return Ok(tally);
+        }
+    };
+    eprintln!("ebpf: built with {} and {}: {}", build.rustc, build.linker, build.object);
+    // Its sources may give anything where they are not the committed object's.
+    if let Ok(record) = record {
+        match record.of_same_tools(&build) {
+            Some(known) if known.object == build.object => tally.passed += 1,
+            Some(known) => {
+                eprintln!("ebpf: observer.bpf.toml says that these tools give {}", known.object);
+                tally.failed += 1;
+            }
+            None => {
+                let why = format!("{} and {} are not known to observer.bpf.toml", build.rustc, build.linker);
+                tally.add(skipped("ebpf", &format!("no new build to hold the committed object against: {why}")));
+            }
+        }
+    }
+    FRESH_OBJECT.get_or_init(|| object);
+    Ok(tally)
+}
+
+/// The command `cargo NAME` for tests: they load the eBPF programs that were built here, where some were.
+fn cargo_for_tests(name: &str) -> Command {
+    let mut command = cargo();
+    command.arg(name).envs(FRESH_OBJECT.get().map(|object| ("OBSERVER_BPF_OBJECT", object)));
+    command
+}
+
 fn tests() -> Result<Tally> {
     if !process::has_subcommand("nextest") {
         return libtest(&["--workspace", "--all-targets"]);
@@ -66,7 +115,7 @@ fn tests() -> Result<Tally> {
     let report = process::target_dir().join("nextest/default/junit.xml");
     // One of an earlier run must not be taken for this one's.
     let _ = fs::remove_file(&report);
-    let result = run(cargo().args(["nextest", "run", "--workspace"]));
+    let result = run(cargo_for_tests("nextest").args(["run", "--workspace"]));
     let report = fs::read_to_string(&report).ok().and_then(|xml| tally::of_junit(&xml));
     match (result, report) {
         (Ok(()), Some(tally)) => Ok(tally),
@@ -82,8 +131,8 @@ fn doctests() -> Result<Tally> {
 
 /// Runs `cargo test`, shows what it prints and counts it.
 fn libtest(arguments: &[&str]) -> Result<Tally> {
-    let mut command = cargo();
-    command.arg("test").args(arguments).args(["--no-fail-fast", "--", "--show-output"]).stdout(Stdio::piped());
+    let mut command = cargo_for_tests("test");
+    command.args(arguments).args(["--no-fail-fast", "--", "--show-output"]).stdout(Stdio::piped());
     let mut child = command.spawn().with_context(|| format!("starting {}", process::line(&command)))?;
     let mut text = String::new();
     for line in BufReader::new(child.stdout.take().context("no pipe from cargo test")?).lines() {
