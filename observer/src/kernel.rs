@@ -23,6 +23,8 @@ pub struct SocketInput {
     pub passive: Option<bool>,
     /// It was there before observer was.
     pub existed: bool,
+    /// It was found in the kernel's tables (sock_diag), not by a hook: what is new happened some time before.
+    pub polled: bool,
     /// It has gone away: the last that is said of it.
     pub gone: bool,
     /// Its state now.

@@ -40,7 +40,7 @@ pub struct Live {
     number: u64,
     totals: CaptureRecord,
     gaps: VecDeque<Gap>,
-    lost: u64,
+    lost: Option<u64>,
     drained: Timestamp,
     chunk: Chunk,
     decoded: Decoded,
@@ -70,7 +70,7 @@ impl Live {
             number: 0,
             totals: CaptureRecord { first_seen: Some(now), ..CaptureRecord::default() },
             gaps: VecDeque::new(),
-            lost: 0,
+            lost: None,
             drained: now,
             chunk: Chunk::default(),
             decoded: Decoded::default(),
@@ -93,13 +93,13 @@ impl Live {
         self.tell(tell)
     }
 
-    /// Notes how many records were lost so far, all hooks together.
-    pub fn note_lost(&mut self, lost: u64, now: Timestamp) {
-        let records = lost.saturating_sub(self.lost);
+    /// Notes how many records or packets were lost so far, all together; `None` where that cannot be known.
+    pub fn note_lost(&mut self, lost: Option<u64>, now: Timestamp) {
+        let records = lost.unwrap_or(0).saturating_sub(self.lost.unwrap_or(0));
+        self.lost = lost;
         if records == 0 {
             return;
         }
-        self.lost = lost;
         if self.gaps.len() >= MOST_GAPS
             && let (Some(first), Some(second)) = (self.gaps.pop_front(), self.gaps.front_mut())
         {
@@ -132,8 +132,12 @@ impl Live {
 
     /// What was seen, all in all.
     pub fn record(&self, source: &dyn LiveSource) -> Result<CaptureRecord> {
-        let mut record =
-            CaptureRecord { last_seen: Some(self.drained), dropped: Some(source.lost()?), ..self.totals.clone() };
+        let mut record = CaptureRecord {
+            last_seen: Some(self.drained),
+            dropped: source.lost()?,
+            unseen: source.unseen(),
+            ..self.totals.clone()
+        };
         source.describe(&mut record)?;
         for lane in self.lanes.values() {
             let (tracked, decoded) = (lane.tracker.counts(), lane.decoder.counts());
@@ -209,7 +213,7 @@ impl Live {
                     Event::Update(record) => (record, false),
                 };
                 let touching = |gap: &&Gap| gap.to >= record.first_seen && gap.from <= record.last_seen;
-                record.lost = Some(self.gaps.iter().filter(touching).map(|gap| gap.records).sum());
+                record.lost = self.lost.map(|_| self.gaps.iter().filter(touching).map(|gap| gap.records).sum());
                 tell(if last { News::Connection(record) } else { News::Update(record) })?;
             }
         }

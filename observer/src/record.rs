@@ -291,12 +291,14 @@ pub enum OwnerHow {
     Listen,
     /// accept(2) gave it the socket.
     Accept,
-    /// It had a file descriptor of the socket when observer began.
+    /// It had a file descriptor of the socket when that was looked for.
     Descriptor,
     /// It closed the socket: the last to hold it.
     Close,
     /// It listens on the port that the connection came to; who took it over was not seen.
     Listener,
+    /// Only the user is known that the socket belongs to (`sk_uid`).
+    User,
 }
 
 /// What fed a record.
@@ -323,8 +325,11 @@ pub enum Source {
     Error,
     /// accept(2).
     Accept,
-    /// Sockets that were there before (`iter/tcp`, sock_diag).
+    /// Sockets that were there before (`iter/tcp`).
     Existing,
+    /// The kernel's tables of sockets, looked at from time to time (sock_diag): a change is told at the first look that
+    /// shows it.
+    SockDiag,
 }
 
 /// A verdict over a connection.

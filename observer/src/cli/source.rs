@@ -2,6 +2,7 @@
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use observer_ebpf::Hook;
@@ -9,6 +10,8 @@ use observer_ebpf::Hook;
 use super::live::{Netns, Observe, say_what_is_off};
 use crate::source::libpcap::{self, ANY, Interfaces};
 use crate::source::live::LiveSource;
+use crate::source::namespace;
+use crate::source::sock_diag::{self, Tables};
 
 /// Where connections are seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -20,6 +23,9 @@ pub enum Choice {
     Ebpf,
     /// Packets on interfaces, by libpcap: no processes, and nothing of what the kernel decides
     Pcap,
+    /// The kernel's tables of sockets, looked at again and again: no packets, and no connection that is shorter
+    #[value(name = "sock_diag")]
+    SockDiag,
 }
 
 /// Where to observe.
@@ -28,6 +34,10 @@ pub struct From {
     /// Where connections are seen
     #[arg(long, value_enum, default_value_t, value_name = "SOURCE")]
     pub source: Choice,
+
+    /// sock_diag: from one look at the kernel's tables to the next
+    #[arg(long, value_name = "SECONDS", default_value = "0.2", value_parser = poll)]
+    pub poll: Duration,
 
     /// List the interfaces that packets can be captured on
     #[arg(long, short = 'D')]
@@ -63,35 +73,61 @@ pub struct Packets {
 }
 
 impl From {
-    /// Opens the source that was asked for, or the best there is.
+    /// Opens the source that was asked for, or the best there is, and says on standard error what it does not show.
     ///
     /// # Errors
     /// Where there is none, or not the one that was asked for.
     pub fn open(&self, observe: &Observe) -> Result<Box<dyn LiveSource>> {
-        match self.source {
-            Choice::Auto if self.packets.are_asked_for() => self.packets.open(observe),
-            Choice::Auto => self.best(observe),
-            Choice::Pcap => self.packets.open(observe),
-            Choice::Ebpf if self.packets.are_asked_for() => {
-                bail!("interfaces, --filter, --snaplen, --buffer and --promiscuous are for --source pcap")
-            }
-            Choice::Ebpf => ebpf(observe),
+        let asks_for_packets = self.packets.are_asked_for();
+        if asks_for_packets && matches!(self.source, Choice::Ebpf | Choice::SockDiag) {
+            bail!("-i, --filter, --snaplen, --buffer and --promiscuous are for --source pcap");
         }
+        if !observe.hooks.is_empty() && matches!(self.source, Choice::Pcap | Choice::SockDiag) {
+            bail!("--hooks is for --source ebpf");
+        }
+        let source = match self.source {
+            Choice::Ebpf => ebpf(observe)?,
+            Choice::Pcap => self.packets.open(observe)?,
+            Choice::SockDiag => self.tables(observe)?,
+            Choice::Auto if asks_for_packets => self.packets.open(observe)?,
+            Choice::Auto => self.best(observe)?,
+        };
+        let unseen = source.unseen();
+        if !unseen.is_empty() {
+            eprintln!("observer: not seen: {}", unseen.join("; "));
+        }
+        Ok(source)
     }
 
     /// One step down after another.
     fn best(&self, observe: &Observe) -> Result<Box<dyn LiveSource>> {
-        let error = match ebpf(observe) {
+        match ebpf(observe) {
             Ok(kernel) => return Ok(kernel),
-            Err(error) if observe.hooks.is_empty() => error,
-            Err(error) => return Err(error),
-        };
-        eprintln!(
-            "observer: no eBPF ({error:#}): captures packets instead; not seen are processes, other network namespaces, \
-             and what the kernel decides (drops, errors, reasons, its own counters)"
-        );
-        self.packets.open(observe)
+            Err(error) if !observe.hooks.is_empty() => return Err(error),
+            Err(error) => eprintln!("observer: no eBPF, captures packets instead (see `observer check`): {error:#}"),
+        }
+        match self.packets.open(observe) {
+            Ok(interfaces) => return Ok(interfaces),
+            Err(error) => eprintln!("observer: no packets, looks at the kernel's tables of sockets instead: {error:#}"),
+        }
+        self.tables(observe)
     }
+
+    fn tables(&self, observe: &Observe) -> Result<Box<dyn LiveSource>> {
+        let netns = match observe.netns {
+            Netns::All => None,
+            Netns::Own => Some(namespace::own()?),
+            Netns::One(inode) => Some(inode),
+        };
+        let tables = Tables::open(sock_diag::Options { netns, interval: self.poll });
+        Ok(Box::new(tables.context("looking at the kernel's tables of sockets")?))
+    }
+}
+
+fn poll(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_string())?;
+    let duration = Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())?;
+    if duration < Duration::from_millis(20) { Err("at least 0.02".to_string()) } else { Ok(duration) }
 }
 
 /// Prints the interfaces that packets can be captured on.
@@ -119,9 +155,6 @@ impl Packets {
     }
 
     fn open(&self, observe: &Observe) -> Result<Box<dyn LiveSource>> {
-        if !observe.hooks.is_empty() {
-            bail!("--hooks is for --source ebpf");
-        }
         if observe.asks_for_processes() {
             bail!("packets do not tell whose they are: --pid, --comm and --cgroup need --source ebpf or sock_diag");
         }

@@ -47,6 +47,10 @@ pub struct CaptureRecord {
     pub duplicates: u64,
     /// Octets of input that could not be read as frames, see `files[].error`.
     pub unreadable: bool,
+    /// Live: what this source of facts does not show, a phrase each; absent where it shows everything.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    pub unseen: Vec<String>,
     /// Live: the interfaces that were captured on; absent where none was, and in captures, whose files have theirs.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]

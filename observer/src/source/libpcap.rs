@@ -1,7 +1,5 @@
 //! Packets as they pass an interface, by libpcap.
 
-use std::path::PathBuf;
-
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use observer::capture::LinkType;
 use observer::record::{CaptureRecord, InterfaceRecord};
@@ -65,7 +63,7 @@ impl Interfaces {
         let own = namespace::own()?;
         let netns = options.netns.unwrap_or(own);
         let open = || options.interfaces.iter().map(|name| Interface::open(name, options)).collect();
-        let captures = if netns == own { open() } else { namespace::within(&path_of(netns)?, open) };
+        let captures = if netns == own { open() } else { namespace::within(&namespace::path_of(netns)?, open) };
         Ok(Self { captures: captures?, netns, waiting: Batch::default() })
     }
 
@@ -76,11 +74,6 @@ impl Interfaces {
         }
         Ok(())
     }
-}
-
-fn path_of(netns: u32) -> Result<PathBuf> {
-    let mut all = namespace::all();
-    all.remove(&netns).with_context(|| format!("there is no network namespace {netns}, or it cannot be seen"))
 }
 
 impl LiveSource for Interfaces {
@@ -118,8 +111,8 @@ impl LiveSource for Interfaces {
         Ok(())
     }
 
-    fn lost(&self) -> Result<u64> {
-        Ok(self.captures.iter().filter_map(|interface| interface.record.dropped).sum())
+    fn lost(&self) -> Result<Option<u64>> {
+        Ok(Some(self.captures.iter().filter_map(|interface| interface.record.dropped).sum()))
     }
 
     /// What the kernel stamps packets with.
@@ -130,6 +123,14 @@ impl LiveSource for Interfaces {
 
     fn sees_every_packet(&self) -> bool {
         true
+    }
+
+    fn unseen(&self) -> Vec<String> {
+        vec![
+            "whose connections they are".to_string(),
+            "what the kernel decides (drops, errors, reasons, its own counters)".to_string(),
+            "what passes only interfaces of other network namespaces, or none that is captured on".to_string(),
+        ]
     }
 
     fn describe(&self, record: &mut CaptureRecord) -> Result<()> {

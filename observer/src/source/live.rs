@@ -25,14 +25,17 @@ pub trait LiveSource {
     /// Begins to observe network namespaces that are new.
     fn look_for_namespaces(&mut self) -> Result<()>;
 
-    /// Records or packets that were lost so far.
-    fn lost(&self) -> Result<u64>;
+    /// Records or packets that were lost so far; `None` where that cannot be known.
+    fn lost(&self) -> Result<Option<u64>>;
 
     /// Now, on the clock that this source's times are of.
     fn now(&self) -> Timestamp;
 
     /// Whether every packet is seen: what is missing was not sent.
     fn sees_every_packet(&self) -> bool;
+
+    /// What it does not show of the connections that it is asked for, a phrase each.
+    fn unseen(&self) -> Vec<String>;
 
     /// Adds what this source has to say of itself to the record of the whole run.
     fn describe(&self, record: &mut CaptureRecord) -> Result<()>;

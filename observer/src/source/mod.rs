@@ -12,6 +12,7 @@ mod merge;
 pub mod namespace;
 mod owner;
 mod progress;
+pub mod sock_diag;
 #[cfg(test)]
 mod tests;
 

@@ -34,6 +34,12 @@ pub fn all() -> BTreeMap<u32, PathBuf> {
     found
 }
 
+/// Where the namespace with this inode can be entered.
+pub fn path_of(inode: u32) -> Result<PathBuf> {
+    let path = all().remove(&inode);
+    path.with_context(|| format!("there is no network namespace {inode}, or it is hidden from this user"))
+}
+
 fn inode(path: impl Into<PathBuf>) -> Result<u32> {
     let path = path.into();
     let data = fs::metadata(&path).with_context(|| format!("looking at {}", path.display()))?;

@@ -37,6 +37,8 @@ struct Socket {
     aborted: bool,
     /// A RST answered its SYN.
     refused: bool,
+    /// It was in a state that comes after the handshake.
+    opened: bool,
     /// It sent its FIN.
     sent_fin: bool,
     /// It took the other end's FIN.
@@ -67,8 +69,8 @@ impl Kernel {
         fresh.iter().for_each(|event| socket.take(event));
         socket.events = socket.events.max(input.first_event + input.events.len() as u32);
         socket.update(input);
-        let sources = [Source::Destroy, Source::Existing];
-        let fed = [input.gone, input.existed];
+        let sources = [Source::Destroy, Source::Existing, Source::SockDiag];
+        let fed = [input.gone && !input.polled, input.existed && !input.polled, input.polled];
         sources.into_iter().zip(fed).filter(|(_, fed)| *fed).for_each(|(source, _)| self.fed_by(source));
         fresh.iter().for_each(|event| self.event(from, event.clone()));
     }
@@ -226,6 +228,7 @@ impl Socket {
             events: 0,
             aborted: false,
             refused: false,
+            opened: false,
             sent_fin: false,
             saw_fin: false,
             waits: false,
@@ -266,25 +269,33 @@ impl Socket {
 
     fn change(&mut self, event: &KernelEvent) {
         let (from, to) = event.states;
-        self.sent_fin |= has_sent_fin(to);
+        self.reach(to);
+        let is_hook = event.source == Source::State;
         match to {
-            TcpState::Estab => {
+            TcpState::Estab if is_hook => {
                 self.record.established = Some(event.at);
                 if from == TcpState::SynSent {
                     self.record.connect_ns = Some(event.at.since(self.record.first_seen));
                 }
             }
-            TcpState::CloseWait | TcpState::Closing => self.saw_fin = true,
             // The kernel puts a smaller thing in the socket's place (struct inet_timewait_sock), and says no more of it.
             TcpState::Closed => {
-                self.waits = matches!(from, TcpState::FinWait2 | TcpState::Closing) && !self.aborted;
+                self.waits = is_hook && matches!(from, TcpState::FinWait2 | TcpState::Closing) && !self.aborted;
             }
             _ => {}
         }
         self.record.state = to;
     }
 
+    /// Notes what a state says of those before it.
+    fn reach(&mut self, state: TcpState) {
+        self.sent_fin |= has_sent_fin(state);
+        self.saw_fin |= has_seen_fin(state);
+        self.opened |= state == TcpState::Estab || has_sent_fin(state) || has_seen_fin(state);
+    }
+
     fn update(&mut self, input: &SocketInput) {
+        self.reach(input.state);
         self.record.state = input.state;
         self.record.cookie = self.record.cookie.or(input.cookie);
         self.passive = self.passive.or(input.passive);
@@ -300,7 +311,7 @@ impl Socket {
     }
 
     fn is_open(&self) -> bool {
-        self.record.established.is_some() || self.record.existed
+        self.opened || self.record.existed
     }
 
     /// Its state, and after it that of what the kernel put in its place.
@@ -318,6 +329,10 @@ const fn has_sent_fin(state: TcpState) -> bool {
         state,
         TcpState::FinWait1 | TcpState::FinWait2 | TcpState::Closing | TcpState::LastAck | TcpState::TimeWait
     )
+}
+
+const fn has_seen_fin(state: TcpState) -> bool {
+    matches!(state, TcpState::CloseWait | TcpState::Closing | TcpState::LastAck | TcpState::TimeWait)
 }
 
 impl TimelineEntry {

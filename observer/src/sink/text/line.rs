@@ -53,7 +53,8 @@ fn figures(record: &ConnectionRecord) -> Vec<String> {
             parts.push(format!("↑\u{a0}{} ↓\u{a0}{}", up.unwrap_or_else(none), down.unwrap_or_else(none)));
         }
     }
-    parts.push(units::time(record.duration_ns));
+    // Of what was seen at one moment alone, it is not known how long it took.
+    parts.extend((record.duration_ns.0 > 0).then(|| units::time(record.duration_ns)));
     parts
 }
 

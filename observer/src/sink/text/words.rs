@@ -63,6 +63,7 @@ pub const fn how(how: OwnerHow) -> &'static str {
         OwnerHow::Descriptor => "had it open",
         OwnerHow::Close => "closed it",
         OwnerHow::Listener => "listens on the port",
+        OwnerHow::User => "by the user of its socket",
     }
 }
 

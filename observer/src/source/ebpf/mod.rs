@@ -296,8 +296,8 @@ impl LiveSource for Kernel {
         Ok(())
     }
 
-    fn lost(&self) -> Result<u64> {
-        Ok(self.lost_by_hook()?.iter().flat_map(|(_, lost)| lost).sum())
+    fn lost(&self) -> Result<Option<u64>> {
+        Ok(Some(self.lost_by_hook()?.iter().flat_map(|(_, lost)| lost).sum()))
     }
 
     fn now(&self) -> Timestamp {
@@ -306,6 +306,10 @@ impl LiveSource for Kernel {
 
     fn sees_every_packet(&self) -> bool {
         false
+    }
+
+    fn unseen(&self) -> Vec<String> {
+        Vec::new()
     }
 
     fn describe(&self, record: &mut CaptureRecord) -> Result<()> {

@@ -58,6 +58,7 @@ impl Translator {
                 (false, false) => Some(false),
             },
             existed,
+            polled: false,
             gone,
             state: kernel::state(socket.state),
             processes,
