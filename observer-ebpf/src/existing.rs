@@ -85,7 +85,7 @@ extern "C" fn existing_descriptors(context: *const TaskFileContext) -> i32 {
             parent: 0,
             padding: 0,
             cgroup: 0,
-            comm: task.load(field!(task_comm)),
+            comm: task.follow(field!(task_group_leader)).load(field!(task_comm)),
         };
         entry.owner_how = How::Descriptor as u8;
     }

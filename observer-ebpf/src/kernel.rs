@@ -80,10 +80,22 @@ pub fn current() -> Task {
         cgroup: unsafe { bpf_get_current_cgroup_id() },
         comm: [0; 16],
     };
-    if let Ok(comm) = bpf_get_current_comm() {
+    if let Some(comm) = process_name().or_else(|| bpf_get_current_comm().ok()) {
         task.comm = comm;
     }
     task
+}
+
+/// The name of the process, which is that of its first thread: others are often named after what they do.
+#[inline(always)]
+fn process_name() -> Option<[u8; 16]> {
+    if field!(task_group_leader) == ABSENT || field!(task_comm) == ABSENT {
+        return None;
+    }
+    // SAFETY: the helper takes nothing.
+    let task = unsafe { bpf_get_current_task() };
+    let leader: u64 = read(task + u64::from(field!(task_group_leader)))?;
+    read(leader + u64::from(field!(task_comm)))
 }
 
 /// Process identifier of the parent of the process at work.

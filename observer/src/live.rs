@@ -16,9 +16,12 @@ use observer::tracker::{Config, Event, Tracker};
 
 use crate::source::live::{Batch, LiveSource, Seen, SeenPacket};
 
-/// How long a connection that is over is kept for what comes late: longer than between two looks at the living sockets,
-/// so that one whose other end still holds its socket is not taken for over.
-pub const LINGER: Nanos = Nanos::from_millis(2_500);
+/// How long a connection that is over is kept for what comes late.
+const LINGER: Nanos = Nanos::from_millis(150);
+
+/// The same where only one of two sockets on this host was seen to go: longer than between two looks at the living ones, so
+/// that a connection whose other end still holds its socket is not taken for over.
+const LINGER_HALF: Nanos = Nanos::from_millis(2_500);
 
 /// How many gaps in what was seen are remembered one by one.
 const MOST_GAPS: usize = 1024;
@@ -65,7 +68,13 @@ impl Live {
     pub fn new(config: Config, source: &dyn LiveSource) -> Self {
         let now = source.now();
         Self {
-            config: Config { sampled: !source.sees_every_packet(), checks_checksums: false, linger: LINGER, ..config },
+            config: Config {
+                sampled: !source.sees_every_packet(),
+                checks_checksums: false,
+                linger: LINGER,
+                linger_half: LINGER_HALF,
+                ..config
+            },
             lanes: BTreeMap::new(),
             number: 0,
             totals: CaptureRecord { first_seen: Some(now), ..CaptureRecord::default() },

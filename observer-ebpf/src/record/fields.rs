@@ -92,6 +92,7 @@ fields! {
     socket_sk: "socket.sk";
     task_tgid: "task_struct.tgid";
     task_real_parent: "task_struct.real_parent";
+    task_group_leader: "task_struct.group_leader";
     task_comm: "task_struct.comm";
     task_cred: "task_struct.real_cred";
     cred_uid: "cred.uid.val";

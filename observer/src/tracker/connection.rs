@@ -52,10 +52,20 @@ pub(super) struct Connection {
     /// What the kernel says of it.
     pub(super) kernel: Option<Box<Kernel>>,
     /// It is in the tracker's list of connections that are over.
-    pub(super) is_listed_over: bool,
+    pub(super) listed: Listed,
     /// Another connection with the same key went before, and nothing has been said of it yet.
     reuses_ports: bool,
     pub(super) evicted: bool,
+}
+
+/// Whether a connection is in one of the tracker's lists of those that are over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Listed {
+    #[default]
+    No,
+    /// In the list of those whose other end should have a socket here.
+    HalfOver,
+    Over,
 }
 
 /// Tunnels and tags of a connection that is not in plain frames.
@@ -146,7 +156,7 @@ impl Connection {
             rare: None,
             log: None,
             kernel: None,
-            is_listed_over: false,
+            listed: Listed::No,
             reuses_ports,
             evicted: false,
         }
@@ -178,6 +188,13 @@ impl Connection {
         }
         let [low, high] = &self.sent;
         state::is_over(low.state, high.state)
+    }
+
+    /// Whether both ends are on this host, and the socket of one was not seen.
+    pub(super) fn lacks_a_socket(&self) -> bool {
+        let Tuple { src, dst, version, .. } = self.ends;
+        let is_here = src == dst || (src.to_ip(version).is_loopback() && dst.to_ip(version).is_loopback());
+        is_here && self.kernel.as_ref().is_some_and(|kernel| kernel.knows_one_end())
     }
 
     /// Whether any packet of it was seen.

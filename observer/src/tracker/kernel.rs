@@ -102,6 +102,11 @@ impl Kernel {
         Some(known.all(|socket| socket.record.gone.is_some()))
     }
 
+    /// Whether the socket of one end is known, and that of the other is not.
+    pub(super) fn knows_one_end(&self) -> bool {
+        self.sockets.iter().flatten().count() == 1
+    }
+
     /// The direction of the end that opened the connection, by the word of the kernel.
     pub(super) fn opener(&self) -> Option<u8> {
         let [low, high] = [0, 1].map(|at: usize| self.sockets.get(at)?.as_ref()?.passive);

@@ -22,7 +22,7 @@ use std::collections::VecDeque;
 
 pub use analysis::AnalysisSet;
 
-use self::connection::{Connection, Done};
+use self::connection::{Connection, Done, Listed};
 use self::duplicate::Duplicates;
 use self::table::{Key, Table};
 use crate::flow;
@@ -52,6 +52,8 @@ pub struct Config {
     /// How long a connection that is over is kept for late packets where [`Tracker::handle_timeout`] is called. Without,
     /// it is kept until many others are over too, or to the end of the input.
     pub linger: Nanos,
+    /// The same where the other end should have a socket on this host too, of which nothing was said yet.
+    pub linger_half: Nanos,
     /// What flow hashes are keyed by; the decoder's.
     pub seed: u64,
     /// The source passes on a part of the packets: nothing is inferred from what is missing.
@@ -71,6 +73,7 @@ impl Default for Config {
             drop_bad_checksums: false,
             timeouts: Timeouts::Never,
             linger: Nanos::from_secs(1),
+            linger_half: Nanos::from_secs(1),
             seed: 0,
             sampled: false,
             netns: None,
@@ -165,6 +168,8 @@ struct Books {
     duplicates: Duplicates,
     /// Connections that are over, and since when; the longest first. Some may be gone, or not over any more.
     over: VecDeque<Over>,
+    /// The same of those that are over as far as is known, but whose other end should have a socket here as well.
+    half_over: VecDeque<Over>,
     counts: Counts,
 }
 
@@ -228,18 +233,27 @@ impl Tracker {
         {
             self.give_out_over();
         }
+        while let Some(over) = self.books.half_over.front()
+            && now.since(over.since) >= self.config.linger_half
+        {
+            if let Some(over) = self.books.half_over.pop_front() {
+                self.give_out_if_over(over);
+            }
+        }
     }
 
     /// The input is at its end: every connection is given out.
     pub fn finish(&mut self) {
         self.books.over.clear();
+        self.books.half_over.clear();
         self.leaving = self.table.drain();
     }
 
     /// Gives out how every connection stands that is open at `now` and was seen first before `before`.
     pub fn update(&mut self, before: Timestamp) {
         let config = &self.config;
-        let open = self.table.iter().filter(|connection| connection.first_seen < before && !connection.is_listed_over);
+        let open =
+            self.table.iter().filter(|connection| connection.first_seen < before && connection.listed == Listed::No);
         let mut records: Vec<_> = open.map(|connection| Box::new(connection.record(config))).collect();
         records.sort_unstable_by_key(|record| record.id);
         self.out.extend(records.into_iter().map(Event::Update));
@@ -395,10 +409,15 @@ impl Tracker {
 
     /// Gives out the connection that has been over the longest, if it still is.
     fn give_out_over(&mut self) {
-        let Some(Over { hash, id, .. }) = self.books.over.pop_front() else { return };
+        if let Some(over) = self.books.over.pop_front() {
+            self.give_out_if_over(over);
+        }
+    }
+
+    fn give_out_if_over(&mut self, Over { hash, id, .. }: Over) {
         let Some(connection) = self.table.by_id(hash, id) else { return };
         if !connection.is_over() {
-            connection.is_listed_over = false;
+            connection.listed = Listed::No;
             return;
         }
         if let Some(connection) = self.table.remove(hash, id) {
@@ -440,9 +459,16 @@ impl Books {
     }
 
     fn list_if_over(&mut self, connection: &mut Connection, hash: u64) {
-        if !connection.is_listed_over && connection.is_over() {
-            connection.is_listed_over = true;
-            self.over.push_back(Over { since: connection.last_seen, hash, id: connection.id });
+        if connection.listed == Listed::Over || !connection.is_over() {
+            return;
+        }
+        let over = Over { since: connection.last_seen, hash, id: connection.id };
+        if !connection.lacks_a_socket() {
+            connection.listed = Listed::Over;
+            self.over.push_back(over);
+        } else if connection.listed == Listed::No {
+            connection.listed = Listed::HalfOver;
+            self.half_over.push_back(over);
         }
     }
 }

@@ -60,8 +60,16 @@ const PACKET: [&str; 10] = [
 ];
 const DESCRIPTOR: [&str; 7] =
     ["pt_regs_nr", "task_files", "files_fdt", "fdt_fd", "file_private_data", "socket_sk", "skc_num"];
-const OF_TASK: [&str; 7] =
-    ["file_inode", "inode_mode", "file_private_data", "socket_sk", "task_tgid", "task_comm", "task_cred"];
+const OF_TASK: [&str; 8] = [
+    "task_group_leader",
+    "file_inode",
+    "inode_mode",
+    "file_private_data",
+    "socket_sk",
+    "task_tgid",
+    "task_comm",
+    "task_cred",
+];
 
 /// Every program.
 pub const PROGRAMS: [Program; 12] = [
