@@ -2,6 +2,7 @@
 //! are held against.
 
 pub mod expect;
+pub mod live;
 pub mod run;
 pub mod tshark;
 

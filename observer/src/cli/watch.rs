@@ -81,6 +81,7 @@ impl Watch {
             buffer: Vec::new(),
             status: Status::new(self.output == Output::Text),
         };
+        eprintln!("observer: watching; Ctrl-C ends it");
         live::run(&self.observe, source.as_mut(), config, &mut teller, std::future::pending())
     }
 }

@@ -130,6 +130,11 @@ pub(super) enum Part {
 }
 
 impl Handshake {
+    /// From the last SYN to the ACK of the SYN-ACK, by the handshake's own segments alone.
+    pub(super) fn round_trip(&self) -> Option<Nanos> {
+        Some(self.ack.get()?.since(self.last_syn.get()?))
+    }
+
     /// Takes in a segment that direction `from` sent; `peer_isn` is the initial sequence number of the other direction.
     pub(super) fn segment(
         &mut self,

@@ -174,6 +174,12 @@ impl Kernel {
         timeline.cut += self.cut;
         timeline.entries.sort_by_key(|entry| entry.at);
         self.replay_states(timeline, client);
+        // Taking a smaller thing for the socket is no change where it is in the same state.
+        let mut last = Sides { client: TcpState::Unknown, server: TcpState::Unknown };
+        timeline.entries.retain(|entry| {
+            let state = *entry.state.of(entry.from);
+            entry.kind != EntryKind::State || std::mem::replace(last.of_mut(entry.from), state) != state
+        });
     }
 
     /// Where an end has a socket here, its state is the kernel's word, entry by entry.

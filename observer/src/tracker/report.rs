@@ -137,6 +137,9 @@ impl Connection {
 
     /// Wireshark's initial round-trip time. To Wireshark, an RST that refuses the SYN ends a handshake as well.
     fn initial_rtt(&self, config: &Config) -> Option<Nanos> {
+        if config.sampled {
+            return self.handshake.round_trip();
+        }
         let reset = self.rare.as_ref().is_some_and(|rare| rare.rst.iter().any(|moment| moment.get().is_some()));
         let refused = reset && self.handshake.is_unanswered() && !config.strict_wireshark;
         self.shared.initial_rtt().filter(|_| !refused)

@@ -1,0 +1,143 @@
+//! A client or a server for live tests: real sockets, one deed a run.
+//!
+//! `actor serve ADDRESS DEED TIMES` prints its port and its process identifier, `actor connect ADDRESS DEED TIMES` its
+//! process identifier; both wait for a line on standard input where the deed says so.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use socket2::{Domain, SockRef, Socket, Type};
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("actor: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let [role, address, deed, times] = words.as_slice() else { bail!("usage: actor ROLE ADDRESS DEED TIMES") };
+    let address: SocketAddr = address.parse().context("reading the address")?;
+    let times: u32 = times.parse().context("reading how many times")?;
+    match role.as_str() {
+        "serve" => serve(address, deed, times),
+        "connect" => connect(address, deed, times),
+        other => bail!("no role {other}"),
+    }
+}
+
+fn serve(address: SocketAddr, deed: &str, times: u32) -> Result<()> {
+    let listener = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    listener.set_reuse_address(true)?;
+    listener.bind(&address.into())?;
+    listener.listen(if deed == "never" { 1 } else { 4096 })?;
+    let port = listener.local_addr()?.as_socket().context("a socket without an address")?.port();
+    println!("{port} {}", std::process::id());
+    io::stdout().flush()?;
+    if deed == "never" {
+        return wait();
+    }
+    let mut held = Vec::new();
+    for _ in 0..times {
+        let mut stream: TcpStream = listener.accept()?.0.into();
+        match deed {
+            "echo" => echo(&mut stream)?,
+            "close" => drop(stream),
+            "reset" => SockRef::from(&stream).set_linger(Some(Duration::ZERO))?,
+            "unread" => {
+                stream.peek(&mut [0])?;
+            }
+            "fork" => {
+                // SAFETY: this process has one thread.
+                match unsafe { libc::fork() } {
+                    0 => {
+                        echo(&mut stream)?;
+                        return Ok(());
+                    }
+                    -1 => bail!("fork: {}", io::Error::last_os_error()),
+                    _ => drop(stream),
+                }
+            }
+            "hold" => held.push(stream),
+            other => bail!("no deed {other}"),
+        }
+    }
+    if !held.is_empty() {
+        wait()?;
+    }
+    Ok(())
+}
+
+/// Sends back what comes, until there is no more.
+fn echo(stream: &mut TcpStream) -> Result<()> {
+    let mut all = Vec::new();
+    stream.read_to_end(&mut all)?;
+    stream.write_all(&all)?;
+    Ok(())
+}
+
+fn connect(address: SocketAddr, deed: &str, times: u32) -> Result<()> {
+    println!("0 {}", std::process::id());
+    io::stdout().flush()?;
+    let mut held = Vec::new();
+    for _ in 0..times {
+        let connected = TcpStream::connect_timeout(&address, Duration::from_secs(30));
+        let mut stream = match (connected, deed) {
+            (Ok(stream), _) => stream,
+            (Err(_), "fail") => continue,
+            (Err(error), _) => bail!("connecting to {address}: {error}"),
+        };
+        match deed {
+            "send" => {
+                stream.write_all(b"hello")?;
+                stream.shutdown(Shutdown::Write)?;
+                stream.read_to_end(&mut Vec::new())?;
+            }
+            "bulk" => {
+                stream.write_all(&vec![7; 2_000_000])?;
+                stream.shutdown(Shutdown::Write)?;
+                stream.read_to_end(&mut Vec::new())?;
+            }
+            "leave" => stream.write_all(b"hello")?,
+            "expect_reset" => {
+                let _ = stream.write_all(b"hello");
+                let _ = stream.read(&mut [0]);
+            }
+            "await_reset" => {
+                let _ = stream.read(&mut [0]);
+            }
+            "hold" => held.push(stream),
+            "fail" => {}
+            // The child keeps the socket when this process ends.
+            "bequeath" => {
+                // SAFETY: this process has one thread.
+                match unsafe { libc::fork() } {
+                    0 => {
+                        wait()?;
+                        return Ok(());
+                    }
+                    -1 => bail!("fork: {}", io::Error::last_os_error()),
+                    _ => return Ok(()),
+                }
+            }
+            other => bail!("no deed {other}"),
+        }
+    }
+    if !held.is_empty() {
+        wait()?;
+    }
+    Ok(())
+}
+
+/// Waits until standard input ends.
+fn wait() -> Result<()> {
+    io::stdin().read_to_end(&mut Vec::new())?;
+    Ok(())
+}

@@ -1,0 +1,397 @@
+//! Running observer live: namespaces, actors in them, and the records as they come.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::run::observer;
+
+/// What a test waits for comes within this time, or not at all.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// `observer watch --output json` at work.
+pub struct Watch {
+    child: Child,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    objects: Vec<Value>,
+    complaints: Vec<String>,
+    ready: bool,
+    ended: bool,
+}
+
+impl Watch {
+    /// Starts it; `None`, after saying so, where this machine forbids eBPF.
+    ///
+    /// # Panics
+    /// When it cannot be run at all.
+    pub fn start(test: &str, args: &[&str]) -> Option<Self> {
+        let observer = observer().expect("there is an observer");
+        let mut command = Command::new(observer);
+        command.args(["watch", "--source", "ebpf", "--output", "json", "--timeline"]).args(args);
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+        let shared = Arc::new(Shared::default());
+        let (out, err) = (child.stdout.take().expect("piped"), child.stderr.take().expect("piped"));
+        let on_out = Arc::clone(&shared);
+        std::thread::spawn(move || {
+            for line in BufReader::new(out).lines().map_while(Result::ok) {
+                let object = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e} in {line}"));
+                on_out.lock().objects.push(object);
+                on_out.changed.notify_all();
+            }
+            on_out.lock().ended = true;
+            on_out.changed.notify_all();
+        });
+        let on_err = Arc::clone(&shared);
+        std::thread::spawn(move || {
+            for line in BufReader::new(err).lines().map_while(Result::ok) {
+                let mut state = on_err.lock();
+                state.ready |= line.starts_with("observer: watching");
+                state.complaints.push(line);
+                drop(state);
+                on_err.changed.notify_all();
+            }
+        });
+        let watch = Self { child, shared };
+        let state = watch.wait_until(|state| state.ready || state.ended);
+        if state.ready {
+            drop(state);
+            return Some(watch);
+        }
+        crate::skip(test, &state.complaints.join(" "));
+        None
+    }
+
+    /// The first object of `type: connection` for which `wanted` holds, once it is there.
+    ///
+    /// # Panics
+    /// When it has not come by the deadline.
+    pub fn connection(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let find = |state: &State| {
+            state.objects.iter().find(|object| object["type"] == "connection" && wanted(object)).cloned()
+        };
+        let state = self.wait_until(|state| find(state).is_some() || state.ended);
+        find(&state).unwrap_or_else(|| {
+            let seen: Vec<_> = state.objects.iter().map(brief).collect();
+            panic!("no record of {what}; there are {seen:#?}; on standard error {:#?}", state.complaints)
+        })
+    }
+
+    /// Ends it as Ctrl-C would, and gives all it has said.
+    ///
+    /// # Panics
+    /// When it does not end well.
+    pub fn finish(mut self) -> Vec<Value> {
+        // SAFETY: the child is ours and not yet waited for.
+        unsafe { libc::kill(self.child.id().cast_signed(), libc::SIGINT) };
+        let state = self.wait_until(|state| state.ended);
+        let objects = state.objects.clone();
+        let complaints = state.complaints.clone();
+        drop(state);
+        let status = self.child.wait().expect("it ends");
+        assert!(status.success(), "observer ended with {status}: {complaints:#?}");
+        objects
+    }
+
+    /// Identifier of the process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn wait_until(&self, wanted: impl Fn(&State) -> bool) -> MutexGuard<'_, State> {
+        let state = self.shared.lock();
+        let waited = self.shared.changed.wait_timeout_while(state, DEADLINE, |state| !wanted(state));
+        waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        // Does nothing where it has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An object in few words, for messages.
+fn brief(object: &Value) -> String {
+    let text = |path: &str| object.pointer(path).map_or(String::new(), ToString::to_string);
+    format!(
+        "{} {}:{} → {}:{} {}",
+        text("/type"),
+        text("/client/ip"),
+        text("/client/port"),
+        text("/server/ip"),
+        text("/server/port"),
+        text("/conn_state")
+    )
+}
+
+/// A network namespace of the test's own, with its loopback interface up; gone when dropped.
+pub struct Netns {
+    name: String,
+}
+
+impl Netns {
+    /// Makes one; `None`, after saying so, where this machine forbids it.
+    pub fn new(test: &str) -> Option<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("observer-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let made = Command::new("ip").args(["netns", "add", &name]).output();
+        match made {
+            Ok(output) if output.status.success() => {}
+            Ok(output) => {
+                crate::skip(test, String::from_utf8_lossy(&output.stderr).trim());
+                return None;
+            }
+            Err(error) => {
+                crate::skip(test, &format!("running ip: {error}"));
+                return None;
+            }
+        }
+        let netns = Self { name };
+        netns.ip(&["link", "set", "lo", "up"]);
+        Some(netns)
+    }
+
+    /// Inode of it.
+    ///
+    /// # Panics
+    /// When it is gone.
+    pub fn inode(&self) -> u32 {
+        use std::os::unix::fs::MetadataExt as _;
+        Path::new("/run/netns").join(&self.name).metadata().expect("it is there").ino() as u32
+    }
+
+    /// Runs ip(8) in it.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub fn ip(&self, args: &[&str]) {
+        run("ip", &[&["-n", &self.name], args].concat());
+    }
+
+    /// Runs a program in it to its end.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub fn run(&self, program: &str, args: &[&str]) {
+        run("ip", &[&["netns", "exec", &self.name, program], args].concat());
+    }
+
+    /// Connects this namespace to another: both ends are called `name`, and have these addresses.
+    pub fn link(&self, other: &Self, name: &str, own: &str, others: &str) {
+        run(
+            "ip",
+            &["link", "add", name, "netns", &self.name, "type", "veth", "peer", "name", name, "netns", &other.name],
+        );
+        for (netns, address) in [(self, own), (other, others)] {
+            netns.ip(&["address", "add", address, "dev", name, "nodad"]);
+            netns.ip(&["link", "set", name, "up"]);
+        }
+    }
+
+    /// Starts a server.
+    pub fn serve(&self, address: &str, deed: &str, times: u32) -> Actor {
+        Actor::start(Some(self), "serve", address, deed, times)
+    }
+
+    /// Starts a client.
+    pub fn connect(&self, address: SocketAddr, deed: &str, times: u32) -> Actor {
+        Actor::start(Some(self), "connect", &address.to_string(), deed, times)
+    }
+
+    /// A command that will run in it.
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name, program]);
+        command
+    }
+}
+
+impl Drop for Netns {
+    fn drop(&mut self) {
+        let _ = Command::new("ip").args(["netns", "del", &self.name]).status();
+    }
+}
+
+/// A process of `actor`.
+pub struct Actor {
+    child: Child,
+    /// The port it listens on; 0 for a client.
+    pub port: u16,
+    /// Its process identifier.
+    pub pid: u32,
+}
+
+impl Actor {
+    fn start(netns: Option<&Netns>, role: &str, address: &str, deed: &str, times: u32) -> Self {
+        let program = actor_path();
+        let mut command = match netns {
+            Some(netns) => netns.command(&program),
+            None => Command::new(&program),
+        };
+        command.args([role, address, deed, &times.to_string()]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        // A group of its own: what it forks ends with it.
+        command.process_group(0);
+        let mut child = command.spawn().expect("the actor starts");
+        let mut line = String::new();
+        let out = child.stdout.as_mut().expect("piped");
+        BufReader::new(out.by_ref()).read_line(&mut line).expect("it says its port");
+        let mut words = line.split_whitespace().map(|word| word.parse::<u32>().expect("a number"));
+        let (port, pid) = (words.next().expect("a port") as u16, words.next().expect("a process"));
+        Self { child, port, pid }
+    }
+
+    /// Lets go of what it waits for and waits until it has ended.
+    ///
+    /// # Panics
+    /// When it has not by the deadline.
+    pub fn end(mut self) {
+        drop(self.child.stdin.take());
+        let started = Instant::now();
+        while self.child.try_wait().expect("it can be waited for").is_none() {
+            assert!(started.elapsed() < DEADLINE, "the actor {} does not end", self.pid);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Actor {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        // SAFETY: the group was made for the child, which is waited for only below.
+        unsafe { libc::kill(-self.child.id().cast_signed(), libc::SIGKILL) };
+        let _ = self.child.wait();
+    }
+}
+
+/// tcpdump at work in a namespace.
+pub struct Capture {
+    child: Child,
+    file: tempfile::NamedTempFile,
+}
+
+impl Capture {
+    /// Starts it, and returns once it captures; `None`, after saying so, where there is no tcpdump.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn start(test: &str, netns: &Netns, interface: &str) -> Option<Self> {
+        let file = tempfile::NamedTempFile::new().expect("a file can be made");
+        let path = file.path().to_string_lossy().into_owned();
+        let mut command = netns.command("tcpdump");
+        command.args(["-i", interface, "-U", "-Z", "root", "-s", "256", "-w", &path, "tcp"]);
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("ip starts");
+        let mut line = String::new();
+        let err = child.stderr.take().expect("piped");
+        let mut lines = BufReader::new(err);
+        while !line.contains("listening on") {
+            line.clear();
+            if lines.read_line(&mut line).expect("it says what it does") == 0 {
+                crate::skip(test, "tcpdump does not run");
+                return None;
+            }
+        }
+        // Kept open, so that its last words find a reader.
+        std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
+        Some(Self { child, file })
+    }
+
+    /// Ends the capture and replays it.
+    ///
+    /// # Panics
+    /// When it cannot be replayed.
+    pub fn replay(mut self) -> Vec<Value> {
+        // What was sent has arrived; tcpdump reads it in a moment, and writes each packet at once.
+        let mut size = 0;
+        let started = Instant::now();
+        loop {
+            std::thread::sleep(Duration::from_millis(300));
+            let now = self.file.path().metadata().expect("it is there").len();
+            if now == size && now > 24 || started.elapsed() > DEADLINE {
+                break;
+            }
+            size = now;
+        }
+        // SAFETY: the child is ours and not yet waited for.
+        unsafe { libc::kill(self.child.id().cast_signed(), libc::SIGINT) };
+        let _ = self.child.wait();
+        let observer = observer().expect("there is an observer");
+        let output = Command::new(observer)
+            .args(["replay", "--output", "json"])
+            .arg(self.file.path())
+            .output()
+            .expect("observer runs");
+        let lines = String::from_utf8(output.stdout).expect("JSON is text");
+        lines.lines().map(|line| serde_json::from_str(line).expect("each line is an object")).collect()
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Where the actor was built: beside this test.
+fn actor_path() -> String {
+    let own = std::env::current_exe().expect("this program has a path");
+    let found = own.ancestors().skip(1).take(2).map(|folder| folder.join("actor")).find(|path| path.is_file());
+    found.expect("cargo builds the actor with the tests").to_string_lossy().into_owned()
+}
+
+fn run(program: &str, args: &[&str]) {
+    let output = Command::new(program).args(args).output().unwrap_or_else(|e| panic!("running {program}: {e}"));
+    assert!(output.status.success(), "{program} {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr));
+}
+
+/// The processes of a side that a record names, with how they are known.
+pub fn owners(record: &Value, side: &str) -> Vec<(u32, String)> {
+    let processes = record["processes"].as_array().into_iter().flatten();
+    let of_side = processes.filter(|process| process["side"] == side);
+    of_side
+        .map(|process| {
+            let pid = process["pid"].as_u64().unwrap_or_default() as u32;
+            (pid, process["how"].as_str().unwrap_or_default().to_string())
+        })
+        .collect()
+}
+
+/// The kernel's events in a record's timeline: kind, side, and what the kernel says of it.
+pub fn events(record: &Value) -> Vec<(String, String, String)> {
+    let entries = record["timeline"]["entries"].as_array().into_iter().flatten();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_string();
+    entries
+        .filter(|entry| entry["source"] != "packets")
+        .map(|entry| {
+            let side = text(&entry["from"]);
+            let detail = if entry["kind"] == "state" { &entry["state"][&side] } else { &entry["detail"] };
+            (text(&entry["kind"]), side.clone(), text(detail))
+        })
+        .collect()
+}
