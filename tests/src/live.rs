@@ -312,6 +312,7 @@ impl Capture {
         while !line.contains("listening on") {
             line.clear();
             if lines.read_line(&mut line).expect("it says what it does") == 0 {
+                let _ = child.wait();
                 crate::skip(test, "tcpdump does not run");
                 return None;
             }
