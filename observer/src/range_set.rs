@@ -4,6 +4,7 @@
 //! exists only while there is a hole.
 
 use crate::sequence::Seq;
+use crate::tracker::pack::{pack_fields, pack_wrapped};
 
 /// How many ranges a [`RangeSet`] tells apart. Beyond it the oldest hole is given up.
 pub const MAX_RANGES: usize = 64;
@@ -197,6 +198,13 @@ impl RangeSet {
         }
     }
 }
+
+pack_fields! {
+    Range { start, end }
+    RangeSet { floor, first, started, rest }
+}
+
+pack_wrapped!(Rest);
 
 #[cfg(test)]
 mod tests {

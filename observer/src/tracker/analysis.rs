@@ -37,6 +37,7 @@
 
 use bitflags::bitflags;
 
+use super::pack::{Pack, Packer, Unpacker, pack_fields, pack_flags, pack_wrapped};
 use crate::packet::{Flags, Segment};
 use crate::sequence::Seq;
 use crate::tcp_options::TcpOptions;
@@ -426,6 +427,34 @@ const fn end(segment: &Segment) -> Seq {
 const fn is_plain_ack(flags: Flags) -> bool {
     flags.contains(Flags::ACK) && !flags.contains(Flags::SYN)
 }
+
+impl Pack for WindowScale {
+    fn pack(&self, to: &mut Packer) {
+        match self {
+            Self::Unknown => 0,
+            Self::Unused => 1,
+            Self::Shift(shift) => 2 + shift,
+        }
+        .pack(to);
+    }
+
+    fn unpack(from: &mut Unpacker<'_>) -> Self {
+        match u8::unpack(from) {
+            0 => Self::Unknown,
+            1 => Self::Unused,
+            code => Self::Shift(code - 2),
+        }
+    }
+}
+
+pack_fields! {
+    Flow { base, next, contiguous, last_ack, window, scale, unscaled, duplicate_acks, last, mptcp, last_at, next_at }
+    Shared { syn_at, initial_rtt, mptcp }
+}
+
+pack_wrapped!(DuplicateAcks);
+
+pack_flags!(AnalysisSet);
 
 #[cfg(test)]
 mod tests {

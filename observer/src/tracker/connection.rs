@@ -11,6 +11,7 @@ use super::handshake::{Handshake, Part};
 use super::kernel::Kernel;
 use super::moment::Moment;
 use super::outcome::{Clock, Outcome};
+use super::pack::{Pack, Packer, Unpacker, pack_fields, pack_wrapped};
 use super::retransmit;
 use super::sending::End;
 use super::state;
@@ -128,6 +129,36 @@ pub(super) struct Done {
     pub(super) duplicate: bool,
 }
 
+/// A connection in short form, of which nothing is known without reading it but who it is and when it was last used.
+#[derive(Debug)]
+pub(super) struct Resting(Box<[u8]>);
+
+impl Resting {
+    pub(super) fn new(connection: &Connection, packer: &mut Packer) -> Self {
+        connection.pack(packer);
+        Self(packer.take())
+    }
+
+    pub(super) fn wake(&self) -> Box<Connection> {
+        Box::unpack(&mut Unpacker::new(&self.0))
+    }
+
+    /// The connection's `id` and `last_number`, which are written first.
+    pub(super) fn id_and_last_number(&self) -> (u64, u64) {
+        Pack::unpack(&mut Unpacker::new(&self.0))
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Reads a little of it.
+    pub(super) fn glance(&self) -> u8 {
+        self.0.first().copied().unwrap_or(0)
+    }
+}
+
 impl Connection {
     /// A connection whose first packet is at hand, and still to be taken in.
     /// `reuses_ports` says that another connection with the same key went before.
@@ -195,6 +226,11 @@ impl Connection {
         let Tuple { src, dst, version, .. } = self.ends;
         let is_here = src == dst || (src.to_ip(version).is_loopback() && dst.to_ip(version).is_loopback());
         is_here && self.kernel.as_ref().is_some_and(|kernel| kernel.knows_one_end())
+    }
+
+    /// Whether it can be kept in short form: what the kernel says of it cannot, and one that is over is soon given out.
+    pub(super) fn may_rest(&self) -> bool {
+        self.kernel.is_none() && self.listed == Listed::No
     }
 
     /// Whether any packet of it was seen.
@@ -577,3 +613,15 @@ pub(super) fn both<T>(values: &mut [T; 2], from: u8) -> [&mut T; 2] {
     let [low, high] = values;
     if from == 0 { [low, high] } else { [high, low] }
 }
+
+pack_fields! {
+    Connection {
+        id, last_number, first_seen, last_seen, ends, handshake, flows, sent, outcome, shared, habits, around, rare, log,
+        reuses_ports, evicted; listed, kernel
+    }
+    Around { tunnels, layers }
+    Rare { analysis, duplicates, fin, rst, first_to_close, icmp }
+    Icmp { at, frame, error, quoted }
+}
+
+pack_wrapped!(Counts);

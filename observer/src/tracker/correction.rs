@@ -17,6 +17,7 @@
 use std::cmp::Ordering;
 
 use super::analysis::AnalysisSet;
+use super::pack::{pack_fields, pack_wrapped};
 use crate::packet::Segment;
 use crate::sequence::Seq;
 
@@ -112,6 +113,13 @@ impl Holes {
         sent.compare(beyond.sent)
     }
 }
+
+pack_fields! {
+    Beyond { seq, sent }
+    Sent { tsval, ip_id }
+}
+
+pack_wrapped!(Holes, List);
 
 #[cfg(test)]
 mod tests {

@@ -17,6 +17,7 @@
 //! Where the copy differs (segments cut or merged on the way between both capture points) it is not recognised.
 
 use super::analysis::Flow;
+use super::pack::pack_fields;
 use crate::flow::fold;
 use crate::packet::{Flags, IpVersion, Layer, Packet, Segment};
 use crate::tcp_options::TcpOptions;
@@ -148,6 +149,10 @@ fn tags(layers: &[Layer]) -> u8 {
     };
     let mix = |hash: u32, layer| (hash ^ number(layer)).wrapping_mul(0x9e37_79b1).rotate_left(15);
     (layers.iter().fold(0, mix) >> 24) as u8
+}
+
+pack_fields! {
+    Habits { ip_id, repeats_ip_id, copies }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The three-way handshake: its times, its repetitions, and what the ends offered.
 
 use super::moment::Moment;
+use super::pack::{pack_fields, pack_values};
 use crate::packet::{Flags, Segment};
 use crate::record::{self, Agreed, Offer, Sides};
 use crate::sequence::Seq;
@@ -294,4 +295,16 @@ impl Handshake {
             fast_open: self.fast_open == FastOpen::Accepted,
         }
     }
+}
+
+pack_fields! {
+    Handshake {
+        syn, last_syn, syn_ack, last_syn_ack, ack, offers, syn_retransmissions, syn_ack_retransmissions, fast_open,
+        two_syns, two_syn_acks, syn_ack_from, opener,
+    }
+    PackedOffer { mss, window, window_scale, fast_open, bits }
+}
+
+pack_values! {
+    FastOpen { No, Sent, Accepted }
 }

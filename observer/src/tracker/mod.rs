@@ -10,6 +10,7 @@ mod handshake;
 mod kernel;
 mod moment;
 mod outcome;
+pub(crate) mod pack;
 mod report;
 mod retransmit;
 mod rtt;
@@ -24,7 +25,7 @@ pub use analysis::AnalysisSet;
 
 use self::connection::{Connection, Done, Listed};
 use self::duplicate::Duplicates;
-use self::table::{Key, Table};
+use self::table::{Key, Table, Taken};
 use crate::flow;
 use crate::input::{Input, PacketInput};
 use crate::kernel::{SocketInput, StrayInput};
@@ -47,6 +48,9 @@ pub struct Config {
     pub checks_checksums: bool,
     /// Segments with a wrong checksum are noted in the history and otherwise ignored, as Zeek does.
     pub drop_bad_checksums: bool,
+    /// Beyond how many open connections those that were quiet for twice as many packets are kept in short form until their
+    /// next packet. That takes time and spares memory, and changes nothing else.
+    pub least_awake: usize,
     /// When connections end by time.
     pub timeouts: Timeouts,
     /// How long a connection that is over is kept for late packets where [`Tracker::handle_timeout`] is called. Without,
@@ -71,6 +75,7 @@ impl Default for Config {
             strict_wireshark: false,
             checks_checksums: true,
             drop_bad_checksums: false,
+            least_awake: 1 << 13,
             timeouts: Timeouts::Never,
             linger: Nanos::from_secs(1),
             linger_half: Nanos::from_secs(1),
@@ -152,7 +157,7 @@ pub struct Tracker {
     out: VecDeque<Event>,
     /// Connections that the end of the input has still to give out: their records are made one by one, as they are far
     /// larger.
-    leaving: std::vec::IntoIter<Box<Connection>>,
+    leaving: std::vec::IntoIter<(u64, Taken)>,
     /// Time of the last packet.
     previous: Timestamp,
     /// How many connections were opened without a packet.
@@ -185,7 +190,7 @@ impl Tracker {
     pub fn new(config: Config) -> Self {
         Self {
             config,
-            table: Table::default(),
+            table: Table::new(config.least_awake),
             books: Books::default(),
             out: VecDeque::new(),
             leaving: Vec::new().into_iter(),
@@ -213,6 +218,7 @@ impl Tracker {
                 return None;
             }
         };
+        self.table.pass(input.packet.number);
         let effect = match &input.packet.body {
             Body::Tcp(_) if outcome::leaves_aside(input.packet, input.layers, &self.config) => {
                 let (key, from) = self.key(&input);
@@ -252,9 +258,12 @@ impl Tracker {
     /// Gives out how every connection stands that is open at `now` and was seen first before `before`.
     pub fn update(&mut self, before: Timestamp) {
         let config = &self.config;
-        let open =
-            self.table.iter().filter(|connection| connection.first_seen < before && connection.listed == Listed::No);
-        let mut records: Vec<_> = open.map(|connection| Box::new(connection.record(config))).collect();
+        let mut records = Vec::new();
+        self.table.each(|connection| {
+            if connection.first_seen < before && connection.listed == Listed::No {
+                records.push(Box::new(connection.record(config)));
+            }
+        });
         records.sort_unstable_by_key(|record| record.id);
         self.out.extend(records.into_iter().map(Event::Update));
     }
@@ -262,8 +271,8 @@ impl Tracker {
     /// What there is to give out.
     pub fn poll(&mut self) -> Option<Event> {
         if self.out.is_empty() {
-            let connection = self.leaving.next()?;
-            self.give_out(&connection);
+            let (_, connection) = self.leaving.next()?;
+            self.give_out(&connection.wake());
         }
         self.out.pop_front()
     }

@@ -1,5 +1,6 @@
 //! A point in time that may not have come yet, in eight octets.
 
+use super::pack::{Pack, Packer, Unpacker};
 use crate::time::Timestamp;
 
 /// `Option<Timestamp>` in half the space: the last nanosecond that 64 bits can hold, in the year 2554, means none.
@@ -28,5 +29,15 @@ impl Moment {
 impl Default for Moment {
     fn default() -> Self {
         Self::NONE
+    }
+}
+
+impl Pack for Moment {
+    fn pack(&self, to: &mut Packer) {
+        to.time(self.0, Self::NONE.0);
+    }
+
+    fn unpack(from: &mut Unpacker<'_>) -> Self {
+        Self(from.time(Self::NONE.0))
     }
 }

@@ -32,6 +32,7 @@ use bitflags::bitflags;
 use self::endpoint::{EndFlags, Endpoint, State};
 pub(super) use self::expiry::Clock;
 use self::history::History;
+use super::pack::{pack_fields, pack_flags};
 use super::{Config, Timeouts};
 use crate::packet::{Flags, IpVersion, Layer, Notes, Packet, Segment, Tuple};
 use crate::range_set::RangeSet;
@@ -510,6 +511,14 @@ fn aborts_its_own_syn(history: &str) -> bool {
 fn is_power_of_ten(count: u32) -> bool {
     count.checked_ilog10().is_some_and(|digits| 10u32.pow(digits) == count)
 }
+
+pack_fields! {
+    Outcome { ends, trouble, history, timer_ms, written, facts }
+    Trouble { counts, beyond_hole }
+    Counts { bad_checksums, retransmissions, zero_windows, gaps }
+}
+
+pack_flags!(Facts, Written);
 
 #[cfg(test)]
 mod tests;

@@ -18,6 +18,7 @@
 //! segment waits for two round trips and as much. Where both are due at once, Linux sends the probe.
 
 use super::analysis::{AnalysisSet, Flow};
+use super::pack::{Pack, Packer, Unpacker, pack_fields, pack_wrapped};
 use crate::packet::{Flags, Segment};
 use crate::record::{RetransmissionCause, Retransmissions};
 use crate::sequence::Seq;
@@ -181,6 +182,30 @@ impl State {
         RetransmissionCause::Rto
     }
 }
+
+impl Pack for Recovery {
+    fn pack(&self, to: &mut Packer) {
+        match self {
+            Self::None => 0u8.pack(to),
+            Self::Fast(until) => (1u8, *until).pack(to),
+            Self::Timeout(until) => (2u8, *until).pack(to),
+        }
+    }
+
+    fn unpack(from: &mut Unpacker<'_>) -> Self {
+        match u8::unpack(from) {
+            0 => Self::None,
+            1 => Self::Fast(Pack::unpack(from)),
+            _ => Self::Timeout(Pack::unpack(from)),
+        }
+    }
+}
+
+pack_fields! {
+    State { answered, sacked, recovery, duplicate_acks, has_sent_again, answered_at, sent_at, counts }
+}
+
+pack_wrapped!(Retransmits);
 
 #[cfg(test)]
 mod tests {

@@ -15,6 +15,7 @@
 //! 3. A later TSecr cancels it: the echo was not captured.
 
 use super::analysis::AnalysisSet;
+use super::pack::{Pack, Packer, Unpacker, pack_fields, pack_flags};
 use crate::packet::{Flags, Segment};
 use crate::record::RttStats;
 use crate::sequence::Seq;
@@ -34,9 +35,9 @@ pub struct RoundTrips {
     /// The end of the segment that is timed.
     end: Seq,
     /// The TSval that is timed.
-    value: u32,
+    value: Seq,
     /// The latest TSval seen.
-    latest: u32,
+    latest: Seq,
     end_sent_at: Timestamp,
     value_sent_at: Timestamp,
     by_ack: Distribution,
@@ -66,7 +67,8 @@ impl RoundTrips {
             }
         }
         let Some((value, _)) = options.timestamps else { return };
-        if self.running.contains(Running::LATEST) && !Seq(value).after(Seq(self.latest)) {
+        let value = Seq(value);
+        if self.running.contains(Running::LATEST) && !value.after(self.latest) {
             return;
         }
         self.latest = value;
@@ -89,10 +91,10 @@ impl RoundTrips {
         }
         if self.running.contains(Running::TIMESTAMP)
             && let Some((_, echo)) = options.timestamps
-            && Seq(echo).at_or_after(Seq(self.value))
+            && Seq(echo).at_or_after(self.value)
         {
             self.running.remove(Running::TIMESTAMP);
-            if echo == self.value {
+            if Seq(echo) == self.value {
                 self.by_timestamps.add(at.checked_since(self.value_sent_at));
             }
         }
@@ -266,6 +268,37 @@ const fn middle_of(index: u8) -> Nanos {
     let (low, high) = (PER_OCTAVE + eighth, PER_OCTAVE + eighth + 1);
     Nanos(2 * low * high * step / (low + high))
 }
+
+impl Pack for Distribution {
+    fn pack(&self, to: &mut Packer) {
+        match self {
+            Self::Few { count, nanos } => {
+                (true, *count).pack(to);
+                nanos.pack(to);
+            }
+            Self::Many(histogram) => {
+                false.pack(to);
+                histogram.pack(to);
+            }
+        }
+    }
+
+    fn unpack(from: &mut Unpacker<'_>) -> Self {
+        if bool::unpack(from) {
+            Self::Few { count: Pack::unpack(from), nanos: Pack::unpack(from) }
+        } else {
+            Self::Many(Pack::unpack(from))
+        }
+    }
+}
+
+pack_fields! {
+    RoundTrips { running, end, value, latest, end_sent_at, value_sent_at, by_ack, by_timestamps }
+    Histogram { count, min, max, buckets }
+    Bucket { index, count }
+}
+
+pack_flags!(Running);
 
 #[cfg(test)]
 mod tests {

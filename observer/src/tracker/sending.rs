@@ -4,6 +4,7 @@ use bitflags::bitflags;
 
 use super::correction::Holes;
 use super::moment::Moment;
+use super::pack::{pack_fields, pack_flags};
 use super::retransmit::Retransmits;
 use super::rtt::RoundTrips;
 use crate::packet::{Flags, Packet, Segment};
@@ -251,6 +252,16 @@ impl Data {
 fn hops(ttl: u8) -> u8 {
     USUAL_TTLS.into_iter().find(|start| *start >= ttl).map_or(0, |start| start - ttl)
 }
+
+pack_fields! {
+    End { packets, max_idle, isn, acked, fin_end, window, state, known, retransmits, ttl, data, rare }
+    Data {
+        bytes, unique_bytes, seen, last_was_seen, first_at, last_at, max_in_flight, max_segment, round_trips, holes,
+    }
+    Rare { ecn, urgent, bad_checksums, zero_since, zero_window }
+}
+
+pack_flags!(Known);
 
 #[cfg(test)]
 mod tests {

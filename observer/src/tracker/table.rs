@@ -1,28 +1,39 @@
 //! The connections that are being followed, found by their key; and which of them has been quiet the longest.
+//!
+//! A connection that has been quiet while many packets of others came by is put to rest: it is kept in short form until its
+//! next packet, or until its record is made. Nothing else tells the difference.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use hashbrown::HashTable;
 
-use super::connection::Connection;
+use super::connection::{Connection, Resting};
+use super::pack::Packer;
 use crate::packet::{Layer, Tuple};
 
 /// Connections by flow hash and key.
 ///
 /// The order of use is kept only once it is asked for: until the bound is reached it costs nothing.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Table {
-    entries: HashTable<Entry>,
+    awake: HashTable<Entry<Box<Connection>>>,
+    resting: HashTable<Entry<Resting>>,
+    /// How many connections may be awake without regard to how quiet they are.
+    least_awake: usize,
+    /// How many connections are awake when the quiet ones are looked for. That takes a look at each, and so is not done
+    /// before many have been added.
+    most_awake: usize,
     /// When each connection was used, as of some time ago: a connection's own stamp is the same or later. Entries of
     /// connections that are gone are skipped when they come up.
     order: Option<BinaryHeap<Reverse<Place>>>,
+    packer: Packer,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct Entry<T> {
     hash: u64,
-    connection: Box<Connection>,
+    connection: T,
 }
 
 /// What finds a connection again: its last packet's number, its hash, its identifier.
@@ -42,26 +53,90 @@ pub(super) struct Key<'a> {
     pub(super) layers: &'a [Layer],
 }
 
+/// A connection that was taken out of the table, in the form it had there.
+#[derive(Debug)]
+pub(super) enum Taken {
+    Awake(Box<Connection>),
+    Resting(Resting),
+}
+
+impl Taken {
+    pub(super) fn wake(self) -> Box<Connection> {
+        match self {
+            Self::Awake(connection) => connection,
+            Self::Resting(resting) => resting.wake(),
+        }
+    }
+}
+
 impl Table {
-    pub(super) fn len(&self) -> usize {
-        self.entries.len()
+    /// An empty table. Beyond `least_awake` connections, it puts to rest those that were quiet for twice as many packets.
+    pub(super) fn new(least_awake: usize) -> Self {
+        Self {
+            awake: HashTable::new(),
+            resting: HashTable::new(),
+            least_awake,
+            most_awake: least_awake,
+            order: None,
+            packer: Packer::default(),
+        }
     }
 
-    /// Every connection, in no order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Connection> {
-        self.entries.iter().map(|entry| &*entry.connection)
+    pub(super) fn len(&self) -> usize {
+        self.awake.len() + self.resting.len()
+    }
+
+    /// Shows every connection, in no order.
+    pub(super) fn each(&self, mut see: impl FnMut(&Connection)) {
+        self.awake.iter().for_each(|entry| see(&entry.connection));
+        self.resting.iter().for_each(|entry| see(&entry.connection.wake()));
     }
 
     /// Touches the connection with the given hash, if there is one.
     pub(super) fn foresee(&self, hash: u64) {
-        if let Some(entry) = self.entries.find(hash, |entry| entry.hash == hash) {
+        if let Some(entry) = self.awake.find(hash, |entry| entry.hash == hash) {
+            std::hint::black_box(entry.connection.glance());
+        } else if let Some(entry) = self.resting.find(hash, |entry| entry.hash == hash) {
             std::hint::black_box(entry.connection.glance());
         }
     }
 
+    /// Puts to rest what is quiet, where much is awake, before the packet with the given number is taken in.
+    pub(super) fn pass(&mut self, number: u64) {
+        if self.awake.len() >= self.most_awake {
+            self.rest_the_quiet(number);
+        }
+    }
+
+    #[cold]
+    fn rest_the_quiet(&mut self, now: u64) {
+        let quiet = self.least_awake as u64 * 2;
+        let is_quiet =
+            |connection: &Connection| connection.last_number.saturating_add(quiet) <= now && connection.may_rest();
+        let mut quiet: Vec<_> = self.awake.extract_if(|entry| is_quiet(&entry.connection)).collect();
+        // What was opened together often wakes together, and then leaves memory that fits together again.
+        quiet.sort_unstable_by_key(|entry| entry.connection.id);
+        for Entry { hash, connection } in quiet {
+            let connection = Resting::new(&connection, &mut self.packer);
+            self.resting.insert_unique(hash, Entry { hash, connection }, |entry| entry.hash);
+        }
+        self.most_awake = self.least_awake.max(self.awake.len() + self.awake.len() / 2);
+    }
+
     pub(super) fn get(&mut self, key: &Key<'_>) -> Option<&mut Connection> {
-        let entry = self.entries.find_mut(key.hash, |entry| entry.hash == key.hash && entry.connection.has_key(key))?;
-        Some(&mut entry.connection)
+        let is_same = |entry: &Entry<Box<Connection>>| entry.hash == key.hash && entry.connection.has_key(key);
+        match self.awake.find_entry(key.hash, is_same) {
+            Ok(entry) => Some(&mut *entry.into_mut().connection),
+            Err(absent) => {
+                let (awake, hash) = (absent.into_table(), key.hash);
+                // Hardly ever do two connections have the same hash; if so, the other one wakes for nothing.
+                while let Ok(entry) = self.resting.find_entry(hash, |entry| entry.hash == hash) {
+                    let connection = entry.remove().0.connection.wake();
+                    awake.insert_unique(hash, Entry { hash, connection }, |entry| entry.hash);
+                }
+                awake.find_mut(hash, is_same).map(|entry| &mut *entry.connection)
+            }
+        }
     }
 
     /// Adds a connection whose key is not in the table.
@@ -69,25 +144,29 @@ impl Table {
         if let Some(order) = &mut self.order {
             order.push(Reverse(Place { used: connection.last_number, hash, id: connection.id }));
         }
-        self.entries.insert_unique(hash, Entry { hash, connection }, |entry| entry.hash);
+        self.awake.insert_unique(hash, Entry { hash, connection }, |entry| entry.hash);
     }
 
     /// Takes out the connection with the given hash and identifier.
     pub(super) fn remove(&mut self, hash: u64, id: u64) -> Option<Box<Connection>> {
-        let entry = self.entries.find_entry(hash, |entry| entry.connection.id == id).ok()?;
-        Some(entry.remove().0.connection)
+        if let Ok(entry) = self.awake.find_entry(hash, |entry| entry.connection.id == id) {
+            return Some(entry.remove().0.connection);
+        }
+        let is_same = |entry: &Entry<Resting>| entry.hash == hash && entry.connection.id_and_last_number().0 == id;
+        let entry = self.resting.find_entry(hash, is_same).ok()?;
+        Some(entry.remove().0.connection.wake())
     }
 
+    /// The connection with the given hash and identifier, if it is not at rest.
     pub(super) fn by_id(&mut self, hash: u64, id: u64) -> Option<&mut Connection> {
-        self.entries.find_mut(hash, |entry| entry.connection.id == id).map(|entry| &mut *entry.connection)
+        self.awake.find_mut(hash, |entry| entry.connection.id == id).map(|entry| &mut *entry.connection)
     }
 
     /// Takes out the connection whose last packet is the longest ago.
     pub(super) fn remove_least_recent(&mut self) -> Option<Box<Connection>> {
         loop {
             let Reverse(place) = self.order_of_use().pop()?;
-            let Some(connection) = self.by_id(place.hash, place.id) else { continue };
-            let used = connection.last_number;
+            let Some(used) = self.last_number(place.hash, place.id) else { continue };
             if used == place.used {
                 return self.remove(place.hash, place.id);
             }
@@ -95,23 +174,43 @@ impl Table {
         }
     }
 
+    fn last_number(&self, hash: u64, id: u64) -> Option<u64> {
+        let awake = self.awake.find(hash, |entry| entry.connection.id == id);
+        awake.map(|entry| entry.connection.last_number).or_else(|| {
+            let same_hash = self.resting.iter_hash(hash).filter(|entry| entry.hash == hash);
+            let mut known = same_hash.map(|entry| entry.connection.id_and_last_number());
+            known.find(|known| known.0 == id).map(|(_, last_number)| last_number)
+        })
+    }
+
+    /// How many octets the connections at rest take.
+    #[cfg(test)]
+    pub(super) fn resting_octets(&self) -> usize {
+        self.resting.iter().map(|entry| entry.connection.len()).sum()
+    }
+
     /// Takes out every connection, in the order of their first packets.
-    pub(super) fn drain(&mut self) -> std::vec::IntoIter<Box<Connection>> {
-        self.order = None;
-        let mut all: Vec<_> = self.entries.drain().map(|entry| entry.connection).collect();
-        all.sort_unstable_by_key(|connection| connection.id);
+    pub(super) fn drain(&mut self) -> std::vec::IntoIter<(u64, Taken)> {
+        let (awake, resting) = (std::mem::take(&mut self.awake), std::mem::take(&mut self.resting));
+        *self = Self::new(self.least_awake);
+        let mut all = Vec::with_capacity(awake.len() + resting.len());
+        all.extend(awake.into_iter().map(|entry| (entry.connection.id, Taken::Awake(entry.connection))));
+        let resting = resting.into_iter().map(|entry| (entry.connection.id_and_last_number().0, entry.connection));
+        all.extend(resting.map(|(id, resting)| (id, Taken::Resting(resting))));
+        all.sort_unstable_by_key(|(id, _)| *id);
         all.into_iter()
     }
 
     /// The order of use, made when first asked for, and anew where most of it is of connections that are gone.
     fn order_of_use(&mut self) -> &mut BinaryHeap<Reverse<Place>> {
-        let entries = &self.entries;
-        let stale = |order: &BinaryHeap<_>| order.len() > 2 * entries.len() + 1024;
-        if self.order.as_ref().is_none_or(stale) {
-            let place = |entry: &Entry| {
-                Reverse(Place { used: entry.connection.last_number, hash: entry.hash, id: entry.connection.id })
-            };
-            self.order = Some(entries.iter().map(place).collect());
+        let most = 2 * self.len() + 1024;
+        let is_stale = |order: &BinaryHeap<_>| order.len() > most;
+        if self.order.as_ref().is_none_or(is_stale) {
+            let place = |hash, (id, used)| Reverse(Place { used, hash, id });
+            let awake =
+                self.awake.iter().map(|entry| (entry.hash, (entry.connection.id, entry.connection.last_number)));
+            let resting = self.resting.iter().map(|entry| (entry.hash, entry.connection.id_and_last_number()));
+            self.order = Some(awake.chain(resting).map(|(hash, known)| place(hash, known)).collect());
         }
         self.order.get_or_insert_default()
     }

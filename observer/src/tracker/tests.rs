@@ -1,5 +1,7 @@
 //! The tracker as a whole: short exchanges in, records out.
 
+use proptest::prelude::*;
+
 use super::{Config, Effect, Event, Timeouts, Tracker};
 use crate::flow;
 use crate::input::{Input, PacketInput};
@@ -49,7 +51,7 @@ impl Wire {
             at: self.now,
             number: self.number,
             frame: FrameId { file: 0, number: self.number },
-            hash: flow::hash(&tuple, &self.layers, 0),
+            hash: flow::hash(&tuple, &self.layers, self.tracker.config.seed),
             tuple,
             interface: 0,
             ttl: 64,
@@ -323,4 +325,53 @@ fn a_wrong_checksum_is_believed_noted_or_dropped() {
     // To Zeek, a SYN after nothing that counts starts a new connection.
     let zeek = Config { timeouts: Timeouts::Zeek, ..drop };
     assert_eq!(notes(Notes::BAD_TCP_CHECKSUM, zeek), [text("C", 0), text("Sc", 0)]);
+}
+
+proptest! {
+    /// Connections that are put to rest before each packet, and such that never are.
+    #[test]
+    fn rest_changes_nothing(
+        packets in prop::collection::vec(
+            (1u8..5, any::<bool>(), 0u16..0x200, 0u32..9, 0u32..9, 0u32..4, 0u8..12, 0u64..3_000_000_000),
+            1..80,
+        ),
+        zeek: bool,
+        max_connections in 1usize..5,
+    ) {
+        let replay = |least_awake| {
+            let timeouts = if zeek { Timeouts::Zeek } else { Timeouts::Never };
+            let config = Config { least_awake, timeouts, max_connections, timeline_entries: 6, seed: 1, ..Config::default() };
+            let mut wire = Wire::new(config);
+            let mut effects = Vec::new();
+            for &(client, answers, flags, seq, ack, len, kind, pause) in &packets {
+                wire.pass(Nanos(pause));
+                wire.layers = if kind == 1 { vec![Layer::Vlan(7), Layer::Mpls(8)] } else { Vec::new() };
+                let client = (client, 40_000);
+                let [from, to] = if answers { [SERVER, client] } else { [client, SERVER] };
+                let seq = Seq(if answers { u32::MAX - 1000 } else { 5 }.wrapping_add(seq * 100));
+                let ack = Seq(if answers { 5 } else { u32::MAX - 1000_u32 }.wrapping_add(ack * 100));
+                let flags = Flags::from_bits_retain(if kind < 6 { 0x10 } else { flags });
+                let segment = Segment { seq, ack, flags, window: 1000 * u16::from(kind), urgent: 0, len: len * 100 };
+                let error = IcmpError { from: Address::v4([9; 4]), kind: 3, code: 1, mtu: None, seq, flags: None };
+                let body = if kind == 0 { Body::Icmp(error) } else { Body::Tcp(segment) };
+                effects.push(wire.packet(from, to, body, Notes::empty()));
+            }
+            format!("{effects:?} {:#?}", wire.finish())
+        };
+        prop_assert_eq!(replay(0), replay(usize::MAX));
+    }
+}
+
+#[test]
+fn a_connection_at_rest_is_small() {
+    let mut wire = Wire::new(Config { least_awake: 0, seed: 1, ..Config::default() });
+    for port in 40_000..40_002 {
+        let client = (1, port);
+        wire.open(client, 100_000_000);
+        wire.send(client, SERVER, PSH_ACK, 100_000_001, 501, 6);
+        wire.send(SERVER, client, PSH_ACK, 501, 100_000_007, 6);
+        wire.send(client, SERVER, ACK, 100_000_007, 507, 0);
+    }
+    let octets = wire.tracker.table.resting_octets();
+    assert!((100..240).contains(&octets), "{octets} octets");
 }

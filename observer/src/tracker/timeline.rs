@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::analysis::AnalysisSet;
+use super::pack::pack_fields;
 use crate::packet::Flags;
 use crate::record::{EntryKind, RetransmissionCause, Side, Sides, Source, TcpState, TimelineEntry};
 use crate::time::{Nanos, Timestamp};
@@ -141,4 +142,10 @@ impl Run {
             source: Source::Packets,
         }
     }
+}
+
+pack_fields! {
+    Log { head, tail, cut }
+    Run { first, until, last_frame, packets, bytes, acks }
+    Entry { at, frame, file, from, kind, bytes, flags, analysis, retransmission, states, seq, ack, window }
 }

@@ -16,6 +16,7 @@ fuzz_target!(|data: &[u8]| {
     let most = 1 + usize::from(setup & 3);
     let mut tracker = Tracker::new(Config {
         max_connections: most,
+        least_awake: most % 2,
         timeline_entries: usize::from(setup >> 2 & 7),
         strict_wireshark: setup & 0x20 != 0,
         drop_bad_checksums: setup & 0x40 != 0,

@@ -4,6 +4,7 @@ use bitflags::bitflags;
 
 use crate::packet::{Flags, Segment};
 use crate::sequence::Seq;
+use crate::tracker::pack::{pack_fields, pack_flags, pack_values};
 
 /// A jump in sequence numbers that Zeek does not believe of a SYN, a RST or an ACK of 0, in octets.
 const TOO_LARGE_JUMP: i32 = 1 << 20;
@@ -210,3 +211,15 @@ pub fn sequence_end(segment: &Segment) -> Seq {
     let controls = u32::from(segment.flags.contains(Flags::SYN)) + u32::from(segment.flags.contains(Flags::FIN));
     segment.seq.plus(payload).plus(controls)
 }
+
+pack_fields! {
+    Endpoint {
+        state, previous, flags, last_wraps, acked_wraps, start, last, acked, delivered, trimmed, syn, fin, rst, fin_end,
+    }
+}
+
+pack_values! {
+    State { Inactive, SynSent, SynAckSent, Partial, Established, Closed, Reset }
+}
+
+pack_flags!(EndFlags);

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::tracker::pack::{Pack, Packer, Unpacker};
+
 /// How many letters a history holds. Only letters that differ in sequence number repeat without end (`f h r s`), so that
 /// none but a flood of made-up segments comes near it; what comes after is left out.
 pub const MAX_LETTERS: usize = 1024;
@@ -59,6 +61,19 @@ impl Default for History {
 impl fmt::Debug for History {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.as_str().fmt(f)
+    }
+}
+
+impl Pack for History {
+    fn pack(&self, to: &mut Packer) {
+        self.as_str().len().pack(to);
+        self.as_str().bytes().for_each(|letter| letter.pack(to));
+    }
+
+    fn unpack(from: &mut Unpacker<'_>) -> Self {
+        let mut history = Self::default();
+        (0..usize::unpack(from)).for_each(|_| history.push(u8::unpack(from)));
+        history
     }
 }
 
