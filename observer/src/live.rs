@@ -19,6 +19,9 @@ use crate::source::live::{Batch, LiveSource, Seen, SeenPacket};
 /// How long a connection that is over is kept for what comes late.
 const LINGER: Nanos = Nanos::from_millis(150);
 
+/// The same where packets alone tell: what is sent again at the end comes after a timeout (RFC 6298 section 2: at least 1 s).
+const LINGER_PACKETS: Nanos = Nanos::from_secs(2);
+
 /// The same where only one of two sockets on this host was seen to go: longer than between two looks at the living ones, so
 /// that a connection whose other end still holds its socket is not taken for over.
 const LINGER_HALF: Nanos = Nanos::from_millis(2_500);
@@ -67,11 +70,12 @@ impl Live {
     /// Nothing seen of `source` yet.
     pub fn new(config: Config, source: &dyn LiveSource) -> Self {
         let now = source.now();
+        let by_packets = source.sees_every_packet();
         Self {
             config: Config {
-                sampled: !source.sees_every_packet(),
+                sampled: !by_packets,
                 checks_checksums: false,
-                linger: LINGER,
+                linger: if by_packets { LINGER_PACKETS } else { LINGER },
                 linger_half: LINGER_HALF,
                 ..config
             },

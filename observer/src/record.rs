@@ -4,6 +4,7 @@
 //! source could not see is `null`, never 0.
 
 mod capture;
+mod check;
 mod community;
 mod kernel;
 mod measure;
@@ -16,6 +17,7 @@ use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
 pub use self::capture::{CaptureRecord, FileRecord, HookRecord, InterfaceRecord};
+pub use self::check::{CheckRecord, FeatureRecord};
 pub use self::community::CommunityId;
 pub use self::kernel::{KernelSocket, TcpInfo};
 pub use self::measure::*;
@@ -34,6 +36,8 @@ pub enum Object {
     Update(Box<ConnectionRecord>),
     /// What was read, once, at the end.
     Capture(Box<CaptureRecord>),
+    /// What this host allows: `observer check`.
+    Check(Box<CheckRecord>),
 }
 
 /// A value for each end of a connection: `client` opened it, `server` accepted it (see `roles_from`).

@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand.
 
+mod check;
 mod completions;
 mod cut;
 mod lab;
@@ -36,6 +37,7 @@ pub struct Cli {
 enum Command {
     Watch(Box<watch::Watch>),
     Trace(Box<trace::Trace>),
+    Check(check::Check),
     Replay(Box<replay::Replay>),
     Packets(packets::Packets),
     Lab(lab::Lab),
@@ -50,6 +52,7 @@ impl Cli {
         match self.command {
             Command::Watch(watch) => watch.run(),
             Command::Trace(trace) => trace.run(),
+            Command::Check(check) => check.run(),
             Command::Replay(replay) => replay.run(),
             Command::Packets(packets) => packets.run(),
             Command::Lab(lab) => lab.run(),

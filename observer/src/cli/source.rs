@@ -11,6 +11,7 @@ use super::live::{Netns, Observe, say_what_is_off};
 use crate::source::libpcap::{self, ANY, Interfaces};
 use crate::source::live::LiveSource;
 use crate::source::namespace;
+use crate::source::rights;
 use crate::source::sock_diag::{self, Tables};
 
 /// Where connections are seen.
@@ -104,11 +105,16 @@ impl From {
         match ebpf(observe) {
             Ok(kernel) => return Ok(kernel),
             Err(error) if !observe.hooks.is_empty() => return Err(error),
-            Err(error) => eprintln!("observer: no eBPF, captures packets instead (see `observer check`): {error:#}"),
+            Err(error) => {
+                let why = rights::obstacle_to_ebpf().unwrap_or_else(|| format!("{error:#}"));
+                eprintln!("observer: no eBPF (`observer check` tells more), packets are captured instead: {why}");
+            }
         }
         match self.packets.open(observe) {
             Ok(interfaces) => return Ok(interfaces),
-            Err(error) => eprintln!("observer: no packets, looks at the kernel's tables of sockets instead: {error:#}"),
+            Err(error) => {
+                eprintln!("observer: no packets, the kernel's tables of sockets are looked at instead: {error:#}")
+            }
         }
         self.tables(observe)
     }

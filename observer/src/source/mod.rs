@@ -10,8 +10,9 @@ pub mod libpcap;
 pub mod live;
 mod merge;
 pub mod namespace;
-mod owner;
+pub mod owner;
 mod progress;
+pub mod rights;
 pub mod sock_diag;
 #[cfg(test)]
 mod tests;

@@ -137,7 +137,7 @@ impl Owners {
 }
 
 /// Where cgroup v2 is mounted.
-fn root() -> Option<PathBuf> {
+pub fn root() -> Option<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
     mounts.lines().find_map(|line| {
         let (place, kind) = line.split_once(" - ")?;

@@ -4,6 +4,7 @@ mod book;
 mod btf;
 mod load;
 mod names;
+pub mod probe;
 mod resolve;
 mod translate;
 
