@@ -17,7 +17,7 @@ use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
 pub use self::capture::{CaptureRecord, FileRecord, HookRecord, InterfaceRecord};
-pub use self::check::{CheckRecord, FeatureRecord};
+pub use self::check::{CapabilityRecord, CheckRecord, FeatureRecord};
 pub use self::community::CommunityId;
 pub use self::kernel::{KernelSocket, TcpInfo};
 pub use self::measure::*;

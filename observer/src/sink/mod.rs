@@ -17,7 +17,7 @@ use observer::record::{CaptureRecord, ConnectionRecord};
 pub use order::Order;
 pub use printer::Printer;
 pub use summary::Summary;
-pub use text::{Detail, Page, Text, View, connection, one_line};
+pub use text::{Detail, Page, Text, View, check, connection, one_line};
 
 /// Takes the connections of one shard; connections of one shard come in the order they end. The sinks of all shards
 /// are put together at the end.

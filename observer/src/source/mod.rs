@@ -3,6 +3,7 @@
 mod clock;
 mod compression;
 pub mod ebpf;
+pub mod features;
 mod file;
 mod filter;
 mod input;

@@ -24,11 +24,14 @@ pub const NET_RAW: Right = Right {
     used_for: "packets, for the kernel's filter and for libpcap",
     set: CapabilitySet::NET_RAW,
 };
-/// What `/proc` shows of other users' processes.
-pub const SYS_PTRACE: Right = Right {
-    name: "CAP_SYS_PTRACE",
-    used_for: "sockets and namespaces of other users' processes",
-    set: CapabilitySet::SYS_PTRACE,
+/// Which namespaces other users' processes are in.
+pub const SYS_PTRACE: Right =
+    Right { name: "CAP_SYS_PTRACE", used_for: "namespaces of other users' processes", set: CapabilitySet::SYS_PTRACE };
+/// Folders of other users, such as `/proc/PID/fd`.
+pub const DAC_READ_SEARCH: Right = Right {
+    name: "CAP_DAC_READ_SEARCH",
+    used_for: "whose sockets they are, without eBPF",
+    set: CapabilitySet::DAC_READ_SEARCH,
 };
 /// Going into namespaces.
 pub const SYS_ADMIN: Right =
@@ -41,7 +44,10 @@ pub const SYSLOG: Right = Right {
 };
 
 /// All that can be used.
-pub const RIGHTS: [Right; 6] = [BPF, PERFMON, NET_RAW, SYS_PTRACE, SYS_ADMIN, SYSLOG];
+pub const RIGHTS: [Right; 7] = [BPF, PERFMON, NET_RAW, SYS_PTRACE, SYS_ADMIN, SYSLOG, DAC_READ_SEARCH];
+
+/// Those that show all of one network namespace, processes and what passes between namespaces' sockets included.
+pub const ENOUGH: [Right; 4] = [BPF, PERFMON, NET_RAW, SYS_PTRACE];
 
 /// The first release whose eBPF has what the programs use: ring buffers, BTF tracepoints and CAP_BPF came by 5.8.
 pub const OLDEST: (u32, u32) = (5, 8);
@@ -54,6 +60,14 @@ impl Right {
     pub fn is_held(&self) -> Result<bool> {
         let sets = capabilities(None).context("asking the kernel for this process's capabilities")?;
         Ok(sets.effective.contains(self.set))
+    }
+
+    /// Whether this process lacks it, and what stands for it: before Linux 5.8, CAP_SYS_ADMIN was what CAP_BPF and
+    /// CAP_PERFMON are now, and it still includes them.
+    pub fn is_missing(&self) -> bool {
+        let is_held = |right: &Self| right.is_held().unwrap_or(false);
+        let includes = self.set == CapabilitySet::BPF || self.set == CapabilitySet::PERFMON;
+        !(is_held(self) || (includes && is_held(&SYS_ADMIN)))
     }
 }
 
@@ -74,12 +88,7 @@ pub fn obstacle_to_ebpf() -> Option<String> {
     if version(&release).is_some_and(|version| version < OLDEST) {
         return Some(format!("the kernel is {release}, and {}.{} or later is needed", OLDEST.0, OLDEST.1));
     }
-    let is_missing = |right: &&Right| right.is_held().is_ok_and(|held| !held);
-    // CAP_SYS_ADMIN stands for both.
-    if SYS_ADMIN.is_held().unwrap_or(false) {
-        return None;
-    }
-    let missing: Vec<_> = [&BPF, &PERFMON].into_iter().filter(is_missing).map(|right| right.name).collect();
+    let missing: Vec<_> = [BPF, PERFMON].iter().filter(|right| right.is_missing()).map(|right| right.name).collect();
     (!missing.is_empty()).then(|| format!("{} missing", missing.join(" and ")))
 }
 

@@ -1,5 +1,6 @@
 //! `--output text`: connections as people read them.
 
+mod check;
 mod connection;
 mod ladder;
 mod line;
@@ -12,6 +13,7 @@ mod words;
 use std::io::Write;
 
 use anyhow::Result;
+pub use check::draw as check;
 pub use connection::{Detail, draw as connection, handshake_rtt};
 pub use line::draw as one_line;
 use observer::record::{CaptureRecord, ConnectionRecord};

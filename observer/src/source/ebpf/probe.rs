@@ -1,6 +1,6 @@
-//! Whether each hook would work, found out by attaching it.
+//! Whether eBPF would work, part by part, found out by trying it.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use observer_ebpf::{HOOKS, Hook};
 
 use super::btf::{Btf, KERNEL};
@@ -11,6 +11,14 @@ use crate::source::namespace;
 /// Room for next to nothing: what is seen meanwhile is thrown away.
 const SIZES: Sizes = Sizes { ring: 1 << 16, sockets: 64 };
 
+/// What came of trying.
+pub struct Probe {
+    /// The maps and the ring buffer were made.
+    pub maps: Result<()>,
+    /// Of each hook that was tried, why it does not work; `None` where it does. Empty where there are no maps.
+    pub hooks: Vec<(Hook, Option<String>)>,
+}
+
 /// Whether the kernel describes its types; gives the file that does.
 ///
 /// # Errors
@@ -19,20 +27,29 @@ pub fn types() -> Result<&'static str> {
     Btf::of_kernel().map(|_| KERNEL)
 }
 
-/// Attaches each hook and detaches it again; says of those that do not work why.
-///
-/// # Errors
-/// When none can be tried: the object cannot be loaded.
-pub fn hooks() -> Result<Vec<(Hook, Option<String>)>> {
+/// Makes the maps, attaches each hook and detaches it again.
+pub fn hooks() -> Probe {
+    match attach() {
+        Ok(hooks) => Probe { maps: Ok(()), hooks },
+        Err(error) => Probe { maps: Err(error), hooks: Vec::new() },
+    }
+}
+
+fn attach() -> Result<Vec<(Hook, Option<String>)>> {
     let btf = Btf::of_kernel()?;
     let resolved = Resolved::new(&btf);
     let mut loaded = Loaded::new(&resolved, resolved.settings, SIZES)?;
+    let _ring = loaded.ring()?;
     loaded.attach(&HOOKS, &resolved, &btf);
-    if loaded.attached.contains(&Hook::Packets)
-        && let Err(error) = namespace::packet_socket().and_then(|socket| loaded.filter(&socket))
-    {
-        loaded.off.push((Hook::Packets, format!("{error:#}")));
-    }
+    let mut tried = |hook: Hook, what: &str, trial: &mut dyn FnMut(&mut Loaded) -> Result<()>| {
+        if loaded.attached.contains(&hook)
+            && let Err(error) = trial(&mut loaded).with_context(|| what.to_string())
+        {
+            loaded.off.push((hook, format!("{error:#}")));
+        }
+    };
+    tried(Hook::Packets, "filtering packets", &mut |loaded| loaded.filter(&namespace::packet_socket()?));
+    tried(Hook::Existing, "going over what is there", &mut |loaded| loaded.iterate("existing_sockets"));
     let why = |hook| loaded.off.iter().find(|(off, _)| *off == hook).map(|(_, why)| why.clone());
     Ok(HOOKS.iter().map(|hook| (*hook, why(*hook))).collect())
 }
