@@ -9,6 +9,7 @@ pub mod flow;
 pub mod input;
 pub mod kernel;
 pub mod packet;
+pub mod protocol;
 pub mod range_set;
 pub mod record;
 pub mod sequence;

@@ -3,6 +3,7 @@
 //! Every field's doc gives its unit and where it comes from; `observer schema` prints the same as JSON Schema. What a
 //! source could not see is `null`, never 0.
 
+mod application;
 mod capture;
 mod check;
 mod community;
@@ -10,12 +11,14 @@ mod kernel;
 mod measure;
 mod state;
 mod timeline;
+mod tls;
 
 use std::net::IpAddr;
 
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
+pub use self::application::*;
 pub use self::capture::{CaptureRecord, FileRecord, HookRecord, InterfaceRecord};
 pub use self::check::{CapabilityRecord, CheckRecord, FeatureRecord};
 pub use self::community::CommunityId;
@@ -23,6 +26,7 @@ pub use self::kernel::{KernelSocket, TcpInfo};
 pub use self::measure::*;
 pub use self::state::{ConnState, TcpState};
 pub use self::timeline::{EntryKind, Timeline, TimelineEntry};
+pub use self::tls::*;
 use crate::packet::{IpVersion, TunnelKind};
 use crate::time::{Nanos, Timestamp};
 
@@ -107,6 +111,37 @@ pub struct ConnectionRecord {
     pub flow: Option<Sides<FlowFacts>>,
     /// How the connection was closed.
     pub close: Close,
+    /// The name that the client knows the server by; absent where nothing told it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<NameRecord>,
+    /// The protocol that was spoken in the end, recognised by its content; absent where none was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<ProtocolName>,
+    /// The protocols before it, each of which gave way to the next (CONNECT, STARTTLS, upgrades).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    pub via: Vec<ProtocolName>,
+    /// TLS; absent where it was not spoken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Box<TlsRecord>>,
+    /// HTTP; absent where it was not spoken, or not in the clear.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http: Option<Box<HttpRecord>>,
+    /// Requests and responses; absent where there were none in the clear.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exchanges: Option<Box<Exchanges>>,
+    /// Where the connection's time went, in order; absent where no protocol was recognised.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    pub phases: Vec<PhaseRecord>,
+    /// Messages of those protocols that contradict themselves or are too large; absent where there are none.
+    #[serde(skip_serializing_if = "is_zero")]
+    #[schemars(default)]
+    pub malformed: u64,
+    /// True where what was kept of a protocol was given up to stay within the bound on memory; absent otherwise.
+    #[serde(skip_serializing_if = "is_false")]
+    #[schemars(default)]
+    pub given_up: bool,
     /// Packets that were captured a second time (both ends of a bridge, `-i any`). Counted nowhere else.
     pub duplicates: u64,
     /// Segments with a wrong IP or TCP checksum, by sender; believed unless `--checksums drop`. `null` where not checked.
@@ -341,6 +376,14 @@ pub enum Source {
 pub struct Finding {
     /// Its name.
     pub name: String,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 fn display<T: std::fmt::Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {

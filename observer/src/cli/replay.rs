@@ -88,6 +88,14 @@ pub struct Replay {
     #[arg(long, value_enum, default_value_t, value_name = "WHOSE")]
     timeouts: Timeouts,
 
+    /// Leave out what connections were for: TCP alone
+    #[arg(long)]
+    tcp_only: bool,
+
+    /// Show the values of queries in targets; without, only their names
+    #[arg(long, conflicts_with = "tcp_only")]
+    show_secrets: bool,
+
     /// How many connections may be open at once; beyond it the least recently used is given up
     #[arg(long, value_name = "N", default_value = "1000000")]
     max_connections: NonZeroUsize,
@@ -319,6 +327,8 @@ impl Replay {
             timeline_entries,
             timeline_of: self.connection,
             strict_wireshark: self.analysis == AnalysisRules::Wireshark,
+            protocols: !self.tcp_only,
+            show_secrets: self.show_secrets,
             checks_checksums: self.checksums != Checksums::Ignore,
             drop_bad_checksums: self.checksums == Checksums::Drop,
             timeouts: match self.timeouts {

@@ -22,6 +22,7 @@ use crate::flow::{TunnelEnds, tunnels};
 use crate::input::PacketInput;
 use crate::kernel::{KernelEvent, SocketInput};
 use crate::packet::{Flags, IcmpError, Layer, Notes, Packet, Segment, Tuple};
+use crate::protocol::Conversation;
 use crate::record::{EntryKind, RetransmissionCause, Side, Sides, TcpState};
 use crate::sequence::Seq;
 use crate::tcp_options::TcpOptions;
@@ -52,6 +53,10 @@ pub(super) struct Connection {
     pub(super) log: Option<Box<Log>>,
     /// What the kernel says of it.
     pub(super) kernel: Option<Box<Kernel>>,
+    /// What both ends say to each other, from the first payload on.
+    pub(super) conversation: Option<Box<Conversation>>,
+    /// What they say is no protocol that is known.
+    pub(super) is_unknown: bool,
     /// It is in the tracker's list of connections that are over.
     pub(super) listed: Listed,
     /// Another connection with the same key went before, and nothing has been said of it yet.
@@ -131,31 +136,45 @@ pub(super) struct Done {
 
 /// A connection in short form, of which nothing is known without reading it but who it is and when it was last used.
 #[derive(Debug)]
-pub(super) struct Resting(Box<[u8]>);
+pub(super) struct Resting {
+    packed: Box<[u8]>,
+    /// Goes along as it is: few connections have a long one.
+    conversation: Option<Box<Conversation>>,
+}
 
 impl Resting {
-    pub(super) fn new(connection: &Connection, packer: &mut Packer) -> Self {
+    pub(super) fn new(mut connection: Box<Connection>, packer: &mut Packer) -> Self {
         connection.pack(packer);
-        Self(packer.take())
+        Self { packed: packer.take(), conversation: connection.conversation.take() }
     }
 
-    pub(super) fn wake(&self) -> Box<Connection> {
-        Box::unpack(&mut Unpacker::new(&self.0))
+    pub(super) fn wake(self) -> Box<Connection> {
+        let mut connection: Box<Connection> = Box::unpack(&mut Unpacker::new(&self.packed));
+        connection.conversation = self.conversation;
+        connection
+    }
+
+    /// Shows the connection, which goes on resting.
+    pub(super) fn show(&mut self, see: impl FnOnce(&Connection)) {
+        let mut connection: Connection = Pack::unpack(&mut Unpacker::new(&self.packed));
+        connection.conversation = self.conversation.take();
+        see(&connection);
+        self.conversation = connection.conversation;
     }
 
     /// The connection's `id` and `last_number`, which are written first.
     pub(super) fn id_and_last_number(&self) -> (u64, u64) {
-        Pack::unpack(&mut Unpacker::new(&self.0))
+        Pack::unpack(&mut Unpacker::new(&self.packed))
     }
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.packed.len()
     }
 
     /// Reads a little of it.
     pub(super) fn glance(&self) -> u8 {
-        self.0.first().copied().unwrap_or(0)
+        self.packed.first().copied().unwrap_or(0)
     }
 }
 
@@ -187,6 +206,8 @@ impl Connection {
             rare: None,
             log: None,
             kernel: None,
+            conversation: None,
+            is_unknown: false,
             listed: Listed::No,
             reuses_ports,
             evicted: false,
@@ -228,9 +249,10 @@ impl Connection {
         is_here && self.kernel.as_ref().is_some_and(|kernel| kernel.knows_one_end())
     }
 
-    /// Whether it can be kept in short form: what the kernel says of it cannot, and one that is over is soon given out.
+    /// Whether it can be kept in short form: what the kernel says of it cannot, one that is over is soon given out, and
+    /// what holds payload may have to give it up.
     pub(super) fn may_rest(&self) -> bool {
-        self.kernel.is_none() && self.listed == Listed::No
+        self.kernel.is_none() && self.listed == Listed::No && self.held() == 0
     }
 
     /// Whether any packet of it was seen.
@@ -390,6 +412,7 @@ impl Connection {
         self.take_window(from, segment, at);
         self.take_state(from, segment, at);
         self.take_outcome(from, packet, segment, config);
+        self.listen(from, input, segment, config);
         if !analysis.is_empty() {
             let [fwd, _] = both(&mut self.rare.get_or_insert_default().analysis, from);
             fwd.add(analysis);
@@ -617,7 +640,7 @@ pub(super) fn both<T>(values: &mut [T; 2], from: u8) -> [&mut T; 2] {
 pack_fields! {
     Connection {
         id, last_number, first_seen, last_seen, ends, handshake, flows, sent, outcome, shared, habits, around, rare, log,
-        reuses_ports, evicted; listed, kernel
+        reuses_ports, evicted, is_unknown; listed, kernel, conversation
     }
     Around { tunnels, layers }
     Rare { analysis, duplicates, fin, rst, first_to_close, icmp }

@@ -7,10 +7,12 @@ mod connection;
 mod correction;
 mod duplicate;
 mod handshake;
+mod hearing;
 mod kernel;
 mod moment;
 mod outcome;
 pub(crate) mod pack;
+mod phases;
 mod report;
 mod retransmit;
 mod rtt;
@@ -25,6 +27,7 @@ pub use analysis::AnalysisSet;
 
 use self::connection::{Connection, Done, Listed};
 use self::duplicate::Duplicates;
+use self::hearing::Holding;
 use self::table::{Key, Table, Taken};
 use crate::flow;
 use crate::input::{Input, PacketInput};
@@ -64,6 +67,13 @@ pub struct Config {
     pub sampled: bool,
     /// The network namespace that all input is from, by its inode.
     pub netns: Option<u32>,
+    /// What connections are for is found out: the protocols inside them are followed.
+    pub protocols: bool,
+    /// Octets of payload that all connections together may keep for their protocols; beyond it, those that have kept some
+    /// for the longest give them up.
+    pub most_held: usize,
+    /// The values of queries in targets are told.
+    pub show_secrets: bool,
 }
 
 impl Default for Config {
@@ -82,6 +92,9 @@ impl Default for Config {
             seed: 0,
             sampled: false,
             netns: None,
+            protocols: true,
+            most_held: 64 << 20,
+            show_secrets: false,
         }
     }
 }
@@ -175,6 +188,7 @@ struct Books {
     over: VecDeque<Over>,
     /// The same of those that are over as far as is known, but whose other end should have a socket here as well.
     half_over: VecDeque<Over>,
+    holding: Holding,
     counts: Counts,
 }
 
@@ -294,11 +308,23 @@ impl Tracker {
         {
             let effect = self.books.take(connection, &key, from, input, segment, &self.config);
             self.keep_few_over();
+            self.keep_little(input.packet.at);
             return Some(effect);
         }
         self.open(&key, from, input.packet, segment);
         let connection = self.table.get(&key)?;
         Some(self.books.take(connection, &key, from, input, segment, &self.config))
+    }
+
+    /// Has connections give up payload that they keep, while there is too much of it.
+    fn keep_little(&mut self, at: Timestamp) {
+        while self.books.holding.is_too_much(self.config.most_held)
+            && let Some((hash, id)) = self.books.holding.oldest()
+        {
+            if let Some(connection) = self.table.by_id(hash, id) {
+                self.books.holding.give_up(connection, at);
+            }
+        }
     }
 
     /// Whether there is a connection that the segment at hand belongs to.
@@ -446,6 +472,7 @@ impl Tracker {
 
     fn give_out(&mut self, connection: &Connection) {
         self.books.counts.connections += 1;
+        self.books.holding.forget(connection);
         self.out.push_back(Event::Connection(Box::new(connection.record(&self.config))));
     }
 }
@@ -461,7 +488,11 @@ impl Books {
         segment: &Segment,
         config: &Config,
     ) -> Effect {
+        let held = if segment.len > 0 { connection.held() } else { 0 };
         let done = connection.segment(from, input, segment, config, &mut self.duplicates);
+        if segment.len > 0 {
+            self.holding.change(connection, key.hash, held);
+        }
         self.counts.duplicates += u64::from(done.duplicate);
         self.list_if_over(connection, key.hash);
         connection.effect(from, done)

@@ -4,6 +4,7 @@ use super::Config;
 use super::analysis::AnalysisSet;
 use super::connection::{Connection, Icmp};
 use super::handshake::Opened;
+use super::phases;
 use super::rtt::RoundTrips;
 use crate::packet::{IpVersion, Layer};
 use crate::record::*;
@@ -40,6 +41,16 @@ impl Connection {
         }
         sources.extend(kernel.iter().flat_map(|kernel| &kernel.sources));
         let (sockets, processes) = self.sockets(&sides);
+        let close = self.close(&sides);
+        let application = self.application(config);
+        let rtt = self.rtt(&sides, &handshake);
+        let phases = application.as_ref().map_or_else(Vec::new, |application| {
+            let path = phases::round_trip_to_server(&handshake, &rtt);
+            phases::phases(application, &handshake, path, &close, self.last_seen)
+        });
+        let Application { protocol, via, name, tls, exchanges, http, malformed, given_up, .. } =
+            application.unwrap_or_default();
+        let has_exchanges = !exchanges.entries.is_empty();
         ConnectionRecord {
             id: self.id,
             transport: Transport::Tcp,
@@ -56,7 +67,7 @@ impl Connection {
             packets: whole.then(|| sent.map(|end| end.packets)),
             bytes: whole.then(|| sent.map(|end| end.data.as_ref().map_or(0, |data| data.bytes))),
             unique_bytes: whole.then(|| sent.map(|end| end.data.as_ref().map_or(0, |data| data.unique_bytes))),
-            rtt: self.rtt(&sides, &handshake),
+            rtt,
             handshake,
             analysis: whole.then(|| {
                 rare.map_or_else(Analysis::default, |rare| {
@@ -65,7 +76,16 @@ impl Connection {
             }),
             retransmissions: whole.then(|| sent.map(|end| end.retransmits.counts())),
             flow: whole.then(|| sent.map(|end| end.facts())),
-            close: self.close(&sides),
+            close,
+            name,
+            protocol,
+            via,
+            tls,
+            http: http.map(Box::new),
+            exchanges: has_exchanges.then(|| Box::new(exchanges)),
+            phases,
+            malformed,
+            given_up,
             duplicates: rare.map_or(0, |rare| rare.duplicates),
             bad_checksums: (config.checks_checksums && whole).then(|| sent.map(|end| end.bad_checksums())),
             tunnel: self.encapsulation(&sides),

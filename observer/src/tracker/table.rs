@@ -87,9 +87,9 @@ impl Table {
     }
 
     /// Shows every connection, in no order.
-    pub(super) fn each(&self, mut see: impl FnMut(&Connection)) {
+    pub(super) fn each(&mut self, mut see: impl FnMut(&Connection)) {
         self.awake.iter().for_each(|entry| see(&entry.connection));
-        self.resting.iter().for_each(|entry| see(&entry.connection.wake()));
+        self.resting.iter_mut().for_each(|entry| entry.connection.show(&mut see));
     }
 
     /// Touches the connection with the given hash, if there is one.
@@ -117,7 +117,7 @@ impl Table {
         // What was opened together often wakes together, and then leaves memory that fits together again.
         quiet.sort_unstable_by_key(|entry| entry.connection.id);
         for Entry { hash, connection } in quiet {
-            let connection = Resting::new(&connection, &mut self.packer);
+            let connection = Resting::new(connection, &mut self.packer);
             self.resting.insert_unique(hash, Entry { hash, connection }, |entry| entry.hash);
         }
         self.most_awake = self.least_awake.max(self.awake.len() + self.awake.len() / 2);

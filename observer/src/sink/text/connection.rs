@@ -6,7 +6,7 @@ use observer::record::{
 use observer::time::Nanos;
 
 use super::page::{Line, Page, Tone};
-use super::{ladder, units, waterfall, words};
+use super::{application, ladder, units, waterfall, words};
 
 /// How much is said of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +76,7 @@ fn facts(record: &ConnectionRecord, detail: Detail) -> Vec<(&'static str, Line)>
         facts.push(("sent", plain(format!("{}; {}", of(Side::Client), of(Side::Server)))));
     }
     facts.extend(processes(record, full).map(|text| ("processes", text)));
+    facts.extend(application::facts(record, full));
     facts.extend(handshake_time(record).map(|text| ("RTT", plain(text))));
     if full {
         facts.extend(round_trips(&record.rtt.by_ack).map(|text| ("RTT by ACK", plain(text))));

@@ -1,5 +1,6 @@
 //! `--output text`: connections as people read them.
 
+mod application;
 mod check;
 mod connection;
 mod ladder;

@@ -1,6 +1,6 @@
 //! The phases of a connection, drawn to scale.
 
-use observer::record::{ConnectionRecord, Side, TimelineEntry};
+use observer::record::{ConnectionRecord, Phase, PhaseRecord, Side, TimelineEntry};
 use observer::time::{Nanos, Timestamp};
 use observer::tracker::AnalysisSet;
 
@@ -49,6 +49,7 @@ fn rows(record: &ConnectionRecord, scale: &Scale) -> Vec<Row> {
     let entries = record.timeline.as_ref().map_or(&[][..], |timeline| &timeline.entries);
     let mut rows = Vec::new();
     rows.extend(handshake(record, scale));
+    rows.extend(record.phases.iter().filter_map(|phase| self::phase(phase, scale)));
     for from in [Side::Client, Side::Server] {
         rows.extend(data(record, entries, from, scale));
     }
@@ -75,6 +76,22 @@ fn handshake(record: &ConnectionRecord, scale: &Scale) -> Option<Row> {
     };
     let tone = if record.handshake.ack.is_some() { Tone::Good } else { Tone::Bad };
     Some(Row { name, tone, bar: scale.bar(&[(from, until)], '█', tone), figures: units::time(until.since(from)) })
+}
+
+/// A phase of what the connection was for that took some time. Connect and close have rows of their own.
+fn phase(phase: &PhaseRecord, scale: &Scale) -> Option<Row> {
+    if phase.length_ns.0 == 0 {
+        return None;
+    }
+    let (tone, mark) = match phase.phase {
+        Phase::Connect | Phase::Close => return None,
+        Phase::Dns | Phase::Tls => (Tone::Good, '█'),
+        Phase::Request => (Tone::Client, '▓'),
+        Phase::Server => (Tone::Dim, '░'),
+        Phase::Transfer => (Tone::Server, '▓'),
+    };
+    let bar = scale.bar(&[(phase.start, phase.start.plus(phase.length_ns))], mark, tone);
+    Some(Row { name: phase.phase.words(), tone, bar, figures: units::time(phase.length_ns) })
 }
 
 fn data(record: &ConnectionRecord, entries: &[TimelineEntry], from: Side, scale: &Scale) -> Option<Row> {

@@ -1,0 +1,179 @@
+//! What connections are for: the protocols inside them.
+//!
+//! A [`Conversation`] puts both directions' octets in order ([`stream`]), finds out by what they hold which protocol they
+//! are ([`PROTOCOLS`]), and has that protocol take them. Protocols say how much they want: most of a connection goes by
+//! unseen. A connection may change its protocol (STARTTLS, CONNECT, upgrades); each that it had is kept.
+
+mod http1;
+mod stream;
+mod text;
+mod tls;
+
+use std::fmt::Debug;
+
+pub use self::stream::{Arrival, Next, Payload, Stream, Take, Taker};
+use crate::record::{Application, Side};
+use crate::sequence::Seq;
+use crate::time::Timestamp;
+
+/// A protocol that a connection speaks, both of its directions.
+pub trait Protocol: Debug + Send {
+    /// Takes in what comes next from one end.
+    fn take(&mut self, from: Side, arrival: Arrival<'_>, at: Timestamp) -> Take;
+
+    /// Adds what it has learnt to the record.
+    fn record(&self, into: &mut Application);
+
+    /// Octets of unfinished messages that it keeps; a gap makes it give them up.
+    fn held(&self) -> usize {
+        0
+    }
+}
+
+/// What the first octets of a direction look like to one protocol.
+#[derive(Debug)]
+pub enum Guess {
+    /// Another protocol's.
+    No,
+    /// Too few to tell.
+    Unsure,
+    /// Its own, sent by this end.
+    Yes(Side, Box<dyn Protocol>),
+}
+
+/// Whether the first octets of a direction begin a protocol.
+pub type Recognise = fn(&[u8]) -> Guess;
+
+/// Every protocol over TCP that is known, in the order they are asked.
+const PROTOCOLS: &[Recognise] = &[tls::recognise, http1::recognise];
+
+/// Octets by which a protocol must have been recognised.
+const MOST_UNSURE: usize = 64;
+
+/// How often a connection may change its protocol.
+const MOST_CHANGES: usize = 4;
+
+/// Both directions of a connection, numbered as in the tracker.
+#[derive(Debug, Default)]
+pub struct Conversation {
+    streams: [Stream; 2],
+    protocol: Option<Box<dyn Protocol>>,
+    /// The direction of the protocol's client.
+    client: u8,
+    /// What was spoken before.
+    former: Vec<Box<dyn Protocol>>,
+    /// Octets that were kept were given up.
+    given_up: bool,
+}
+
+/// What a stream's octets led to, besides their being taken.
+enum Turn {
+    /// The protocol is known now.
+    Recognised,
+    /// The protocol gives way to another.
+    Changed,
+}
+
+impl Conversation {
+    /// Whether nothing is known and nothing will be.
+    pub fn is_void(&self) -> bool {
+        self.protocol.is_none() && self.former.is_empty() && self.streams.iter().all(Stream::is_deaf)
+    }
+
+    /// Octets that are kept for later.
+    pub fn held(&self) -> usize {
+        let streams: usize = self.streams.iter().map(Stream::held).sum();
+        streams + self.protocol.as_ref().map_or(0, |protocol| protocol.held())
+    }
+
+    /// Takes in payload that direction `from` sent.
+    pub fn payload(&mut self, from: u8, payload: &Payload<'_>) {
+        self.with(from, payload.at, |stream, take| stream.payload(payload, take));
+    }
+
+    /// Direction `from` has sent a FIN, before which come the octets up to `end`.
+    pub fn fin(&mut self, from: u8, end: Seq, at: Timestamp) {
+        self.with(from, at, |stream, take| stream.fin(end, take));
+    }
+
+    /// Nothing more comes from direction `from`.
+    pub fn end(&mut self, from: u8, at: Timestamp) {
+        self.with(from, at, |stream, take| stream.end(take));
+    }
+
+    /// Gives up the octets that are kept.
+    pub fn give_up(&mut self, at: Timestamp) {
+        self.given_up = true;
+        for from in [0, 1] {
+            self.with(from, at, |stream, take| stream.give_up(take));
+        }
+    }
+
+    /// What was learnt; `None` where no protocol was recognised.
+    pub fn record(&self, show_secrets: bool) -> Option<Application> {
+        let mut application = Application { given_up: self.given_up, show_secrets, ..Application::default() };
+        self.former.iter().chain(&self.protocol).for_each(|protocol| protocol.record(&mut application));
+        application.protocol.is_some().then_some(application)
+    }
+
+    /// Has one direction's stream do something, and the protocol take what comes of it.
+    fn with(&mut self, from: u8, at: Timestamp, act: impl FnOnce(&mut Stream, &mut Taker<'_>)) {
+        let Self { streams: [low, high], protocol, client, .. } = self;
+        let own = if from == 0 { low } else { high };
+        let mut turn = None;
+        act(own, &mut |arrival| {
+            if protocol.is_none() {
+                let Arrival::Octets(octets) = arrival else { return Take::used(0) };
+                match recognise(octets) {
+                    Guess::No => return Take::nothing(),
+                    Guess::Unsure => return Take::wait_for(octets.len() + 1),
+                    Guess::Yes(side, recognised) => {
+                        *client = if side == Side::Client { from } else { from ^ 1 };
+                        *protocol = Some(recognised);
+                        turn = Some(Turn::Recognised);
+                    }
+                }
+            }
+            let Some(protocol) = protocol else { return Take::nothing() };
+            let side = if from == *client { Side::Client } else { Side::Server };
+            let take = protocol.take(side, arrival, at);
+            if take.next == Next::Change {
+                turn = Some(Turn::Changed);
+            }
+            take
+        });
+        match turn {
+            None => {}
+            Some(Turn::Recognised) => self.resume(from ^ 1, at),
+            Some(Turn::Changed) => self.change(from, at),
+        }
+    }
+
+    /// Another protocol begins in both directions, with the octets that `from` sends next.
+    fn change(&mut self, from: u8, at: Timestamp) {
+        self.former.extend(self.protocol.take());
+        if self.former.len() > MOST_CHANGES {
+            self.streams.iter_mut().for_each(Stream::stop);
+            return;
+        }
+        self.resume(from, at);
+        self.resume(from ^ 1, at);
+    }
+
+    fn resume(&mut self, from: u8, at: Timestamp) {
+        self.with(from, at, |stream, take| stream.resume(take));
+    }
+}
+
+/// Asks every protocol.
+fn recognise(octets: &[u8]) -> Guess {
+    let mut unsure = false;
+    for recognise in PROTOCOLS {
+        match recognise(octets) {
+            Guess::No => {}
+            Guess::Unsure => unsure = true,
+            yes @ Guess::Yes(..) => return yes,
+        }
+    }
+    if unsure && octets.len() < MOST_UNSURE { Guess::Unsure } else { Guess::No }
+}

@@ -1,0 +1,211 @@
+//! What a connection was for, and where its time went.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::TlsRecord;
+use crate::time::{Nanos, Timestamp};
+
+/// What the protocols inside a connection showed.
+#[derive(Clone, Debug, Default)]
+pub struct Application {
+    /// What was spoken in the end.
+    pub protocol: Option<ProtocolName>,
+    /// What was spoken before.
+    pub via: Vec<ProtocolName>,
+    /// What was meant by the address, by whatever told.
+    pub name: Option<NameRecord>,
+    /// TLS.
+    pub tls: Option<Box<TlsRecord>>,
+    /// Requests and responses, in order.
+    pub exchanges: Exchanges,
+    /// HTTP.
+    pub http: Option<HttpRecord>,
+    /// Messages that contradict themselves or are too large.
+    pub malformed: u64,
+    /// Octets were given up to stay within the bound on memory.
+    pub given_up: bool,
+    /// What may hold secrets is to be told.
+    pub show_secrets: bool,
+}
+
+impl Application {
+    /// Notes that `protocol` was spoken, after what was noted before.
+    pub fn speaks(&mut self, protocol: ProtocolName) {
+        self.via.extend(self.protocol.replace(protocol));
+    }
+}
+
+/// A protocol over a transport protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ProtocolName {
+    /// RFC 8446, RFC 5246 and those before.
+    Tls,
+    /// HTTP/1.0 or HTTP/1.1 (RFC 9112).
+    Http,
+}
+
+impl ProtocolName {
+    /// As people write it.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Tls => "TLS",
+            Self::Http => "HTTP",
+        }
+    }
+}
+
+/// The name of the server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct NameRecord {
+    /// The name.
+    pub name: String,
+    /// What told it.
+    pub from: NameSource,
+}
+
+/// What told a server's name, the surest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NameSource {
+    /// The client's TLS hello (SNI).
+    Sni,
+    /// The Host field of the first request.
+    Host,
+    /// The answer to the client's last lookup that has the server's address in it.
+    Dns,
+}
+
+/// HTTP over a connection, all exchanges together.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct HttpRecord {
+    /// The version of the first response, of the first request where there was none: `HTTP/1.1`.
+    pub version: String,
+    /// Requests.
+    pub requests: u64,
+    /// Responses, without those of status 1xx.
+    pub responses: u64,
+    /// Responses of status 4xx and 5xx.
+    pub errors: u64,
+    /// Requests that were sent before the response to the one before had ended.
+    pub pipelined: u64,
+    /// The protocol that the connection was upgraded to, as the Upgrade field has it.
+    pub upgrade: Option<String>,
+    /// From a request's end to the first octet of its response: the shortest, the median, the longest, in nanoseconds.
+    pub first_byte_ns: Option<Spread>,
+}
+
+/// How times are spread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Spread {
+    /// The shortest.
+    pub min_ns: Nanos,
+    /// As many are shorter as are longer.
+    pub median_ns: Nanos,
+    /// The longest.
+    pub max_ns: Nanos,
+}
+
+impl Spread {
+    /// Of some times; `None` of none.
+    pub fn of(times: impl Iterator<Item = Nanos>) -> Option<Self> {
+        let mut times: Vec<_> = times.collect();
+        times.sort_unstable();
+        let median = *times.get(times.len() / 2)?;
+        Some(Self { min_ns: *times.first()?, median_ns: median, max_ns: *times.last()? })
+    }
+}
+
+/// Requests and their responses.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Exchanges {
+    /// The first of them, in the order of the requests.
+    pub entries: Vec<Exchange>,
+    /// How many were left out to stay within the bound.
+    pub cut: u64,
+}
+
+/// One request and its response.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Exchange {
+    /// The method; `null` where the request was not seen.
+    pub method: Option<String>,
+    /// The Host field, or the authority of the target.
+    pub host: Option<String>,
+    /// The target's path; the values of its query are left out.
+    pub path: Option<String>,
+    /// The response's status; `null` where none was seen.
+    pub status: Option<u16>,
+    /// Octets of the request's body, as far as seen.
+    pub request_bytes: u64,
+    /// Octets of the response's body, as far as seen.
+    pub response_bytes: u64,
+    /// Whether the response was seen to its end.
+    pub complete: bool,
+    /// The server asked for the rest of the request (status 100).
+    pub continued: bool,
+    /// Time of the request's first octet.
+    pub request: Option<Timestamp>,
+    /// Time of the request's last octet.
+    pub request_end: Option<Timestamp>,
+    /// Time of the response's first octet.
+    pub response: Option<Timestamp>,
+    /// Time of the response's last octet.
+    pub response_end: Option<Timestamp>,
+}
+
+impl Exchange {
+    /// From the request's end to the response's first octet.
+    pub fn first_byte_ns(&self) -> Option<Nanos> {
+        self.response?.checked_since(self.request_end?)
+    }
+}
+
+/// A part of a connection's time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct PhaseRecord {
+    /// What went on.
+    pub phase: Phase,
+    /// When it began.
+    pub start: Timestamp,
+    /// How long it took, in nanoseconds.
+    pub length_ns: Nanos,
+    /// From what to what it was measured.
+    pub measured: &'static str,
+}
+
+/// What a part of a connection's time was for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Looking up the server's name.
+    Dns,
+    /// The TCP handshake.
+    Connect,
+    /// The TLS handshake.
+    Tls,
+    /// The first request's octets.
+    Request,
+    /// The server, before its first octet.
+    Server,
+    /// The first response's octets.
+    Transfer,
+    /// From the first FIN or RST to the last packet.
+    Close,
+}
+
+impl Phase {
+    /// As people say it.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Dns => "DNS",
+            Self::Connect => "TCP connect",
+            Self::Tls => "TLS",
+            Self::Request => "request",
+            Self::Server => "server",
+            Self::Transfer => "transfer",
+            Self::Close => "close",
+        }
+    }
+}

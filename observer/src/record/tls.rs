@@ -1,0 +1,147 @@
+//! What TLS (RFC 8446, RFC 5246) shows of itself without a key.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::{Side, Sides};
+use crate::time::{Nanos, Timestamp};
+
+/// TLS, as far as it goes by in the clear.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct TlsRecord {
+    /// The version that was chosen: `TLS 1.3`. From the ServerHello.
+    pub version: Option<String>,
+    /// The cipher suite that was chosen, by its IANA name. From the ServerHello.
+    pub cipher: Option<String>,
+    /// The group that the keys were agreed in, by its IANA name: from key_share, before TLS 1.3 from the ServerKeyExchange.
+    pub group: Option<String>,
+    /// Whether that group is a hybrid with a post-quantum scheme.
+    pub post_quantum: Option<bool>,
+    /// The name that the client asked for (SNI; RFC 6066, section 3).
+    pub server_name: Option<String>,
+    /// The application protocol that was chosen; `null` where none was, or where TLS 1.3 hides it.
+    pub alpn: Option<String>,
+    /// What the client offered; `null` where its hello was not seen.
+    pub offer: Option<TlsOffer>,
+    /// Whether a former session was resumed; `null` where that was not seen.
+    pub resumed: Option<bool>,
+    /// By what it was resumed.
+    pub resumed_by: Option<Resumption>,
+    /// The server asked for another hello (HelloRetryRequest).
+    pub retried: bool,
+    /// The server asked the client for a certificate; `null` where TLS 1.3 hides it.
+    pub client_certificate_requested: Option<bool>,
+    /// The server sent the state of its certificate (OCSP stapling); `null` where TLS 1.3 hides it.
+    pub ocsp_stapled: Option<bool>,
+    /// Application data that the client sent before the server's hello (0-RTT), seen.
+    pub early_data: bool,
+    /// Both ends finished the handshake.
+    pub established: bool,
+    /// From the ClientHello to the later of both Finished, in nanoseconds.
+    pub handshake_ns: Option<Nanos>,
+    /// Round trips between the TCP handshake and the moment the client could send its request.
+    pub round_trips: Option<u8>,
+    /// Time of the first ClientHello.
+    pub client_hello: Option<Timestamp>,
+    /// Time of the ServerHello; with a HelloRetryRequest of the one after it.
+    pub server_hello: Option<Timestamp>,
+    /// Time of each end's Finished, or of the first record under the new keys.
+    pub finished: Sides<Option<Timestamp>>,
+    /// Time of each end's first application data after the handshake.
+    pub first_data: Sides<Option<Timestamp>>,
+    /// Alerts that could be read.
+    pub alerts: Vec<TlsAlert>,
+    /// Whether each end sent a close_notify before it closed: in TLS 1.3 a last record that is as long as one. `null` where
+    /// its close was not seen.
+    pub close_notify: Sides<Option<bool>>,
+    /// Certificates of the server, its own first; before TLS 1.3 only.
+    pub certificates: Vec<Certificate>,
+    /// Certificates of the client, likewise.
+    pub client_certificates: Vec<Certificate>,
+    /// JA3 of the ClientHello.
+    pub ja3: Option<String>,
+    /// JA3S of the ServerHello.
+    pub ja3s: Option<String>,
+    /// JA4 of the ClientHello.
+    pub ja4: Option<String>,
+    /// JA4S of the ServerHello.
+    pub ja4s: Option<String>,
+}
+
+/// What a ClientHello offers. Values that stand for nothing (GREASE, RFC 8701) are left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct TlsOffer {
+    /// Versions.
+    pub versions: Vec<String>,
+    /// Cipher suites.
+    pub ciphers: Vec<String>,
+    /// Groups for key exchange.
+    pub groups: Vec<String>,
+    /// Application protocols.
+    pub alpn: Vec<String>,
+    /// Early data (0-RTT).
+    pub early_data: bool,
+    /// A session to resume: an identifier, a ticket, a pre-shared key.
+    pub session: bool,
+    /// An encrypted ClientHello, or something that looks like one.
+    pub ech: bool,
+}
+
+/// By what a session was resumed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Resumption {
+    /// The server's cache (RFC 5246, section 7.3).
+    SessionId,
+    /// A ticket (RFC 5077).
+    Ticket,
+    /// A pre-shared key (RFC 8446, section 2.2).
+    Psk,
+}
+
+/// An alert that was sent in the clear.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct TlsAlert {
+    /// When.
+    pub at: Timestamp,
+    /// By whom.
+    pub from: Side,
+    /// Whether it ends the connection.
+    pub fatal: bool,
+    /// Its description by RFC 8446, section 6.
+    pub description: String,
+}
+
+/// A certificate (RFC 5280).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Certificate {
+    /// Subject.
+    pub subject: String,
+    /// Issuer.
+    pub issuer: String,
+    /// Names and addresses it is for (subjectAltName); up to 32.
+    pub names: Vec<String>,
+    /// When it begins to be valid, in seconds since 1970.
+    pub not_before: i64,
+    /// When it ceases to be valid, likewise.
+    pub not_after: i64,
+    /// Kind and size of its key: `RSA 2048`.
+    pub key: String,
+    /// Whether it was valid when it was seen.
+    pub validity: Validity,
+    /// Whether it is for the name that the client asked for; `null` for others than the server's own, and without a name.
+    pub matches_name: Option<bool>,
+}
+
+/// Whether a certificate was valid when it was seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Validity {
+    /// It was.
+    #[default]
+    Valid,
+    /// It had ceased to be.
+    Expired,
+    /// It had not begun to be.
+    NotYetValid,
+}

@@ -1,0 +1,162 @@
+//! What a connection was for, as facts above its waterfall.
+
+use observer::record::{ConnectionRecord, Exchange, HttpRecord, NameSource, Resumption, Side, TlsRecord, Validity};
+
+use super::page::{Line, Tone};
+use super::{units, words};
+
+/// Exchanges that are shown of a connection that is one of several, and of one that is shown in full.
+const EXCHANGES: [usize; 2] = [3, 40];
+
+/// The facts, in the order they are shown.
+pub fn facts(record: &ConnectionRecord, full: bool) -> Vec<(&'static str, Line)> {
+    let mut facts = Vec::new();
+    facts.extend(record.name.as_ref().map(|name| {
+        let from = match name.from {
+            NameSource::Sni => "SNI",
+            NameSource::Host => "Host",
+            NameSource::Dns => "DNS",
+        };
+        ("name", Line::new().then(Tone::Strong, name.name.clone()).then(Tone::Dim, format!(" (by {from})")))
+    }));
+    facts.extend(record.tls.as_ref().map(|tls| ("TLS", handshake(tls))));
+    if let Some(tls) = &record.tls {
+        facts.extend(tls.certificates.first().map(|_| ("certificate", certificate(tls))));
+        if full {
+            let prints = [("JA3", &tls.ja3), ("JA3S", &tls.ja3s), ("JA4", &tls.ja4), ("JA4S", &tls.ja4s)];
+            let prints = prints.into_iter().filter_map(|(name, print)| Some(format!("{name} {}", print.as_ref()?)));
+            let prints = prints.collect::<Vec<_>>().join(", ");
+            if !prints.is_empty() {
+                facts.push(("fingerprint", Line::new().then(Tone::Plain, prints)));
+            }
+        }
+    }
+    facts.extend(record.http.as_ref().map(|http| ("HTTP", http_facts(http))));
+    let exchanges = record.exchanges.as_ref().map_or(&[][..], |exchanges| &exchanges.entries);
+    let [brief, all] = EXCHANGES;
+    let most = if full { all } else { brief };
+    facts.extend(exchanges.iter().take(most).map(|exchange| ("exchange", exchange_line(exchange))));
+    let cut = record.exchanges.as_ref().map_or(0, |exchanges| exchanges.cut);
+    let more = exchanges.len().saturating_sub(most) as u64 + cut;
+    if more > 0 {
+        facts.push(("", Line::new().then(Tone::Dim, format!("and {} more", units::count(more)))));
+    }
+    if record.malformed > 0 {
+        let malformed = units::number_of(record.malformed, "malformed message");
+        facts.push(("malformed", Line::new().then(Tone::Notice, malformed)));
+    }
+    if record.given_up {
+        let words = "what was kept of the protocol was given up to stay within the bound on memory";
+        facts.push(("given up", Line::new().then(Tone::Notice, words)));
+    }
+    facts
+}
+
+/// `TLS 1.3, TLS_AES_128_GCM_SHA256, X25519MLKEM768, h2; handshake 12 ms, 1 round trip`.
+fn handshake(tls: &TlsRecord) -> Line {
+    let chosen = [&tls.version, &tls.cipher, &tls.group, &tls.alpn].into_iter().flatten().cloned();
+    let chosen: Vec<_> = chosen.collect();
+    let mut line = match chosen.is_empty() {
+        true => Line::new().then(Tone::Notice, "the server's hello was not seen"),
+        false => Line::new().then(Tone::Plain, chosen.join(", ")),
+    };
+    let mut more = |tone, text: String| line.push(tone, format!("; {text}"));
+    if let Some(by) = tls.resumed_by {
+        let by = match by {
+            Resumption::SessionId => "session identifier",
+            Resumption::Ticket => "ticket",
+            Resumption::Psk => "pre-shared key",
+        };
+        more(Tone::Plain, format!("resumed by {by}"));
+    }
+    if tls.retried {
+        more(Tone::Notice, "the server asked for another hello".to_string());
+    }
+    if tls.early_data {
+        more(Tone::Plain, "early data".to_string());
+    }
+    if tls.client_certificate_requested == Some(true) {
+        more(Tone::Plain, "client certificate asked for".to_string());
+    }
+    if let Some(length) = tls.handshake_ns {
+        let trips = tls
+            .round_trips
+            .map_or(String::new(), |trips| format!(", {}", units::number_of(trips.into(), "round trip")));
+        more(Tone::Plain, format!("handshake {}{trips}", units::time(length)));
+    }
+    for alert in tls.alerts.iter().filter(|alert| alert.description != "close_notify") {
+        let tone = if alert.fatal { Tone::Bad } else { Tone::Notice };
+        more(tone, format!("{} alert: {}", words::side(alert.from), alert.description));
+    }
+    for side in [Side::Client, Side::Server] {
+        if *tls.close_notify.of(side) == Some(false) {
+            more(Tone::Notice, format!("{} closed without close_notify", words::side(side)));
+        }
+    }
+    line
+}
+
+/// `CN=example.com by CN=R3, RSA 2048, expired, not for the name that was asked for`.
+fn certificate(tls: &TlsRecord) -> Line {
+    let Some(own) = tls.certificates.first() else { return Line::new() };
+    let mut line = Line::new().then(Tone::Plain, format!("{} by {}, {}", own.subject, own.issuer, own.key));
+    match own.validity {
+        Validity::Valid => {}
+        Validity::Expired => line.push(Tone::Bad, ", expired"),
+        Validity::NotYetValid => line.push(Tone::Bad, ", not yet valid"),
+    }
+    if own.matches_name == Some(false) {
+        line.push(Tone::Bad, ", not for the name that was asked for");
+    }
+    line
+}
+
+fn http_facts(http: &HttpRecord) -> Line {
+    let mut text = format!("{}, {}", http.version, units::number_of(http.requests, "request"));
+    if http.responses != http.requests {
+        text.push_str(&format!(", {}", units::number_of(http.responses, "response")));
+    }
+    if http.errors > 0 {
+        text.push_str(&format!(", {}", units::number_of(http.errors, "error")));
+    }
+    if http.pipelined > 0 {
+        text.push_str(&format!(", {} pipelined", units::count(http.pipelined)));
+    }
+    if let Some(upgrade) = &http.upgrade {
+        text.push_str(&format!(", upgraded to {upgrade}"));
+    }
+    if let Some(spread) = &http.first_byte_ns {
+        text.push_str(&match http.responses {
+            1 => format!("; first octet after {}", units::time(spread.median_ns)),
+            _ => format!(
+                "; first octet after {} to {}, median {}",
+                units::time(spread.min_ns),
+                units::time(spread.max_ns),
+                units::time(spread.median_ns)
+            ),
+        });
+    }
+    Line::new().then(Tone::Plain, text)
+}
+
+/// `GET /index.html → 200, 12.3 kB after 41 ms`.
+fn exchange_line(exchange: &Exchange) -> Line {
+    let method = exchange.method.as_deref().unwrap_or("(request not seen)");
+    let target = exchange.path.as_deref().or(exchange.host.as_deref()).unwrap_or_default();
+    let mut line = Line::new().then(Tone::Client, format!("{method} {target}").trim_end());
+    match exchange.status {
+        Some(status) => {
+            let tone = if status >= 400 { Tone::Bad } else { Tone::Server };
+            line.push(tone, format!(" → {status}"));
+            line.push(Tone::Plain, format!(", {}", units::bytes(exchange.response_bytes)));
+        }
+        None => line.push(Tone::Notice, " → no response"),
+    }
+    if let Some(wait) = exchange.first_byte_ns() {
+        line.push(Tone::Plain, format!(" after {}", units::time(wait)));
+    }
+    if exchange.status.is_some() && !exchange.complete {
+        line.push(Tone::Notice, ", cut off");
+    }
+    line
+}

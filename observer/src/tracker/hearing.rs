@@ -1,0 +1,95 @@
+//! Has the protocols take what connections carry, and keeps what they hold of it within bounds.
+
+use std::collections::VecDeque;
+
+use super::Config;
+use super::connection::Connection;
+use crate::input::PacketInput;
+use crate::packet::{Flags, Segment};
+use crate::protocol::Payload;
+use crate::record::Application;
+use crate::time::Timestamp;
+
+/// Connections that may hold payload at once.
+const MOST_HOLDING: usize = 1 << 16;
+
+impl Connection {
+    /// Has the protocol take what the segment at hand brings.
+    pub(super) fn listen(&mut self, from: u8, input: &PacketInput<'_>, segment: &Segment, config: &Config) {
+        let ends = segment.flags.intersects(Flags::FIN | Flags::RST);
+        if self.is_unknown || !config.protocols || (segment.len == 0 && !ends) {
+            return;
+        }
+        let at = input.packet.at;
+        let start = segment.seq.plus(segment.flags.contains(Flags::SYN).into());
+        if segment.len > 0 {
+            let [_, other] = super::connection::both(&mut self.sent, from);
+            let acknowledged = other.acked();
+            let payload = Payload { start, data: input.payload, len: segment.len, at, acknowledged };
+            self.conversation.get_or_insert_default().payload(from, &payload);
+        }
+        let Some(conversation) = &mut self.conversation else { return };
+        if segment.flags.contains(Flags::FIN) {
+            conversation.fin(from, start.plus(segment.len), at);
+        }
+        if segment.flags.contains(Flags::RST) {
+            [0, 1].into_iter().for_each(|from| conversation.end(from, at));
+        }
+        if conversation.is_void() {
+            self.conversation = None;
+            self.is_unknown = true;
+        }
+    }
+
+    /// Octets of payload that are kept.
+    pub(super) fn held(&self) -> usize {
+        self.conversation.as_ref().map_or(0, |conversation| conversation.held())
+    }
+
+    /// What the protocols showed.
+    pub(super) fn application(&self, config: &Config) -> Option<Application> {
+        self.conversation.as_ref()?.record(config.show_secrets)
+    }
+}
+
+/// What all connections together hold.
+#[derive(Debug, Default)]
+pub(super) struct Holding {
+    octets: usize,
+    /// Hash and identifier of those that began to hold something, the first one first. Some hold nothing any more.
+    since: VecDeque<(u64, u64)>,
+}
+
+impl Holding {
+    /// Notes what `connection` holds now, having held `before`.
+    pub(super) fn change(&mut self, connection: &Connection, hash: u64, before: usize) {
+        let now = connection.held();
+        if before == 0 && now > 0 {
+            self.since.push_back((hash, connection.id));
+        }
+        self.octets = (self.octets + now).saturating_sub(before);
+    }
+
+    /// The connection is gone.
+    pub(super) fn forget(&mut self, connection: &Connection) {
+        self.octets = self.octets.saturating_sub(connection.held());
+    }
+
+    pub(super) fn is_too_much(&self, most: usize) -> bool {
+        self.octets > most || self.since.len() > MOST_HOLDING
+    }
+
+    /// The connection that has held something for the longest, which is left out from now on.
+    pub(super) fn oldest(&mut self) -> Option<(u64, u64)> {
+        self.since.pop_front()
+    }
+
+    /// Has a connection give up what it holds.
+    pub(super) fn give_up(&mut self, connection: &mut Connection, at: Timestamp) {
+        let before = connection.held();
+        if let Some(conversation) = connection.conversation.as_mut().filter(|_| before > 0) {
+            conversation.give_up(at);
+            self.octets = (self.octets + connection.held()).saturating_sub(before);
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Where a connection's time went: what it was used for first, phase by phase.
+
+use crate::record::{Application, Close, Handshake, Phase, PhaseRecord, Rtt};
+use crate::time::{Nanos, Timestamp};
+
+/// The round trip from the capture point to the server: the shortest that was measured. That of the handshake is none where
+/// SYNs were sent again, as the answer may be to another one.
+pub(super) fn round_trip_to_server(handshake: &Handshake, rtt: &Rtt) -> Option<Nanos> {
+    let of_handshake = handshake.server_rtt_ns.filter(|_| handshake.syn_retransmissions == 0);
+    let by_data = [rtt.by_ack.client, rtt.by_timestamps.client].into_iter().flatten().map(|stats| stats.min_ns);
+    by_data.chain(of_handshake).min()
+}
+
+/// The phases up to the end of the first exchange, and the close.
+pub(super) fn phases(
+    application: &Application,
+    handshake: &Handshake,
+    path: Option<Nanos>,
+    close: &Close,
+    last_seen: Timestamp,
+) -> Vec<PhaseRecord> {
+    let mut phases = Vec::new();
+    let mut add = |phase, start: Option<Timestamp>, end: Option<Timestamp>, measured| {
+        if let Some((start, length_ns)) =
+            start.zip(end).and_then(|(start, end)| Some((start, end.checked_since(start)?)))
+        {
+            phases.push(PhaseRecord { phase, start, length_ns, measured });
+        }
+    };
+    add(Phase::Connect, handshake.syn, handshake.ack.or(handshake.syn_ack), "SYN to the ACK of the SYN-ACK");
+    if let Some(tls) = &application.tls {
+        let end = tls.finished.client.zip(tls.finished.server).map(|(client, server)| client.max(server));
+        add(Phase::Tls, tls.client_hello, end, "ClientHello to the later Finished");
+    }
+    if let Some(exchange) = application.exchanges.entries.first() {
+        let known = path.is_some();
+        let path = path.unwrap_or_default();
+        add(Phase::Request, exchange.request, exchange.request_end, "first to last octet of the first request");
+        let begun = exchange.request_end.map(|end| end.plus(Nanos(path.0 / 2)));
+        let answered = begun.zip(exchange.first_byte_ns());
+        let answered = answered.map(|(begun, wait)| begun.plus(Nanos(wait.0.saturating_sub(path.0))));
+        let measured = if known {
+            "end of the first request to the first octet of its response, less the round trip to the server"
+        } else {
+            "end of the first request to the first octet of its response, the way there and back included"
+        };
+        add(Phase::Server, begun, answered, measured);
+        add(Phase::Transfer, exchange.response, exchange.response_end, "first to last octet of the first response");
+    }
+    let closes = [close.fin.client, close.fin.server, close.rst.client, close.rst.server];
+    add(Phase::Close, closes.into_iter().flatten().min(), Some(last_seen), "first FIN or RST to the last packet");
+    phases
+}
