@@ -224,6 +224,7 @@ impl Live {
                 let (mut record, last) = match event {
                     Event::Connection(record) => (record, true),
                     Event::Update(record) => (record, false),
+                    Event::Lookup(_) => continue,
                 };
                 let touching = |gap: &&Gap| gap.to >= record.first_seen && gap.from <= record.last_seen;
                 record.lost = self.lost.map(|_| self.gaps.iter().filter(touching).map(|gap| gap.records).sum());

@@ -210,6 +210,13 @@ pub struct IcmpError {
     pub flags: Option<Flags>,
 }
 
+/// One UDP datagram.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Datagram {
+    /// Octets of payload on the wire, as the UDP header gives them.
+    pub len: u32,
+}
+
 /// What a packet carries, as far as observer follows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Body {
@@ -217,6 +224,8 @@ pub enum Body {
     Tcp(Segment),
     /// An ICMP error about a TCP segment.
     Icmp(IcmpError),
+    /// A UDP datagram (RFC 768) that is no tunnel.
+    Udp(Datagram),
 }
 
 bitflags! {

@@ -8,6 +8,7 @@ mod capture;
 mod check;
 mod community;
 mod kernel;
+mod lookup;
 mod measure;
 mod state;
 mod timeline;
@@ -23,6 +24,7 @@ pub use self::capture::{CaptureRecord, FileRecord, HookRecord, InterfaceRecord};
 pub use self::check::{CapabilityRecord, CheckRecord, FeatureRecord};
 pub use self::community::CommunityId;
 pub use self::kernel::{KernelSocket, TcpInfo};
+pub use self::lookup::*;
 pub use self::measure::*;
 pub use self::state::{ConnState, TcpState};
 pub use self::timeline::{EntryKind, Timeline, TimelineEntry};
@@ -38,6 +40,8 @@ pub enum Object {
     Connection(Box<ConnectionRecord>),
     /// One connection that goes on, as it stands: live, at every `--interval`.
     Update(Box<ConnectionRecord>),
+    /// One lookup of a name, over UDP or TCP.
+    Lookup(Box<LookupRecord>),
     /// What was read, once, at the end.
     Capture(Box<CaptureRecord>),
     /// What this host allows: `observer check`.
@@ -121,6 +125,10 @@ pub struct ConnectionRecord {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     pub via: Vec<ProtocolName>,
+    /// The lookup that gave the client the server's address: the last one before the connection, within its time to live;
+    /// absent where none was seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dns: Option<Box<LookupRecord>>,
     /// TLS; absent where it was not spoken.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<Box<TlsRecord>>,
@@ -182,6 +190,8 @@ pub struct ConnectionRecord {
 pub enum Transport {
     /// RFC 9293.
     Tcp,
+    /// RFC 768.
+    Udp,
 }
 
 /// One of the two ends.

@@ -14,8 +14,9 @@ use observer::capture::{Chunk, Processes};
 use observer::decode::{Checksums, Counts, Decoder};
 use observer::flow;
 use observer::input::{Input, PacketInput};
-use observer::packet::Decoded;
-use observer::record::CaptureRecord;
+use observer::packet::{Body, Decoded, IpVersion, Packet, Tuple};
+use observer::protocol::dns;
+use observer::record::{CaptureRecord, LookupRecord, Transport};
 use observer::time::{Nanos, Timestamp};
 use observer::tracker::{Config, Event, Tracker};
 
@@ -66,11 +67,15 @@ pub fn run<S: Sink>(
     let run = Run {
         producer: Mutex::new(Producer {
             source,
-            decoder: Decoder::new(options.checksums, seed).with_short_headers(options.tracker.strict_wireshark),
+            decoder: Decoder::new(options.checksums, seed)
+                .with_short_headers(options.tracker.strict_wireshark)
+                .with_datagrams(options.tracker.protocols),
             totals: Totals::default(),
             clock: Clock::default(),
         }),
-        shards: (0..shards).map(|_| Mutex::new(Shard::new(tracker, make_sink()))).collect(),
+        shards: (0..shards)
+            .map(|index| Mutex::new(Shard::new((index as u64, shards as u64), tracker, make_sink())))
+            .collect(),
         state: Mutex::new(State::new(shards)),
         changed: Condvar::new(),
         most_batches: if options.threads > 1 { 2 * options.threads } else { 1 },
@@ -163,6 +168,8 @@ struct Totals {
 
 /// What only the thread that follows the shard's connections touches.
 struct Shard<S> {
+    /// Its index, of so many.
+    place: (u64, u64),
     tracker: Tracker,
     processes: Processes,
     sink: S,
@@ -334,6 +341,10 @@ impl Producer<'_> {
         self.decoder.decode(&part.chunk, &mut part.decoded);
         let count = shards as u64;
         for (index, packet) in part.decoded.packets.iter().enumerate() {
+            if is_for_all(packet, &part.decoded, &part.chunk) {
+                part.shares.iter_mut().for_each(|share| share.push(index as u32));
+                continue;
+            }
             let shard = flow::shard(&packet.tuple) % count;
             if let Some(share) = part.shares.get_mut(shard as usize) {
                 share.push(index as u32);
@@ -391,6 +402,11 @@ impl Totals {
     }
 }
 
+/// Whether every shard is to see a packet: what names an address names it for connections of any shard.
+fn is_for_all(packet: &Packet, decoded: &Decoded, chunk: &Chunk) -> bool {
+    matches!(packet.body, Body::Udp(_)) && dns::may_be_message(decoded.tail_of(packet, &chunk.bytes).1)
+}
+
 /// Capture time, carried on by the machine's clock while the input pauses.
 #[derive(Debug, Default)]
 struct Clock {
@@ -409,8 +425,18 @@ impl Clock {
 }
 
 impl<S: Sink> Shard<S> {
-    fn new(config: Config, sink: S) -> Self {
-        Self { tracker: Tracker::new(config), processes: Processes::default(), sink }
+    fn new(place: (u64, u64), config: Config, sink: S) -> Self {
+        Self { place, tracker: Tracker::new(config), processes: Processes::default(), sink }
+    }
+
+    /// Whether this shard tells of a lookup, which every shard sees.
+    fn is_own(&self, record: &LookupRecord) -> bool {
+        let (index, count) = self.place;
+        let LookupRecord { client, server, .. } = record;
+        let version = if client.ip.is_ipv4() { IpVersion::V4 } else { IpVersion::V6 };
+        let (src, dst) = (client.ip.into(), server.ip.into());
+        let tuple = Tuple { src, dst, sport: client.port, dport: server.port, version };
+        record.transport == Transport::Tcp || flow::shard(&tuple) % count == index
     }
 
     /// Handles what of `batch` is this shard's, which has the given index.
@@ -452,6 +478,11 @@ impl<S: Sink> Shard<S> {
             match event {
                 // Files are read to their end: nothing goes on.
                 Event::Update(_) => {}
+                Event::Lookup(record) => {
+                    if self.is_own(&record) {
+                        self.sink.lookup(record)?;
+                    }
+                }
                 Event::Connection(mut record) => {
                     self.processes.attach(&mut record);
                     self.sink.connection(record)?;

@@ -79,6 +79,7 @@ pub struct Decoder {
     checksums: Checksums,
     fragments: Fragments,
     short_headers: bool,
+    datagrams: bool,
     seed: u64,
     counts: Counts,
     /// The layers around what is being decoded; kept here for its memory.
@@ -102,6 +103,11 @@ impl Decoder {
     /// payload starts where the offset says: Wireshark's view. Otherwise it is malformed (RFC 9293, section 3.1).
     pub fn with_short_headers(self, short_headers: bool) -> Self {
         Self { short_headers, ..self }
+    }
+
+    /// The same decoder, but UDP datagrams that are no tunnels are packets as well. They are counted as `other` all the same.
+    pub fn with_datagrams(self, datagrams: bool) -> Self {
+        Self { datagrams, ..self }
     }
 
     /// Decodes every frame of `chunk` and appends the packets to `out`.

@@ -4,15 +4,17 @@
 //! are ([`PROTOCOLS`]), and has that protocol take them. Protocols say how much they want: most of a connection goes by
 //! unseen. A connection may change its protocol (STARTTLS, CONNECT, upgrades); each that it had is kept.
 
+pub mod dns;
 mod http1;
 mod stream;
 mod text;
 mod tls;
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 pub use self::stream::{Arrival, Next, Payload, Stream, Take, Taker};
-use crate::record::{Application, Side};
+use crate::record::{Application, LookupRecord, NameRecord, NameSource, Side};
 use crate::sequence::Seq;
 use crate::time::Timestamp;
 
@@ -45,7 +47,7 @@ pub enum Guess {
 pub type Recognise = fn(&[u8]) -> Guess;
 
 /// Every protocol over TCP that is known, in the order they are asked.
-const PROTOCOLS: &[Recognise] = &[tls::recognise, http1::recognise];
+const PROTOCOLS: &[Recognise] = &[tls::recognise, http1::recognise, dns::recognise];
 
 /// Octets by which a protocol must have been recognised.
 const MOST_UNSURE: usize = 64;
@@ -64,6 +66,8 @@ pub struct Conversation {
     former: Vec<Box<dyn Protocol>>,
     /// Octets that were kept were given up.
     given_up: bool,
+    /// The lookup that gave the client the server's address.
+    pub lookup: Option<Arc<LookupRecord>>,
 }
 
 /// What a stream's octets led to, besides their being taken.
@@ -109,11 +113,21 @@ impl Conversation {
         }
     }
 
-    /// What was learnt; `None` where no protocol was recognised.
+    /// Wants nothing more.
+    pub fn stop(&mut self) {
+        self.streams.iter_mut().for_each(Stream::stop);
+    }
+
+    /// What was learnt; `None` where that is nothing.
     pub fn record(&self, show_secrets: bool) -> Option<Application> {
         let mut application = Application { given_up: self.given_up, show_secrets, ..Application::default() };
         self.former.iter().chain(&self.protocol).for_each(|protocol| protocol.record(&mut application));
-        application.protocol.is_some().then_some(application)
+        if let Some(lookup) = &self.lookup {
+            let name = || NameRecord { name: lookup.lookup.name.clone(), from: NameSource::Dns };
+            application.name.get_or_insert_with(name);
+            application.dns = Some(Box::new(LookupRecord::clone(lookup)));
+        }
+        (application.protocol.is_some() || self.lookup.is_some()).then_some(application)
     }
 
     /// Has one direction's stream do something, and the protocol take what comes of it.

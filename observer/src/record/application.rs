@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::TlsRecord;
+use super::{Lookup, LookupRecord, TlsRecord};
 use crate::time::{Nanos, Timestamp};
 
 /// What the protocols inside a connection showed.
@@ -15,6 +15,10 @@ pub struct Application {
     pub via: Vec<ProtocolName>,
     /// What was meant by the address, by whatever told.
     pub name: Option<NameRecord>,
+    /// The lookup that gave the client the server's address.
+    pub dns: Option<Box<LookupRecord>>,
+    /// Lookups over this connection.
+    pub lookups: Vec<Lookup>,
     /// TLS.
     pub tls: Option<Box<TlsRecord>>,
     /// Requests and responses, in order.
@@ -44,6 +48,8 @@ pub enum ProtocolName {
     Tls,
     /// HTTP/1.0 or HTTP/1.1 (RFC 9112).
     Http,
+    /// RFC 1035, over TCP by RFC 7766.
+    Dns,
 }
 
 impl ProtocolName {
@@ -52,6 +58,7 @@ impl ProtocolName {
         match self {
             Self::Tls => "TLS",
             Self::Http => "HTTP",
+            Self::Dns => "DNS",
         }
     }
 }

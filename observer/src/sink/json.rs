@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use anyhow::Result;
-use observer::record::{CaptureRecord, ConnectionRecord, Object};
+use observer::record::{CaptureRecord, ConnectionRecord, LookupRecord, Object};
 
 use super::Sink;
 use super::printer::Printer;
@@ -28,6 +28,14 @@ impl Sink for Json {
         }
         let key = (record.id, 0);
         self.printer.print(key, |buffer| line(buffer, &Object::Connection(record)))
+    }
+
+    fn lookup(&mut self, record: Box<LookupRecord>) -> Result<()> {
+        if self.connection.is_some() {
+            return Ok(());
+        }
+        let key = (record.id, 0);
+        self.printer.print(key, |buffer| line(buffer, &Object::Lookup(record)))
     }
 
     fn has_printed(&self) -> bool {

@@ -13,7 +13,7 @@ mod text;
 use std::io::Write;
 
 pub use json::Json;
-use observer::record::{CaptureRecord, ConnectionRecord};
+use observer::record::{CaptureRecord, ConnectionRecord, LookupRecord};
 pub use order::Order;
 pub use printer::Printer;
 pub use summary::Summary;
@@ -24,6 +24,11 @@ pub use text::{Detail, Page, Text, View, check, connection, one_line};
 pub trait Sink: Send + Sized {
     /// One connection, final.
     fn connection(&mut self, record: Box<ConnectionRecord>) -> anyhow::Result<()>;
+
+    /// One lookup of a name. Most sinks say what it led to with the connections that used it.
+    fn lookup(&mut self, _: Box<LookupRecord>) -> anyhow::Result<()> {
+        Ok(())
+    }
 
     /// Whether a connection was taken that is printed.
     fn has_printed(&self) -> bool;

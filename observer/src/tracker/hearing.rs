@@ -1,13 +1,14 @@
 //! Has the protocols take what connections carry, and keeps what they hold of it within bounds.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::Config;
 use super::connection::Connection;
 use crate::input::PacketInput;
 use crate::packet::{Flags, Segment};
 use crate::protocol::Payload;
-use crate::record::Application;
+use crate::record::{Application, LookupRecord};
 use crate::time::Timestamp;
 
 /// Connections that may hold payload at once.
@@ -36,9 +37,16 @@ impl Connection {
             [0, 1].into_iter().for_each(|from| conversation.end(from, at));
         }
         if conversation.is_void() {
-            self.conversation = None;
             self.is_unknown = true;
+            if conversation.lookup.is_none() {
+                self.conversation = None;
+            }
         }
+    }
+
+    /// Notes the lookup that gave the client the server's address.
+    pub(super) fn looked_up(&mut self, lookup: Arc<LookupRecord>) {
+        self.conversation.get_or_insert_default().lookup = Some(lookup);
     }
 
     /// Octets of payload that are kept.

@@ -9,6 +9,7 @@ mod duplicate;
 mod handshake;
 mod hearing;
 mod kernel;
+mod lookups;
 mod moment;
 mod outcome;
 pub(crate) mod pack;
@@ -28,12 +29,14 @@ pub use analysis::AnalysisSet;
 use self::connection::{Connection, Done, Listed};
 use self::duplicate::Duplicates;
 use self::hearing::Holding;
+use self::lookups::Lookups;
 use self::table::{Key, Table, Taken};
 use crate::flow;
 use crate::input::{Input, PacketInput};
 use crate::kernel::{SocketInput, StrayInput};
 use crate::packet::{Body, Flags, IcmpError, Packet, Segment, Tuple};
-use crate::record::{ConnectionRecord, EntryKind, Side, Sides, TcpState};
+use crate::protocol::dns;
+use crate::record::{ConnectionRecord, EntryKind, LookupRecord, Side, Sides, TcpState};
 use crate::time::{Nanos, Timestamp};
 
 /// How a tracker works.
@@ -129,6 +132,8 @@ pub enum Event {
     Connection(Box<ConnectionRecord>),
     /// A connection that goes on, as it stands.
     Update(Box<ConnectionRecord>),
+    /// A lookup of a name that was answered, or will not be.
+    Lookup(Box<LookupRecord>),
 }
 
 /// What a segment did: what `packets --state` prints behind it.
@@ -175,6 +180,7 @@ pub struct Tracker {
     previous: Timestamp,
     /// How many connections were opened without a packet.
     unseen: u64,
+    lookups: Lookups,
 }
 
 /// Where the numbers of connections begin that no packet opened: beyond those of packets.
@@ -210,6 +216,7 @@ impl Tracker {
             leaving: Vec::new().into_iter(),
             previous: Timestamp::default(),
             unseen: 0,
+            lookups: Lookups::default(),
         }
     }
 
@@ -241,6 +248,10 @@ impl Tracker {
             }
             Body::Tcp(segment) => self.segment(&input, segment),
             Body::Icmp(error) => self.icmp(&input, error),
+            Body::Udp(_) => {
+                self.datagram(&input);
+                None
+            }
         };
         self.previous = input.packet.at;
         effect
@@ -266,6 +277,8 @@ impl Tracker {
     pub fn finish(&mut self) {
         self.books.over.clear();
         self.books.half_over.clear();
+        self.lookups.finish();
+        self.out.extend(self.lookups.drain());
         self.leaving = self.table.drain();
     }
 
@@ -343,8 +356,19 @@ impl Tracker {
         while self.table.len() >= self.config.max_connections.max(1) {
             self.make_room();
         }
-        let connection = Connection::new(key, from, packet, segment, former.is_some(), &self.config);
+        let mut connection = Connection::new(key, from, packet, segment, former.is_some(), &self.config);
+        if let Some(lookup) = self.lookups.of(&packet.tuple, segment, packet.at) {
+            connection.looked_up(lookup);
+        }
         self.table.insert(key.hash, Box::new(connection));
+    }
+
+    /// A datagram: a question or an answer of DNS, or nothing that is followed.
+    fn datagram(&mut self, input: &PacketInput<'_>) {
+        if self.config.protocols && dns::may_be_message(input.payload) {
+            self.lookups.datagram(input.packet, input.payload);
+            self.out.extend(self.lookups.drain());
+        }
     }
 
     /// A socket of this host: it belongs to the connection between its ends, and opens one where there is none.
@@ -473,7 +497,9 @@ impl Tracker {
     fn give_out(&mut self, connection: &Connection) {
         self.books.counts.connections += 1;
         self.books.holding.forget(connection);
-        self.out.push_back(Event::Connection(Box::new(connection.record(&self.config))));
+        let (record, lookups) = connection.record_and_lookups(&self.config);
+        self.out.push_back(Event::Connection(Box::new(record)));
+        self.out.extend(lookups.into_iter().map(|lookup| Event::Lookup(Box::new(lookup))));
     }
 }
 

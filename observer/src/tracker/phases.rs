@@ -3,6 +3,9 @@
 use crate::record::{Application, Close, Handshake, Phase, PhaseRecord, Rtt};
 use crate::time::{Nanos, Timestamp};
 
+/// How soon after an answer a connection waited for it.
+const FRESH: Nanos = Nanos::from_millis(500);
+
 /// The round trip from the capture point to the server: the shortest that was measured. That of the handshake is none where
 /// SYNs were sent again, as the answer may be to another one.
 pub(super) fn round_trip_to_server(handshake: &Handshake, rtt: &Rtt) -> Option<Nanos> {
@@ -27,6 +30,14 @@ pub(super) fn phases(
             phases.push(PhaseRecord { phase, start, length_ns, measured });
         }
     };
+    if let Some(dns) = &application.dns
+        && let Some(latency) = dns.lookup.latency_ns
+    {
+        let answered = dns.lookup.at.plus(latency);
+        // An answer that was at hand for long cost this connection nothing.
+        let is_fresh = handshake.syn.is_some_and(|syn| syn.since(answered) < FRESH);
+        add(Phase::Dns, Some(dns.lookup.at).filter(|_| is_fresh), Some(answered), "the query to its answer");
+    }
     add(Phase::Connect, handshake.syn, handshake.ack.or(handshake.syn_ack), "SYN to the ACK of the SYN-ACK");
     if let Some(tls) = &application.tls {
         let end = tls.finished.client.zip(tls.finished.server).map(|(client, server)| client.max(server));

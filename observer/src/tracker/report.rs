@@ -16,6 +16,11 @@ const NEAR: u64 = 10;
 impl Connection {
     /// The record of the connection as it stands.
     pub(super) fn record(&self, config: &Config) -> ConnectionRecord {
+        self.record_and_lookups(config).0
+    }
+
+    /// The record of the connection as it stands, and those of the lookups that were made over it.
+    pub(super) fn record_and_lookups(&self, config: &Config) -> (ConnectionRecord, Vec<LookupRecord>) {
         let (client, roles_from) = self.roles();
         let sides = Sorted { client: usize::from(client) };
         let [low, high] = [(self.ends.src, self.ends.sport), (self.ends.dst, self.ends.dport)]
@@ -48,10 +53,17 @@ impl Connection {
             let path = phases::round_trip_to_server(&handshake, &rtt);
             phases::phases(application, &handshake, path, &close, self.last_seen)
         });
-        let Application { protocol, via, name, tls, exchanges, http, malformed, given_up, .. } =
+        let Application { protocol, via, name, dns, lookups, tls, exchanges, http, malformed, given_up, .. } =
             application.unwrap_or_default();
+        let lookups = lookups.into_iter().map(|lookup| LookupRecord {
+            id: self.id,
+            client: client_end,
+            server: server_end,
+            transport: Transport::Tcp,
+            lookup,
+        });
         let has_exchanges = !exchanges.entries.is_empty();
-        ConnectionRecord {
+        let record = ConnectionRecord {
             id: self.id,
             transport: Transport::Tcp,
             client: client_end,
@@ -78,6 +90,7 @@ impl Connection {
             flow: whole.then(|| sent.map(|end| end.facts())),
             close,
             name,
+            dns,
             protocol,
             via,
             tls,
@@ -100,7 +113,8 @@ impl Connection {
             sources,
             findings: Vec::new(),
             timeline,
-        }
+        };
+        (record, lookups.collect())
     }
 
     /// Zeek's outcome: by the packets where the handshake is among them, else by the kernel's sockets.

@@ -13,7 +13,7 @@ mod teredo;
 mod tzsp;
 mod vxlan;
 
-use crate::packet::TunnelKind;
+use crate::packet::{self, Body, TunnelKind, Tuple};
 
 use super::bytes::{Bytes, Miss, Outcome, be16};
 use super::ip::Ip;
@@ -38,10 +38,16 @@ impl Walk<'_> {
         };
         let (source_port, port) = (be16([p, q]), be16([r, s]));
         let datagram = Datagram { ip, source_port, bytes };
-        match self.tunnel_at(port, datagram) {
+        let outcome = match self.tunnel_at(port, datagram) {
             Err(Miss::Other) if source_port != port => self.tunnel_at(source_port, datagram),
             outcome => outcome,
+        };
+        if self.decoder.datagrams && outcome == Err(Miss::Other) {
+            let tuple = Tuple { src: ip.src, dst: ip.dst, sport: source_port, dport: port, version: ip.version };
+            self.emit(&ip, tuple, Body::Udp(packet::Datagram { len: bytes.wire() }), bytes, 0);
+            self.decoder.counts.other += 1;
         }
+        outcome
     }
 
     /// `Miss::Other` means that nothing was passed yet: the header is not that of a tunnel.

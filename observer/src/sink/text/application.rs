@@ -1,6 +1,8 @@
 //! What a connection was for, as facts above its waterfall.
 
-use observer::record::{ConnectionRecord, Exchange, HttpRecord, NameSource, Resumption, Side, TlsRecord, Validity};
+use observer::record::{
+    ConnectionRecord, Exchange, HttpRecord, Lookup, LookupRecord, NameSource, Resumption, Side, TlsRecord, Validity,
+};
 
 use super::page::{Line, Tone};
 use super::{units, words};
@@ -19,6 +21,7 @@ pub fn facts(record: &ConnectionRecord, full: bool) -> Vec<(&'static str, Line)>
         };
         ("name", Line::new().then(Tone::Strong, name.name.clone()).then(Tone::Dim, format!(" (by {from})")))
     }));
+    facts.extend(record.dns.as_ref().map(|dns| ("DNS", lookup(dns))));
     facts.extend(record.tls.as_ref().map(|tls| ("TLS", handshake(tls))));
     if let Some(tls) = &record.tls {
         facts.extend(tls.certificates.first().map(|_| ("certificate", certificate(tls))));
@@ -50,6 +53,22 @@ pub fn facts(record: &ConnectionRecord, full: bool) -> Vec<(&'static str, Line)>
         facts.push(("given up", Line::new().then(Tone::Notice, words)));
     }
     facts
+}
+
+/// `example.com A by 192.0.2.53: NOERROR after 12 ms, 1 CNAME, asked 2 times`.
+fn lookup(record: &LookupRecord) -> Line {
+    let Lookup { name, kind, code, latency_ns, queries, cnames, .. } = &record.lookup;
+    let mut text = format!("{name} {kind} by {}: {}", record.server.ip, code.as_deref().unwrap_or("no answer"));
+    if let Some(latency) = latency_ns {
+        text.push_str(&format!(" after {}", units::time(*latency)));
+    }
+    if *cnames > 0 {
+        text.push_str(&format!(", {}", units::number_of(*cnames, "CNAME")));
+    }
+    if *queries > 1 {
+        text.push_str(&format!(", asked {} times", units::count(*queries)));
+    }
+    Line::new().then(Tone::Plain, text)
 }
 
 /// `TLS 1.3, TLS_AES_128_GCM_SHA256, X25519MLKEM768, h2; handshake 12 ms, 1 round trip`.

@@ -19,9 +19,10 @@ pub fn draw(page: &Page, out: &mut String, record: &ConnectionRecord) {
     let [wide, narrow] = FIGURES;
     let is_wide = page.width >= 100;
     let figures = if is_wide { wide } else { narrow };
+    let start = record.phases.first().map_or(record.first_seen, |phase| phase.start.min(record.first_seen));
     let scale = Scale {
-        start: record.first_seen,
-        length: record.duration_ns,
+        start,
+        length: record.last_seen.since(start),
         columns: page.width.saturating_sub(NAME + figures + 1).min(100),
         wide: is_wide,
     };

@@ -1,0 +1,223 @@
+//! DNS (RFC 1035): messages, and over TCP (RFC 7766) their exchange.
+
+use std::collections::VecDeque;
+use std::fmt::Display;
+use std::net::IpAddr;
+
+use domain::base::Message as Wire;
+use domain::base::iana::{Opcode, Rtype};
+use domain::rdata::{A, Aaaa, Cname};
+
+use super::text::clean;
+use super::{Arrival, Guess, Next, Protocol, Take};
+use crate::record::{Application, Lookup, ProtocolName, Side};
+use crate::time::Timestamp;
+
+/// Octets of a message's header.
+const HEADER: usize = 12;
+/// Answers that are kept of one message, and addresses.
+const MOST_ANSWERS: usize = 32;
+/// Characters of a name.
+const MOST_NAME: usize = 255;
+/// Lookups that are kept of one connection, and queries that wait for their answers.
+const MOST_LOOKUPS: usize = 100;
+
+/// A message, as far as records need it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Message {
+    /// Its identifier.
+    pub id: u16,
+    /// Whether it answers.
+    pub is_response: bool,
+    /// The first question's name and type.
+    pub name: String,
+    /// See `name`.
+    pub kind: String,
+    /// The answer's code by name.
+    pub code: String,
+    /// It was cut to fit a datagram.
+    pub truncated: bool,
+    /// It has an OPT record.
+    pub edns: bool,
+    /// The answers in words.
+    pub answers: Vec<String>,
+    /// Addresses among them.
+    pub addresses: Vec<IpAddr>,
+    /// CNAMEs among them.
+    pub cnames: u64,
+    /// The smallest time to live among them.
+    pub ttl: Option<u32>,
+}
+
+/// Whether octets may be a message: a standard query or its answer, with one question.
+pub fn may_be_message(octets: &[u8]) -> bool {
+    let &[_, _, flags, more, q, r, a, b, c, d, e, f, ref rest @ ..] = octets else { return false };
+    let is_response = flags & 0x80 != 0;
+    let opcode = flags >> 3 & 0xf;
+    let [answers, authorities, additional] = [[a, b], [c, d], [e, f]].map(u16::from_be_bytes);
+    let is_query = answers == 0 && authorities == 0 && additional <= 2 && more & 0xf == 0;
+    opcode == 0
+        && [q, r] == [0, 1]
+        && (is_query || is_response)
+        && more & 0x40 == 0
+        && usize::from(answers) + usize::from(authorities) + usize::from(additional) <= octets.len() / 11
+        && rest.len() >= 5
+}
+
+impl Message {
+    /// Reads a message; `None` where it contradicts itself.
+    pub fn parse(octets: &[u8]) -> Option<Self> {
+        let wire = Wire::from_octets(octets).ok()?;
+        let header = wire.header();
+        if header.opcode() != Opcode::QUERY {
+            return None;
+        }
+        let question = wire.first_question()?;
+        let mut message = Self {
+            id: header.id(),
+            is_response: header.qr(),
+            name: name(&question.qname()),
+            kind: question.qtype().to_string(),
+            code: wire.opt_rcode().to_string(),
+            truncated: header.tc(),
+            edns: wire.opt().is_some(),
+            ..Self::default()
+        };
+        for record in wire.answer().ok()?.take(MOST_ANSWERS) {
+            // A message that was cut may end within a record.
+            let Ok(record) = record else {
+                return (!message.answers.is_empty() || message.truncated).then_some(message);
+            };
+            let ttl = record.ttl().as_secs();
+            message.ttl = Some(message.ttl.map_or(ttl, |least| least.min(ttl)));
+            let text = match record.rtype() {
+                Rtype::A => record.to_record::<A>().ok()?.map(|record| message.address(record.data().addr().into())),
+                Rtype::AAAA => {
+                    record.to_record::<Aaaa>().ok()?.map(|record| message.address(record.data().addr().into()))
+                }
+                Rtype::CNAME => {
+                    message.cnames += 1;
+                    record.to_record::<Cname<_>>().ok()?.map(|record| name(record.data().cname()))
+                }
+                _ => None,
+            };
+            message.answers.push(text.unwrap_or_else(|| record.rtype().to_string()));
+        }
+        Some(message)
+    }
+
+    fn address(&mut self, ip: IpAddr) -> String {
+        self.addresses.push(ip);
+        ip.to_string()
+    }
+
+    /// The lookup that this query begins, at `at`.
+    pub fn begin(self, at: Timestamp) -> Lookup {
+        Lookup {
+            at,
+            query_id: self.id,
+            name: self.name,
+            kind: self.kind,
+            edns: self.edns,
+            queries: 1,
+            ..Lookup::default()
+        }
+    }
+
+    /// Whether this answers the lookup, or asks the same again.
+    pub fn is_about(&self, lookup: &Lookup) -> bool {
+        self.id == lookup.query_id && self.kind == lookup.kind && self.name.eq_ignore_ascii_case(&lookup.name)
+    }
+
+    /// Ends a lookup with this answer, at `at`; one without a query begins with it.
+    pub fn answer(self, lookup: Option<Lookup>, at: Timestamp) -> Lookup {
+        let latency_ns = lookup.as_ref().map(|lookup| at.since(lookup.at));
+        let Self { id, name, kind, code, truncated, answers, addresses, cnames, ttl, .. } = self;
+        let query = lookup.unwrap_or_else(|| Lookup { at, query_id: id, name, kind, ..Lookup::default() });
+        Lookup { code: Some(code), latency_ns, truncated, answers, addresses, cnames, ttl, ..query }
+    }
+}
+
+fn name(name: &impl Display) -> String {
+    clean(name.to_string().as_bytes(), MOST_NAME)
+}
+
+/// A connection that speaks DNS.
+#[derive(Debug, Default)]
+struct DnsOverTcp {
+    open: VecDeque<Lookup>,
+    done: Vec<Lookup>,
+    is_cut: bool,
+    malformed: u64,
+}
+
+/// Whether these octets begin a connection that speaks DNS: a message behind its length.
+pub(super) fn recognise(octets: &[u8]) -> Guess {
+    let &[a, b, ref message @ ..] = octets else { return Guess::Unsure };
+    let length = usize::from(u16::from_be_bytes([a, b]));
+    if length < HEADER + 5 {
+        return Guess::No;
+    }
+    let message = message.get(..length).unwrap_or(message);
+    match message.get(2) {
+        None => Guess::Unsure,
+        Some(flags) if flags >> 3 & 0xf != 0 => Guess::No,
+        Some(_) if message.len() < HEADER + 5 => Guess::Unsure,
+        Some(flags) if may_be_message(message) => {
+            let from = if flags & 0x80 == 0 { Side::Client } else { Side::Server };
+            Guess::Yes(from, Box::new(DnsOverTcp::default()))
+        }
+        Some(_) => Guess::No,
+    }
+}
+
+impl Protocol for DnsOverTcp {
+    fn take(&mut self, _: Side, arrival: Arrival<'_>, at: Timestamp) -> Take {
+        match arrival {
+            Arrival::Octets(&[a, b, ref rest @ ..]) => {
+                let length = usize::from(u16::from_be_bytes([a, b]));
+                let Some(message) = rest.get(..length) else { return Take::wait_for(2 + length) };
+                match Message::parse(message) {
+                    Some(message) => self.message(message, at),
+                    None => self.malformed += 1,
+                }
+                Take::used(2 + length)
+            }
+            Arrival::Octets(_) => Take::wait_for(2),
+            Arrival::Gap(_) | Arrival::End => Take::then(0, Next::Nothing),
+            Arrival::Passed(_) => Take::used(0),
+        }
+    }
+
+    fn record(&self, into: &mut Application) {
+        into.speaks(ProtocolName::Dns);
+        into.malformed += self.malformed;
+        into.given_up |= self.is_cut;
+        into.lookups.extend(self.done.iter().chain(&self.open).cloned());
+    }
+}
+
+impl DnsOverTcp {
+    fn message(&mut self, message: Message, at: Timestamp) {
+        let known = self.open.iter().position(|lookup| message.is_about(lookup));
+        if message.is_response {
+            let lookup = message.answer(known.and_then(|known| self.open.remove(known)), at);
+            self.keep(lookup);
+        } else if known.is_none() {
+            if self.open.len() == MOST_LOOKUPS
+                && let Some(oldest) = self.open.pop_front()
+            {
+                self.keep(oldest);
+            }
+            self.open.push_back(message.begin(at));
+        }
+    }
+
+    fn keep(&mut self, lookup: Lookup) {
+        if self.done.len() < MOST_LOOKUPS {
+            self.done.push(lookup);
+        } else {
+            self.is_cut = true;
+        }
+    }
+}

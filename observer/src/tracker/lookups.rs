@@ -1,0 +1,152 @@
+//! Lookups of names by datagrams: questions and answers put together, and the names that they gave to addresses.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::Event;
+use crate::packet::{Packet, Segment, Tuple};
+use crate::protocol::dns::Message;
+use crate::record::{DnsService, Endpoint, LookupRecord, Transport};
+use crate::time::{Nanos, Timestamp};
+
+/// Questions that wait for their answers, and addresses whose names are known.
+const MOST_OPEN: usize = 4096;
+const MOST_NAMES: usize = 4096;
+
+/// How long an answer is waited for.
+const PATIENCE: Nanos = Nanos::from_secs(10);
+
+/// How long a name is good for at least: a client may well use an address whose time to live is 0, once.
+const LEAST_TTL: u32 = 30;
+
+/// Every lookup that was seen.
+#[derive(Debug, Default)]
+pub(super) struct Lookups {
+    open: HashMap<Asked, LookupRecord>,
+    /// The open ones, the first one first. Some are answered.
+    order: VecDeque<(Timestamp, Asked)>,
+    /// By client and address.
+    names: HashMap<(IpAddr, IpAddr), Known>,
+    /// The names in the order they were learnt. Some were learnt anew.
+    learnt: VecDeque<(IpAddr, IpAddr, Timestamp)>,
+    out: Vec<LookupRecord>,
+}
+
+/// What finds the question to an answer: who asked whom, and the identifier.
+type Asked = (Endpoint, Endpoint, u16);
+
+#[derive(Debug)]
+struct Known {
+    at: Timestamp,
+    until: Timestamp,
+    lookup: Arc<LookupRecord>,
+}
+
+impl Lookups {
+    /// Takes in a datagram that may be a message of DNS.
+    pub(super) fn datagram(&mut self, packet: &Packet, payload: &[u8]) {
+        let at = packet.at;
+        self.give_up_before(at);
+        let Some(message) = Message::parse(payload) else { return };
+        let Tuple { src, dst, sport, dport, version } = packet.tuple;
+        let [from, to] = [(src, sport), (dst, dport)].map(|(ip, port)| Endpoint::new(ip, version, port));
+        let service = match (from.port, to.port) {
+            (5353, _) | (_, 5353) => DnsService::Mdns,
+            (5355, _) | (_, 5355) => DnsService::Llmnr,
+            _ => DnsService::Dns,
+        };
+        let (client, server) = if message.is_response { (to, from) } else { (from, to) };
+        let asked = (client, server, message.id);
+        let id = packet.number;
+        let record = |lookup| LookupRecord { id, client, server, transport: Transport::Udp, lookup };
+        if !message.is_response {
+            match self.open.get_mut(&asked) {
+                Some(open) if message.is_about(&open.lookup) => open.lookup.queries += 1,
+                _ => {
+                    let mut open = record(message.begin(at));
+                    open.lookup.service = service;
+                    self.ask(asked, open);
+                }
+            }
+            return;
+        }
+        // Multicast answers go to everyone.
+        let open = self.open.remove(&asked).filter(|open| message.is_about(&open.lookup));
+        let (id, lookup) = open.map_or((id, None), |open| (open.id, Some(open.lookup)));
+        let mut answered = LookupRecord { id, ..record(message.answer(lookup, at)) };
+        answered.lookup.service = service;
+        self.learn(&answered, at);
+        self.out.push(answered);
+    }
+
+    /// What has been answered, or given up, since it was asked last.
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = Event> + '_ {
+        self.out.drain(..).map(|record| Event::Lookup(Box::new(record)))
+    }
+
+    /// The input is at its end: no more answers come.
+    pub(super) fn finish(&mut self) {
+        while let Some((_, asked)) = self.order.pop_front() {
+            self.out.extend(self.open.remove(&asked));
+        }
+    }
+
+    /// The lookup that gave the opener of a connection the address it goes to, whose first segment is at hand.
+    pub(super) fn of(&self, tuple: &Tuple, segment: &Segment, at: Timestamp) -> Option<Arc<LookupRecord>> {
+        if self.names.is_empty() {
+            return None;
+        }
+        let [src, dst] = [tuple.src, tuple.dst].map(|address| address.to_ip(tuple.version));
+        let there = (!segment.flags.is_syn_ack()).then(|| self.names.get(&(src, dst))).flatten();
+        let back = (!segment.flags.is_bare_syn()).then(|| self.names.get(&(dst, src))).flatten();
+        let known = there.or(back).filter(|known| known.at <= at && at <= known.until)?;
+        Some(Arc::clone(&known.lookup))
+    }
+
+    fn ask(&mut self, asked: Asked, open: LookupRecord) {
+        self.order.push_back((open.lookup.at, asked));
+        self.out.extend(self.open.insert(asked, open));
+        if self.order.len() > MOST_OPEN
+            && let Some((since, asked)) = self.order.pop_front()
+        {
+            self.give_up(since, asked);
+        }
+    }
+
+    fn give_up_before(&mut self, now: Timestamp) {
+        while let Some((since, asked)) = self.order.front().copied()
+            && now.since(since) > PATIENCE
+        {
+            self.order.pop_front();
+            self.give_up(since, asked);
+        }
+    }
+
+    /// Gives up the question that was asked at `since`, if it still waits.
+    fn give_up(&mut self, since: Timestamp, asked: Asked) {
+        if self.open.get(&asked).is_some_and(|open| open.lookup.at == since) {
+            self.out.extend(self.open.remove(&asked));
+        }
+    }
+
+    fn learn(&mut self, answered: &LookupRecord, at: Timestamp) {
+        if answered.lookup.addresses.is_empty() {
+            return;
+        }
+        let ttl = answered.lookup.ttl.unwrap_or_default().max(LEAST_TTL);
+        let lookup = Arc::new(answered.clone());
+        for address in &answered.lookup.addresses {
+            let (client, until) = (answered.client.ip, at.plus(Nanos::from_secs(ttl.into())));
+            self.names.insert((client, *address), Known { at, until, lookup: Arc::clone(&lookup) });
+            self.learnt.push_back((client, *address, at));
+        }
+        while self.learnt.len() > MOST_NAMES
+            && let Some((client, address, learnt)) = self.learnt.pop_front()
+        {
+            if self.names.get(&(client, address)).is_some_and(|known| known.at == learnt) {
+                self.names.remove(&(client, address));
+            }
+        }
+    }
+}
