@@ -7,7 +7,7 @@ use crate::record::{EntryKind, ProcessRecord, Source, TcpInfo, TcpState};
 use crate::time::Timestamp;
 
 /// A socket of this host: all that was seen since it was last handed over.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SocketInput {
     /// Names the socket, apart from all others that lived when it did.
     pub key: u64,
@@ -40,7 +40,7 @@ pub struct SocketInput {
 }
 
 /// Something that happened to a packet or to a socket that is no more, or not yet.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StrayInput {
     /// Source and destination of the packet; of a socket, this host's end is the source.
     pub tuple: Tuple,

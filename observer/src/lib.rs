@@ -12,6 +12,7 @@ pub mod packet;
 pub mod protocol;
 pub mod range_set;
 pub mod record;
+pub mod recording;
 pub mod sequence;
 pub mod tcp_options;
 pub mod time;

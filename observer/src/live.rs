@@ -11,6 +11,7 @@ use observer::decode::{Checksums, Decoder};
 use observer::input::{Input, PacketInput};
 use observer::packet::{Decoded, FrameId, Packet};
 use observer::record::{CaptureRecord, ConnectionRecord};
+use observer::recording::Begin;
 use observer::time::{Nanos, Timestamp};
 use observer::tracker::{Config, Event, Tracker};
 
@@ -67,18 +68,24 @@ struct Gap {
 }
 
 impl Live {
-    /// Nothing seen of `source` yet.
-    pub fn new(config: Config, source: &dyn LiveSource) -> Self {
-        let now = source.now();
+    /// How what `source` shows is to be taken.
+    pub fn begin(config: &Config, source: &dyn LiveSource) -> Begin {
         let by_packets = source.sees_every_packet();
+        Begin {
+            at: source.now(),
+            sampled: !by_packets,
+            max_connections: config.max_connections as u64,
+            linger: if by_packets { LINGER_PACKETS } else { LINGER },
+            linger_half: LINGER_HALF,
+        }
+    }
+
+    /// Nothing seen yet of what is seen since `begin`.
+    pub fn new(config: Config, begin: &Begin) -> Self {
+        let Begin { at: now, sampled, max_connections, linger, linger_half } = *begin;
+        let max_connections = usize::try_from(max_connections).unwrap_or(usize::MAX);
         Self {
-            config: Config {
-                sampled: !by_packets,
-                checks_checksums: false,
-                linger: if by_packets { LINGER_PACKETS } else { LINGER },
-                linger_half: LINGER_HALF,
-                ..config
-            },
+            config: Config { sampled, checks_checksums: false, max_connections, linger, linger_half, ..config },
             lanes: BTreeMap::new(),
             number: 0,
             totals: CaptureRecord { first_seen: Some(now), ..CaptureRecord::default() },
@@ -143,15 +150,9 @@ impl Live {
         self.lanes.values().map(|lane| lane.tracker.open_connections()).sum()
     }
 
-    /// What was seen, all in all.
-    pub fn record(&self, source: &dyn LiveSource) -> Result<CaptureRecord> {
-        let mut record = CaptureRecord {
-            last_seen: Some(self.drained),
-            dropped: source.lost()?,
-            unseen: source.unseen(),
-            ..self.totals.clone()
-        };
-        source.describe(&mut record)?;
+    /// What was seen, all in all; what the source has to say of itself is still to be added.
+    pub fn record(&self) -> CaptureRecord {
+        let mut record = CaptureRecord { last_seen: Some(self.drained), ..self.totals.clone() };
         for lane in self.lanes.values() {
             let (tracked, decoded) = (lane.tracker.counts(), lane.decoder.counts());
             record.connections += tracked.connections;
@@ -166,7 +167,7 @@ impl Live {
             record.malformed += decoded.malformed;
             record.other += decoded.other;
         }
-        Ok(record)
+        record
     }
 
     fn lane(&mut self, netns: u32) -> &mut Lane {

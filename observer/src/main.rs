@@ -3,6 +3,7 @@
 mod cli;
 mod lab;
 mod live;
+mod recorded;
 mod run;
 mod sink;
 mod source;

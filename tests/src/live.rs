@@ -44,7 +44,10 @@ impl Watch {
     pub fn start(test: &str, args: &[&str]) -> Option<Self> {
         let observer = observer().expect("there is an observer");
         let mut command = Command::new(observer);
-        command.args(["watch", "--source", "ebpf", "--output", "json", "--timeline"]).args(args);
+        command.args(["watch", "--output", "json", "--timeline"]).args(args);
+        if !args.contains(&"--source") {
+            command.args(["--source", "ebpf"]);
+        }
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
         let shared = Arc::new(Shared::default());

@@ -66,6 +66,9 @@ pub enum ErrorKind {
     /// The byte-order magic of a pcapng section is none.
     #[error("damaged: a section with byte-order magic {0:#010x}")]
     ByteOrder(u32),
+    /// What observer itself put between packets cannot be read.
+    #[error("{0}")]
+    Recording(#[from] crate::recording::Error),
     /// A pcapng packet of an interface that was not described.
     #[error("damaged: a packet of interface {interface}, {described} are described")]
     Interface {

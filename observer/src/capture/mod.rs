@@ -20,6 +20,7 @@ pub use reader::Reader;
 pub use write::Writer;
 
 use crate::packet::FrameId;
+use crate::recording::Placed;
 use crate::time::Timestamp;
 
 /// A link-layer header type, by its LINKTYPE_ number (the one files hold, not a platform's DLT_).
@@ -82,6 +83,8 @@ pub struct Chunk {
     pub frames: Vec<Frame>,
     /// Comments on some of the frames, in their order; a frame may have several.
     pub comments: Vec<Comment>,
+    /// What a live source saw besides packets, in a recording: in order, and never behind the packets it belongs before.
+    pub marks: Vec<Placed>,
 }
 
 impl Chunk {
@@ -90,6 +93,7 @@ impl Chunk {
         self.bytes.clear();
         self.frames.clear();
         self.comments.clear();
+        self.marks.clear();
     }
 
     /// The captured octets of `frame`.

@@ -3,6 +3,7 @@
 use super::reader::{RawFrame, Sink, Stop, max_captured};
 use super::{Direction, ErrorKind, LinkType};
 use crate::record::InterfaceRecord;
+use crate::recording;
 use crate::time::Timestamp;
 
 /// Type of a section header block in either byte order: what a file starts with.
@@ -28,6 +29,10 @@ pub(super) mod block {
     pub(crate) const SIMPLE_PACKET: u32 = 3;
     pub(crate) const STATISTICS: u32 = 5;
     pub(crate) const ENHANCED_PACKET: u32 = 6;
+    /// A custom block that tools may copy to another capture.
+    pub(crate) const CUSTOM: u32 = 0xbad;
+    /// One that they should not: it belongs to what is around it.
+    pub(crate) const CUSTOM_HERE: u32 = 0x4000_0bad;
 }
 
 pub(super) mod option {
@@ -235,7 +240,11 @@ impl Pcapng {
                 | block::STATISTICS
                 | block::ENHANCED_PACKET
         );
-        if !wanted {
+        // Of others' custom blocks not even the size need be believed.
+        let is_ours = matches!(kind, block::CUSTOM | block::CUSTOM_HERE)
+            && self.order.u32([m0, m1, m2, m3]) == recording::ENTERPRISE
+            && length as usize <= recording::MOST_OCTETS;
+        if !wanted && !is_ours {
             self.skip = Some(Skip { left: length - BLOCK_ENDS as u32, length });
             return Ok(8);
         }
@@ -261,6 +270,7 @@ impl Pcapng {
                 Ok(())
             }
             block::SIMPLE_PACKET => self.simple_packet(body, at + 8, sink),
+            block::CUSTOM | block::CUSTOM_HERE => marks(body, sink),
             _ => self.packet(body, at + 8, sink),
         };
         // A body too short for its fixed fields is told by the block's length.
@@ -456,6 +466,15 @@ impl Pcapng {
         record.received = received.or(record.received);
         record.dropped = dropped.map(|all| all.max(interface.dropped_before_packets)).or(record.dropped);
     }
+}
+
+/// A custom block with observer's enterprise number; it may be another's all the same.
+fn marks(body: &[u8], sink: &mut Sink<'_>) -> Read {
+    let data = body.get(4..).unwrap_or_default();
+    let marks = recording::decode(data).transpose().map_err(|error| Some(error.into()))?;
+    sink.out.recording |= marks.is_some();
+    sink.marks.extend(marks.into_iter().flatten());
+    Ok(())
 }
 
 /// What reading a block's body came to; an error without a kind stands for a body that is too short.

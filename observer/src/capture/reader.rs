@@ -1,6 +1,7 @@
 use super::{Chunk, Comment, Direction, Error, ErrorKind, Frame, LinkType, pcap, pcapng, snoop};
 use crate::packet::FrameId;
 use crate::record::InterfaceRecord;
+use crate::recording::Placed;
 use crate::time::Timestamp;
 
 /// Reads one capture of any format, given its bytes in order.
@@ -25,6 +26,8 @@ pub(super) struct Output {
     frames: u64,
     pub(super) interfaces: Vec<InterfaceRecord>,
     pub(super) comments: Vec<String>,
+    /// There were marks.
+    pub(super) recording: bool,
 }
 
 #[derive(Debug)]
@@ -47,6 +50,7 @@ pub(super) struct Sink<'a> {
     pub(super) out: &'a mut Output,
     frames: &'a mut Vec<Frame>,
     comments: &'a mut Vec<Comment>,
+    pub(super) marks: &'a mut Vec<Placed>,
 }
 
 /// What a record says of its frame.
@@ -70,7 +74,7 @@ pub(super) fn time(seconds: u32, nanos: u64) -> (Timestamp, u16) {
 impl Reader {
     /// A reader at the start of a capture whose frames are to carry `file` in their [`FrameId`].
     pub fn new(file: u16) -> Self {
-        let out = Output { file, frames: 0, interfaces: Vec::new(), comments: Vec::new() };
+        let out = Output { file, frames: 0, interfaces: Vec::new(), comments: Vec::new(), recording: false };
         Self { out, format: None, offset: 0, pending: ("file header", 4) }
     }
 
@@ -135,8 +139,13 @@ impl Reader {
         &self.out.comments
     }
 
+    /// Whether it holds what a live source saw besides packets, as far as was read.
+    pub fn is_recording(&self) -> bool {
+        self.out.recording
+    }
+
     fn run(&mut self, chunk: &mut Chunk, done: &mut usize) -> Stop {
-        let Chunk { bytes: window, frames, comments } = chunk;
+        let Chunk { bytes: window, frames, comments, marks } = chunk;
         let format = match &mut self.format {
             Some(format) => format,
             none => match Format::detect(window, &mut self.out) {
@@ -147,7 +156,7 @@ impl Reader {
                 Err(stop) => return stop,
             },
         };
-        let mut sink = Sink { out: &mut self.out, frames, comments };
+        let mut sink = Sink { out: &mut self.out, frames, comments, marks };
         match format {
             Format::Pcap(pcap) => pcap.read(window, done, &mut sink),
             Format::Pcapng(pcapng) => pcapng.read(window, done, &mut sink),

@@ -3,6 +3,7 @@ use std::collections::HashMap;
 use super::pcapng::{self, block, option};
 use super::{Comment, Direction, Frame};
 use crate::record::InterfaceRecord;
+use crate::recording::{self, Placed};
 use crate::time::Timestamp;
 
 /// Writes frames, of one capture or of several, as one pcapng capture: little-endian, times in nanoseconds.
@@ -60,6 +61,20 @@ impl Writer {
             let comments = comments.into_iter().map(|(_, text)| (option::COMMENT, text));
             options(out, comments.chain(flags));
         });
+    }
+
+    /// Appends what a live source saw besides packets.
+    pub fn marks(&self, mut marks: &[Placed], out: &mut Vec<u8>) {
+        while !marks.is_empty() {
+            block(out, block::CUSTOM_HERE, |out| {
+                out.extend(recording::ENTERPRISE.to_le_bytes());
+                let start = out.len();
+                let taken = recording::encode(marks, out);
+                let len = out.len() - start;
+                pad(out, len);
+                marks = marks.get(taken..).unwrap_or_default();
+            });
+        }
     }
 
     /// Appends how many frames an interface received and dropped, as of `at`, where the record of it says so; `interface`

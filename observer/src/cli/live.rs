@@ -1,11 +1,14 @@
 //! What the live subcommands share: which hooks, which connections, and the loop.
 
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use observer::record::{CaptureRecord, ConnectionRecord};
-use observer::time::Nanos;
+use observer::recording::Begin;
+use observer::time::{Nanos, Timestamp};
 use observer::tracker::Config;
 use observer_ebpf::{HOOKS, Hook};
 use tokio::signal::unix::{SignalKind, signal};
@@ -13,6 +16,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::live::{Live, News};
 use crate::run::seed;
+use crate::sink::Recorder;
 use crate::source::ebpf::{self, Kernel};
 use crate::source::live::{Batch, LiveSource};
 use crate::source::namespace;
@@ -52,6 +56,11 @@ pub struct Observe {
     /// Only connections of processes whose cgroup's path contains this
     #[arg(long, value_name = "PART")]
     pub cgroup: Vec<String>,
+
+    /// Also keep what is seen in a pcapng file, for Wireshark and `observer replay`; `-` is standard output, and nothing is
+    /// printed
+    #[arg(long, value_name = "FILE")]
+    pub write: Option<PathBuf>,
 
     /// How often connections that live long are reported (JSON), and the numbers of all sockets refreshed
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
@@ -137,6 +146,24 @@ impl Observe {
         .context("observing the kernel with eBPF")
     }
 
+    /// Whether standard output takes the recording.
+    pub fn writes_to_standard_output(&self) -> bool {
+        self.write.as_ref().is_some_and(|path| path.as_os_str() == "-")
+    }
+
+    /// Begins the recording that is asked for.
+    fn recorder(&self, begin: &Begin, source: &dyn LiveSource) -> Result<Option<Recorder>> {
+        let Some(path) = &self.write else { return Ok(None) };
+        if self.writes_to_standard_output() && std::io::stdout().is_terminal() {
+            bail!(
+                "a recording is nothing for a terminal: --write FILE, or send it on (`--write - | wireshark -k -i -`)"
+            );
+        }
+        let mut capture = CaptureRecord::default();
+        source.describe(&mut capture)?;
+        Recorder::create(path, begin, capture).map(Some)
+    }
+
     /// Whether it matters whose a connection is.
     pub fn asks_for_processes(&self) -> bool {
         !(self.pid.is_empty() && self.comm.is_empty() && self.cgroup.is_empty())
@@ -194,62 +221,106 @@ pub fn run(
 ) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the loop")?;
     let config = Config { seed: seed(), ..config };
-    let mut live = Live::new(config, source);
-    let status = runtime.block_on(watch(observe, source, &mut live, teller, until))?;
-    let mut batch = Batch::default();
-    source.look(&mut batch)?;
-    live.take(&batch, source.now(), |news| teller.tell(news))?;
-    source.drain_all(&mut batch)?;
-    live.note_lost(source.lost()?, source.now());
-    live.take(&batch, source.now(), |news| teller.tell(news))?;
-    live.finish(|news| teller.tell(news))?;
-    teller.finish(&live.record(source)?)?;
+    let begin = Live::begin(&config, source);
+    let recorder = observe.recorder(&begin, source)?;
+    let live = Live::new(config, &begin);
+    let mut run = Run { source, live, teller, recorder, batch: Batch::default() };
+    let status = runtime.block_on(run.watch(observe, until))?;
+    run.finish()?;
     Ok(status)
 }
 
-async fn watch(
-    observe: &Observe,
-    source: &mut dyn LiveSource,
-    live: &mut Live,
-    teller: &mut dyn Teller,
-    until: impl Future<Output = Result<ExitCode>>,
-) -> Result<ExitCode> {
-    let mut interrupted = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
-    let mut terminated = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
-    let mut batch = Batch::default();
-    let mut drain = interval(DRAIN);
-    let mut report = interval(observe.interval);
-    drain.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    report.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut next_look = Instant::now();
-    tokio::pin!(until);
-    loop {
-        tokio::select! {
-            _ = interrupted.recv() => return Ok(ExitCode::SUCCESS),
-            _ = terminated.recv() => return Ok(ExitCode::SUCCESS),
-            ended = &mut until => return ended,
-            _ = drain.tick() => {
-                source.drain(&mut batch)?;
-                live.note_lost(source.lost()?, source.now());
-                live.take(&batch, source.now(), |news| teller.tell(news))?;
-                teller.pause()?;
-                if Instant::now() >= next_look {
-                    source.look_for_namespaces()?;
-                    let sockets = source.look(&mut batch)?;
-                    live.take(&batch, source.now(), |news| teller.tell(news))?;
-                    teller.status(live.open_connections())?;
-                    next_look = Instant::now() + LOOK * u32::try_from(1 + sockets / LOOKED_AT).unwrap_or(u32::MAX);
+/// What is at work while it is observed.
+struct Run<'a> {
+    source: &'a mut dyn LiveSource,
+    live: Live,
+    teller: &'a mut dyn Teller,
+    recorder: Option<Recorder>,
+    batch: Batch,
+}
+
+impl Run<'_> {
+    async fn watch(&mut self, observe: &Observe, until: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
+        let mut interrupted = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+        let mut terminated = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+        let mut drain = interval(DRAIN);
+        let mut report = interval(observe.interval);
+        drain.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        report.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut next_look = Instant::now();
+        tokio::pin!(until);
+        loop {
+            tokio::select! {
+                _ = interrupted.recv() => return Ok(ExitCode::SUCCESS),
+                _ = terminated.recv() => return Ok(ExitCode::SUCCESS),
+                ended = &mut until => return ended,
+                _ = drain.tick() => {
+                    self.source.drain(&mut self.batch)?;
+                    self.note_lost()?;
+                    self.take()?;
+                    if Instant::now() >= next_look {
+                        self.source.look_for_namespaces()?;
+                        let sockets = self.look()?;
+                        self.teller.status(self.live.open_connections())?;
+                        next_look = Instant::now() + LOOK * u32::try_from(1 + sockets / LOOKED_AT).unwrap_or(u32::MAX);
+                    }
+                    self.teller.pause()?;
+                    self.recorder.as_mut().map_or(Ok(()), Recorder::pause)?;
+                }
+                _ = report.tick() => {
+                    self.source.count()?;
+                    self.look()?;
+                    let age = Nanos(u64::try_from(observe.interval.as_nanos()).unwrap_or(u64::MAX));
+                    let before = Timestamp::from_nanos(self.source.now().as_nanos().saturating_sub(age.0));
+                    self.live.update(before, |news| self.teller.tell(news))?;
                 }
             }
-            _ = report.tick() => {
-                source.count()?;
-                source.look(&mut batch)?;
-                live.take(&batch, source.now(), |news| teller.tell(news))?;
-                let age = Nanos(u64::try_from(observe.interval.as_nanos()).unwrap_or(u64::MAX));
-                let before = observer::time::Timestamp::from_nanos(source.now().as_nanos().saturating_sub(age.0));
-                live.update(before, |news| teller.tell(news))?;
-            }
         }
+    }
+
+    fn finish(mut self) -> Result<()> {
+        self.look()?;
+        self.source.drain_all(&mut self.batch)?;
+        self.note_lost()?;
+        self.take()?;
+        self.live.finish(|news| self.teller.tell(news))?;
+        let mut capture = self.live.record();
+        capture.dropped = self.source.lost()?;
+        capture.unseen = self.source.unseen();
+        self.source.describe(&mut capture)?;
+        self.teller.finish(&capture)?;
+        self.recorder.map_or(Ok(()), |recorder| recorder.finish(&capture))
+    }
+
+    /// Takes in the sockets that live; gives their number.
+    fn look(&mut self) -> Result<usize> {
+        let sockets = self.source.look(&mut self.batch)?;
+        self.take()?;
+        Ok(sockets)
+    }
+
+    fn note_lost(&mut self) -> Result<()> {
+        let (lost, now) = (self.source.lost()?, self.source.now());
+        self.live.note_lost(lost, now);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.note_lost(lost, now);
+        }
+        Ok(())
+    }
+
+    /// Takes in what is in the batch, and tells what comes of it.
+    fn take(&mut self) -> Result<()> {
+        let now = self.source.now();
+        let Self { live, teller, recorder, batch, .. } = self;
+        if let Some(recorder) = recorder {
+            recorder.take(batch, now);
+        }
+        live.take(batch, now, |news| {
+            if let (Some(recorder), News::Connection(record)) = (&mut *recorder, &news) {
+                recorder.told(record);
+            }
+            teller.tell(news)
+        })
     }
 }
 

@@ -20,6 +20,7 @@ use super::cut::{self, Cut};
 use super::packets;
 use super::page::{Color, page};
 use super::progress::Bar;
+use crate::recorded;
 use crate::run::{self, run};
 use crate::sink::packets::Look;
 use crate::sink::{Detail, Json, Order, Printer, Sink, Summary, Text, View};
@@ -236,7 +237,9 @@ impl Replay {
 
     fn packets(&self) -> Result<ExitCode> {
         let mut source = self.open()?;
-        packets::print(source.as_mut(), Look::default(), Some(self.tracker(0)), self.checksums(), None)?;
+        // The kernel's filter passes on a part of the packets.
+        let tracker = Config { sampled: source.is_recording()?, ..self.tracker(0) };
+        packets::print(source.as_mut(), Look::default(), Some(tracker), self.checksums(), None)?;
         Ok(super::status_of(&source.files()))
     }
 
@@ -244,6 +247,12 @@ impl Replay {
     fn cut(&self, id: u64, path: &Path) -> Result<ExitCode> {
         cut::check_target(path, &self.files)?;
         let mut source = self.open()?;
+        if source.is_recording()? {
+            bail!(
+                "{} is a recording of observer, of which --write cuts nothing out: use a display filter of Wireshark",
+                self.names()
+            );
+        }
         let progress = Bar::new(source.progress());
         let result = cut::cut(source.as_mut(), self.tracker(0), self.checksums(), id, path);
         drop(progress);
@@ -277,7 +286,7 @@ impl Replay {
         finish(sinks, capture)
     }
 
-    fn read<S: Sink>(&self, tracker: Config, make_sink: impl FnMut() -> S) -> Result<(Vec<S>, CaptureRecord)> {
+    fn read<S: Sink>(&self, tracker: Config, mut make_sink: impl FnMut() -> S) -> Result<(Vec<S>, CaptureRecord)> {
         let mut source = self.open()?;
         let streaming = self.is_stream();
         let threads = self.threads.or_else(|| std::thread::available_parallelism().ok());
@@ -288,7 +297,11 @@ impl Replay {
             streaming,
         };
         let progress = Bar::new(source.progress());
-        let result = run(source.as_mut(), &options, make_sink);
+        let result = if source.is_recording()? {
+            recorded::run(source.as_mut(), options.tracker, make_sink())
+        } else {
+            run(source.as_mut(), &options, make_sink)
+        };
         drop(progress);
         let (sinks, capture) = result?;
         if let Some(id) = self.connection

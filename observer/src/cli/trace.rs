@@ -23,7 +23,8 @@ use crate::sink::{Detail, Page, connection, json};
 #[command(after_help = "Examples:\n  \
     sudo observer trace -- curl -s https://example.org\n  \
     sudo observer trace 4711\n  \
-    sudo observer trace --output json 4711 4712\n\n\
+    sudo observer trace --output json 4711 4712\n  \
+    sudo observer trace --write seen.pcapng -- curl -s https://example.org\n\n\
     Timelines are printed when the processes have ended, or with Ctrl-C. With a command, the exit status is the command's.")]
 pub struct Trace {
     /// Process identifiers, or a command with its arguments (after `--`)
@@ -189,6 +190,9 @@ impl Teller for Printer<'_> {
 
     fn finish(&mut self, capture: &CaptureRecord) -> Result<()> {
         self.follow_children();
+        if self.observe.writes_to_standard_output() {
+            return Ok(());
+        }
         self.all.sort_by_key(|record| (record.first_seen, record.id));
         let mut out = io::stdout().lock();
         let is_traced = |record: &ConnectionRecord| {

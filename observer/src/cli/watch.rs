@@ -22,6 +22,8 @@ use crate::sink::{Detail, Page, connection, json, one_line};
     sudo observer watch --port 443 --timeline\n  \
     sudo observer watch --comm nginx --output json | jq 'select(.conn_state == \"REJ\")'\n  \
     sudo observer watch --hooks state\n  \
+    sudo observer watch --write seen.pcapng\n  \
+    sudo observer watch --write - | wireshark -k -i -\n  \
     sudo observer watch -i eth0 --filter 'port 443' --output packets\n\n\
     It ends with Ctrl-C. What this host allows, `observer check` tells.")]
 pub struct Watch {
@@ -80,6 +82,7 @@ impl Watch {
             lines: Lines::new(Look::default()),
             buffer: Vec::new(),
             status: Status::new(self.output == Output::Text),
+            silent: self.observe.writes_to_standard_output(),
         };
         eprintln!("observer: watching; Ctrl-C ends it");
         live::run(&self.observe, source.as_mut(), config, &mut teller, std::future::pending())
@@ -94,6 +97,8 @@ struct Printer {
     lines: Lines,
     buffer: Vec<u8>,
     status: Status,
+    /// Standard output takes the recording.
+    silent: bool,
 }
 
 impl Printer {
@@ -103,6 +108,7 @@ impl Printer {
         }
         self.status.count(&record);
         match self.output {
+            _ if self.silent => {}
             Output::Packets => {}
             Output::Text if !last => {}
             Output::Text => {
@@ -147,6 +153,7 @@ impl Teller for Printer {
                 let wanted = self.observe.port.is_empty() || ports.iter().any(|port| self.observe.port.contains(port));
                 if self.output == Output::Packets
                     && wanted
+                    && !self.silent
                     && let Body::Tcp(segment) = &packet.body
                     && let Some(header) = decoded.header_of(packet, bytes)
                 {
@@ -169,7 +176,7 @@ impl Teller for Printer {
     }
 
     fn finish(&mut self, capture: &CaptureRecord) -> Result<()> {
-        if self.output == Output::Json {
+        if self.output == Output::Json && !self.silent {
             json::line(&mut self.buffer, &Object::Capture(Box::new(capture.clone())))?;
         }
         self.flush()?;

@@ -95,7 +95,7 @@ pub struct FileRecord {
 }
 
 /// One interface, live or of a capture file: a file says of it what its pcapng blocks hold.
-#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct InterfaceRecord {
     /// pcapng `if_name`.
     pub name: Option<String>,

@@ -1,7 +1,7 @@
 //! What the kernel itself says of a connection's sockets on this host.
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::TcpState;
 use crate::time::{Nanos, Timestamp};
@@ -34,7 +34,7 @@ pub struct KernelSocket {
 }
 
 /// Numbers of one socket, named as in `struct tcp_info` and as `ss -ti` prints them. `null` where the kernel has none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TcpInfo {
     /// Smoothed round-trip time in microseconds (`tcpi_rtt`, from `srtt_us` / 8).
     pub rtt: Option<u32>,

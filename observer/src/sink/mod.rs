@@ -4,6 +4,7 @@ pub mod json;
 mod order;
 pub mod packets;
 mod printer;
+mod recorder;
 mod remark;
 mod sketch;
 mod spool;
@@ -16,6 +17,7 @@ pub use json::Json;
 use observer::record::{CaptureRecord, ConnectionRecord, LookupRecord};
 pub use order::Order;
 pub use printer::Printer;
+pub use recorder::Recorder;
 pub use summary::Summary;
 pub use text::{Detail, Page, Text, View, check, connection, one_line};
 

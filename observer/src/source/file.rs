@@ -83,6 +83,11 @@ impl Capture {
         self.input.as_ref().is_some_and(Input::is_regular_file)
     }
 
+    /// Whether it is known to be a recording of observer.
+    pub fn is_recording(&self) -> bool {
+        self.reader.is_recording()
+    }
+
     /// Stops reading.
     pub fn close(&mut self) {
         self.input = None;
@@ -128,6 +133,8 @@ pub struct FileSource {
     capture: Capture,
     stop: Arc<AtomicBool>,
     progress: Arc<Progress>,
+    /// What was read ahead.
+    ahead: Option<(Chunk, Fill)>,
 }
 
 impl FileSource {
@@ -136,7 +143,14 @@ impl FileSource {
         let progress = Arc::new(Progress::default());
         let capture = Capture::open(0, path, options, &progress);
         progress.set_total(capture.len().unwrap_or(0));
-        Self { capture, stop: Arc::clone(&options.stop), progress }
+        Self { capture, stop: Arc::clone(&options.stop), progress, ahead: None }
+    }
+
+    fn read(&mut self, chunk: &mut Chunk) -> Fill {
+        match self.capture.fill(chunk, CHUNK, WAIT) {
+            Got::Bytes | Got::Idle => Fill::More,
+            Got::End => Fill::End,
+        }
     }
 }
 
@@ -146,10 +160,23 @@ impl Source for FileSource {
             chunk.clear();
             return Ok(Fill::End);
         }
-        Ok(match self.capture.fill(chunk, CHUNK, WAIT) {
-            Got::Bytes | Got::Idle => Fill::More,
-            Got::End => Fill::End,
-        })
+        if let Some((ahead, fill)) = self.ahead.take() {
+            *chunk = ahead;
+            return Ok(fill);
+        }
+        Ok(self.read(chunk))
+    }
+
+    fn is_recording(&mut self) -> anyhow::Result<bool> {
+        let mut chunk = Chunk::default();
+        // The first block behind the section's header tells: a recording begins with its marks.
+        while self.ahead.is_none() && !self.stop.load(Ordering::Relaxed) {
+            let fill = self.read(&mut chunk);
+            if fill == Fill::End || !chunk.frames.is_empty() || !chunk.marks.is_empty() {
+                self.ahead = Some((std::mem::take(&mut chunk), fill));
+            }
+        }
+        Ok(self.capture.is_recording())
     }
 
     fn files(&self) -> Vec<FileRecord> {

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::os::fd::IntoRawFd as _;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use observer::capture::bpf::{Instruction, Program};
 use observer::capture::{Chunk, LinkType};
 use observer::record::FileRecord;
@@ -143,6 +143,16 @@ impl Source for Filtered {
         });
         self.filtered += (before - frames.len()) as u64;
         Ok(fill)
+    }
+
+    fn is_recording(&mut self) -> Result<bool> {
+        if self.source.is_recording()? {
+            bail!(
+                "--filter picks packets, and a recording of observer holds what the kernel said of connections as well: \
+                 pick among its connections (`--output json | jq 'select(…)'`)"
+            );
+        }
+        Ok(false)
     }
 
     fn files(&self) -> Vec<FileRecord> {

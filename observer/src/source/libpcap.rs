@@ -69,8 +69,8 @@ impl Interfaces {
 
     /// Takes what the kernel holds ready.
     fn take(&mut self, batch: &mut Batch) -> Result<()> {
-        for interface in &mut self.captures {
-            interface.take(self.netns, batch)?;
+        for (number, interface) in (0..).zip(&mut self.captures) {
+            interface.take(self.netns, number, batch)?;
         }
         Ok(())
     }
@@ -80,7 +80,7 @@ impl LiveSource for Interfaces {
     fn drain(&mut self, batch: &mut Batch) -> Result<()> {
         batch.clear();
         if let [interface] = self.captures.as_mut_slice() {
-            return interface.take(self.netns, batch);
+            return interface.take(self.netns, 0, batch);
         }
         let mut waiting = std::mem::take(&mut self.waiting);
         self.take(&mut waiting)?;
@@ -176,12 +176,16 @@ impl Interface {
         Ok(Self { capture, link, record })
     }
 
-    fn take(&mut self, netns: u32, batch: &mut Batch) -> Result<()> {
+    /// Takes what the kernel holds ready of this interface, the source's interface of this `number`.
+    fn take(&mut self, netns: u32, number: u16, batch: &mut Batch) -> Result<()> {
         let link = self.link;
         let name = self.record.name.as_deref().unwrap_or_default();
         loop {
             match self.capture.next_packet() {
-                Ok(packet) => batch.seen.push(Seen::Packet(netns, keep(&packet, link, &mut batch.bytes))),
+                Ok(packet) => {
+                    let packet = SeenPacket { interface: number, ..keep(&packet, link, &mut batch.bytes) };
+                    batch.seen.push(Seen::Packet(netns, packet));
+                }
                 Err(pcap::Error::TimeoutExpired) => break,
                 Err(error) => bail!(anyhow!(error).context(format!("capturing on {name}"))),
             }
@@ -201,7 +205,7 @@ fn keep(packet: &Packet<'_>, link: LinkType, bytes: &mut Vec<u8>) -> SeenPacket 
     let header = packet.header;
     // With `Precision::Nano` these are nanoseconds.
     let at = stamp(header.ts.tv_sec, header.ts.tv_usec);
-    SeenPacket { at, link, start, captured: packet.data.len() as u32, len: header.len }
+    SeenPacket { at, interface: 0, link, start, captured: packet.data.len() as u32, len: header.len }
 }
 
 fn stamp(seconds: i64, nanos: i64) -> Timestamp {
@@ -277,7 +281,7 @@ mod tests {
         batch.bytes.extend_from_slice(bytes);
         let (captured, len) = (bytes.len() as u32, bytes.len() as u32);
         let at = Timestamp::from_nanos(at);
-        batch.seen.push(Seen::Packet(0, SeenPacket { at, link: LinkType(1), start, captured, len }));
+        batch.seen.push(Seen::Packet(0, SeenPacket { at, interface: 0, link: LinkType(1), start, captured, len }));
     }
 
     fn contents(batch: &Batch) -> Vec<&[u8]> {

@@ -66,6 +66,8 @@ pub enum Seen {
 pub struct SeenPacket {
     /// Time it was seen.
     pub at: Timestamp,
+    /// The interface it passed, by its place among those that the source describes.
+    pub interface: u16,
     /// What its bytes begin with.
     pub link: LinkType,
     /// Where its first octets begin.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use anyhow::bail;
 use observer::capture::{Chunk, Comment, Frame};
 use observer::record::FileRecord;
 use observer::time::Timestamp;
@@ -34,6 +35,8 @@ pub struct Merge {
     number: u64,
     options: Options,
     progress: Arc<Progress>,
+    /// One of the files that is a recording.
+    recording: Option<PathBuf>,
 }
 
 /// One of the captures.
@@ -70,16 +73,19 @@ impl Merge {
         }
         progress.set_total(total.unwrap_or(0));
         let waiting = (0..lanes.len()).collect();
-        Self { lanes, ready: BinaryHeap::new(), waiting, number: 0, options, progress }
+        Self { lanes, ready: BinaryHeap::new(), waiting, number: 0, options, progress, recording: None }
     }
 
     /// Reads on in the files whose next frame is not known. Waits up to `wait` for each that may have it later.
     fn read_waiting(&mut self, wait: Duration) {
-        let Self { lanes, ready, .. } = self;
+        let Self { lanes, ready, recording, .. } = self;
         self.waiting.retain(|index| {
             let Some(lane) = lanes.get_mut(*index) else { return false };
             if lane.next_at().is_none() && lane.read(wait) == Got::Idle {
                 return true;
+            }
+            if lane.capture.is_recording() {
+                *recording = Some(lane.path.clone());
             }
             ready.extend(lane.next_at().map(|at| Reverse((at, *index))));
             false
@@ -97,6 +103,9 @@ impl Source for Merge {
         // the frame that comes next.
         let patient = !self.options.follow;
         self.read_waiting(if patient { WAIT } else { Duration::ZERO });
+        if let Some(path) = &self.recording {
+            bail!("{} is a recording of observer, which is replayed on its own, not with other files", path.display());
+        }
         while chunk.bytes.len() < CHUNK && (!patient || self.waiting.is_empty()) {
             let Some(Reverse((_, index))) = self.ready.pop() else { break };
             let until = self.ready.peek().map(|Reverse(next)| *next);
@@ -121,6 +130,10 @@ impl Source for Merge {
             std::thread::sleep(WAIT);
         }
         Ok(Fill::More)
+    }
+
+    fn is_recording(&mut self) -> anyhow::Result<bool> {
+        Ok(false)
     }
 
     fn files(&self) -> Vec<FileRecord> {

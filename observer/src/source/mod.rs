@@ -40,6 +40,10 @@ pub trait Source: Send {
     /// word in. Trouble with one input is kept in its [`FileRecord`] and does not stop the others.
     fn fill(&mut self, chunk: &mut Chunk) -> anyhow::Result<Fill>;
 
+    /// Whether this is a recording of observer, whose marks [`Chunk::marks`] holds. Before anything else is asked; may
+    /// read ahead.
+    fn is_recording(&mut self) -> anyhow::Result<bool>;
+
     /// What was read so far, input by input.
     fn files(&self) -> Vec<FileRecord>;
 

@@ -4,6 +4,7 @@ use observer::capture::{Chunk, Frame, LinkType};
 use observer::decode::{Checksums, Decoder};
 use observer::input::{Input, PacketInput};
 use observer::packet::{Body, Decoded, FrameId, Packet};
+use observer::recording::Mark;
 use observer::time::Timestamp;
 use observer::tracker::{Config, Tracker};
 
@@ -102,6 +103,16 @@ pub fn follow(chunk: &Chunk) {
         }
         let layers = decoded.layers_of(packet);
         tracker.handle(Input::Packet(PacketInput { packet, layers, options, payload }));
+        assert!(tracker.open_connections() <= 8, "the bound on open connections holds");
+        while tracker.poll().is_some() {}
+    }
+    for placed in &chunk.marks {
+        match &placed.mark {
+            Mark::Socket(_, socket) => drop(tracker.handle(Input::Socket(socket))),
+            Mark::Stray(_, stray) => drop(tracker.handle(Input::Stray(stray))),
+            Mark::Now(now) => tracker.handle_timeout(*now),
+            _ => {}
+        }
         assert!(tracker.open_connections() <= 8, "the bound on open connections holds");
         while tracker.poll().is_some() {}
     }

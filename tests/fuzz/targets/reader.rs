@@ -1,4 +1,4 @@
-//! Arbitrary bytes as a capture file, all formats: nothing panics, every frame lies in the bytes, and a capture that is
+//! Arbitrary bytes as a capture file, all formats, recordings among them: nothing panics, every frame lies in the bytes, and a capture that is
 //! read in small pieces gives what it gives when it is read at once.
 #![no_main]
 
@@ -12,10 +12,11 @@ fuzz_target!(|data: &[u8]| {
     let (pieces, end_of_pieces) = read(data, 1 + usize::from(*piece));
     assert_eq!(end, end_of_pieces, "the pieces end alike");
     assert_eq!(whole.frames, pieces.frames, "the pieces hold the same frames");
+    assert_eq!(whole.marks, pieces.marks, "the pieces hold the same marks");
     follow(&whole);
 });
 
-/// Reads a capture that comes in pieces of this many octets. Frames and comments come back in one chunk.
+/// Reads a capture that comes in pieces of this many octets. Frames and marks come back in one chunk.
 fn read(data: &[u8], piece: usize) -> (Chunk, Result<(), Error>) {
     let mut reader = Reader::new(0);
     let mut all = Chunk { bytes: data.to_vec(), ..Chunk::default() };
@@ -28,6 +29,7 @@ fn read(data: &[u8], piece: usize) -> (Chunk, Result<(), Error>) {
             assert!(frame.start as usize + frame.captured as usize <= len, "{frame:?} lies in the window");
             all.frames.push(Frame { start: frame.start + done as u32, ..*frame });
         }
+        all.marks.extend(window.marks);
         for comment in &window.comments {
             assert!(comment.start as usize + comment.len as usize <= len, "{comment:?} lies in the window");
         }

@@ -212,6 +212,7 @@ impl Kernel {
                 let bytes = self.bytes.get(from..from + head.captured as usize).unwrap_or_default();
                 let packet = SeenPacket {
                     at: self.translator.clock.at(head.at),
+                    interface: 0,
                     link: RAW_IP,
                     start: batch.bytes.len() as u32,
                     captured: head.captured,
