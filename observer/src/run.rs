@@ -173,6 +173,8 @@ struct Shard<S> {
     tracker: Tracker,
     processes: Processes,
     sink: S,
+    /// How many lookups it told of.
+    lookups: u64,
 }
 
 /// Who does what.
@@ -301,11 +303,13 @@ impl<S: Sink> Run<'_, S> {
         let mut capture = producer.record();
         let mut sinks = Vec::new();
         for shard in self.shards {
-            let Shard { tracker, sink, .. } = shard.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let Shard { tracker, sink, lookups, .. } =
+                shard.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
             let counts = tracker.counts();
             capture.connections += counts.connections;
             capture.evicted += counts.evicted;
             capture.duplicates += counts.duplicates;
+            capture.lookups += lookups;
             sinks.push(sink);
         }
         Ok((sinks, capture))
@@ -426,7 +430,7 @@ impl Clock {
 
 impl<S: Sink> Shard<S> {
     fn new(place: (u64, u64), config: Config, sink: S) -> Self {
-        Self { place, tracker: Tracker::new(config), processes: Processes::default(), sink }
+        Self { place, tracker: Tracker::new(config), processes: Processes::default(), sink, lookups: 0 }
     }
 
     /// Whether this shard tells of a lookup, which every shard sees.
@@ -480,6 +484,7 @@ impl<S: Sink> Shard<S> {
                 Event::Update(_) => {}
                 Event::Lookup(record) => {
                     if self.is_own(&record) {
+                        self.lookups += 1;
                         self.sink.lookup(record)?;
                     }
                 }

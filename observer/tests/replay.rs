@@ -98,11 +98,14 @@ fn every_object_fits_the_schema() {
                 panic!("{}: {error}", capture.display());
             }
         }
-        let (last, connections) = objects.split_last().expect("there is a capture object");
+        let (last, others) = objects.split_last().expect("there is a capture object");
         assert_eq!(last["type"], "capture", "{}", capture.display());
+        let (connections, lookups): (Vec<_>, Vec<_>) = others.iter().partition(|object| object["type"] == "connection");
+        assert!(lookups.iter().all(|object| object["type"] == "lookup"));
         assert_eq!(last["connections"], connections.len(), "{}", capture.display());
-        let ids: Vec<_> = connections.iter().map(|object| object["id"].as_u64()).collect();
-        assert!(ids.is_sorted() && connections.iter().all(|object| object["type"] == "connection"));
+        assert_eq!(last["lookups"].as_u64().unwrap_or(0), lookups.len() as u64, "{}", capture.display());
+        let ids: Vec<_> = others.iter().map(|object| object["id"].as_u64()).collect();
+        assert!(ids.is_sorted(), "{}: {ids:?}", capture.display());
     }
 }
 

@@ -45,6 +45,10 @@ pub struct CaptureRecord {
     pub evicted: u64,
     /// Packets captured a second time.
     pub duplicates: u64,
+    /// Lookups of names; absent where there are none.
+    #[serde(skip_serializing_if = "super::is_zero")]
+    #[schemars(default)]
+    pub lookups: u64,
     /// Octets of input that could not be read as frames, see `files[].error`.
     pub unreadable: bool,
     /// Live: what this source of facts does not show, a phrase each; absent where it shows everything.

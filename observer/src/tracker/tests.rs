@@ -89,6 +89,7 @@ impl Wire {
         std::iter::from_fn(|| self.tracker.poll())
             .map(|event| match event {
                 Event::Connection(record) | Event::Update(record) => *record,
+                Event::Lookup(lookup) => unreachable!("nothing here is a lookup: {lookup:?}"),
             })
             .collect()
     }

@@ -52,7 +52,7 @@ fuzz_target!(|data: &[u8]| {
 fn drain(tracker: &mut Tracker) -> u64 {
     let mut connections = 0;
     while let Some(event) = tracker.poll() {
-        let (Event::Connection(_) | Event::Update(_)) = event;
+        let (Event::Connection(_) | Event::Update(_) | Event::Lookup(_)) = event;
         connections += 1;
     }
     connections

@@ -49,8 +49,11 @@ struct Row {
 fn rows(record: &ConnectionRecord, scale: &Scale) -> Vec<Row> {
     let entries = record.timeline.as_ref().map_or(&[][..], |timeline| &timeline.entries);
     let mut rows = Vec::new();
+    let (lookup, phases) =
+        record.phases.split_at(record.phases.iter().take_while(|phase| phase.phase == Phase::Dns).count());
+    rows.extend(lookup.iter().filter_map(|lookup| phase(lookup, scale)));
     rows.extend(handshake(record, scale));
-    rows.extend(record.phases.iter().filter_map(|phase| self::phase(phase, scale)));
+    rows.extend(phases.iter().filter_map(|later| phase(later, scale)));
     for from in [Side::Client, Side::Server] {
         rows.extend(data(record, entries, from, scale));
     }
