@@ -11,6 +11,7 @@ mod process;
 mod run;
 mod setup;
 mod test;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -32,6 +33,7 @@ enum Command {
     Captures(captures::Args),
     Conformance(conformance::Args),
     Ebpf(ebpf::Args),
+    Vm(vm::Args),
     Fuzz(fuzz::Args),
 }
 
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         Command::Captures(args) => args.run(),
         Command::Conformance(args) => args.run(),
         Command::Ebpf(args) => args.run(),
+        Command::Vm(args) => args.run(),
         Command::Fuzz(args) => args.run(),
     };
     match outcome {

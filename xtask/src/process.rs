@@ -45,6 +45,15 @@ pub fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// What a command prints, without the line's end.
+pub fn output(command: &mut Command) -> Result<String> {
+    let output = command.output().with_context(|| format!("starting {}", line(command)))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{} ended with {}: {said}", line(command), output.status);
+    let text = String::from_utf8(output.stdout).with_context(|| format!("reading {}", line(command)))?;
+    Ok(text.trim_end().to_owned())
+}
+
 /// The command as one would type it.
 pub fn line(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());

@@ -105,6 +105,21 @@ pub const TEST: &[Need] = &[
 pub const FUZZ: &[Need] =
     &[Need { what: "a C++ compiler", probe: Probe::Program("c++"), packages: ["g++", "gcc-c++", "g++", "gcc"] }];
 
+/// What running other kernels needs beyond [`BUILD`].
+pub const VM: &[Need] = &[
+    Need {
+        what: "qemu for x86-64",
+        probe: Probe::Program("qemu-system-x86_64"),
+        packages: ["qemu-system-x86", "qemu-system-x86-core", "qemu-system-x86_64", "qemu-system-x86"],
+    },
+    Need {
+        what: "busybox",
+        probe: Probe::Program("busybox"),
+        packages: ["busybox-static", "busybox", "busybox", "busybox"],
+    },
+    Need { what: "xz", probe: Probe::Program("xz"), packages: ["xz-utils", "xz", "xz", "xz"] },
+];
+
 /// The LLVM of the linker of eBPF programs: as new as the one of the compilers whose output it reads.
 pub const LLVM: &str = "22";
 
@@ -263,7 +278,7 @@ mod tests {
     use super::*;
 
     fn all() -> impl Iterator<Item = &'static Need> {
-        [BUILD, LINT, TEST, FUZZ, EBPF].into_iter().flatten()
+        [BUILD, LINT, TEST, FUZZ, EBPF, VM].into_iter().flatten()
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 
 use super::{Build, digest, folder};
-use crate::process::{self, cargo, root};
+use crate::process::{self, cargo, output, root};
 use crate::setup;
 
 /// A way to a compiler for eBPF.
@@ -222,13 +222,4 @@ fn flags(sysroot: &Path) -> Result<Vec<String>> {
         flags.push(format!("--remap-path-prefix={folder}={name}"));
     }
     Ok(flags)
-}
-
-/// What a command prints, without the line's end.
-fn output(command: &mut Command) -> Result<String> {
-    let output = command.output().with_context(|| format!("starting {}", process::line(command)))?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{} ended with {}: {said}", process::line(command), output.status);
-    let text = String::from_utf8(output.stdout).with_context(|| format!("reading {}", process::line(command)))?;
-    Ok(text.trim_end().to_owned())
 }
