@@ -34,6 +34,39 @@ fn between(test: &str, serve: &str, connect: &str) -> Option<(Value, Actor, Acto
     Some((record, server, client))
 }
 
+/// What observer says of its hooks on this kernel.
+fn hooks(test: &str) -> Option<Vec<Value>> {
+    let objects = Watch::start(test, &[])?.finish();
+    let capture = objects.into_iter().find(|object| object["type"] == "capture").expect("it is the last");
+    Some(capture["hooks"].as_array().expect("they are listed").clone())
+}
+
+#[test]
+fn a_hook_that_this_kernel_cannot_give_is_off_by_name() {
+    let Some(hooks) = hooks("hooks") else { return };
+    // `cargo xtask vm` makes its table of this.
+    println!("hooks: {}", Value::from(hooks.clone()));
+    let mut lacks = Vec::new();
+    for hook in &hooks {
+        let name = hook["name"].as_str().expect("it has a name");
+        let is_attached = hook["attached"] == true;
+        assert_eq!(hook["why"].is_null(), is_attached, "{hook}");
+        if !is_attached {
+            lacks.push(name.to_string());
+        }
+        for lack in hook["lacks"].as_array().into_iter().flatten() {
+            lacks.push(format!("{name}.{}", lack.as_str().expect("a word")));
+        }
+    }
+    lacks.sort();
+    // Where it is known which kernel this is.
+    if let Ok(known) = std::env::var("OBSERVER_LACKS") {
+        let mut known: Vec<_> = known.split(',').filter(|lack| !lack.is_empty()).map(str::to_string).collect();
+        known.sort();
+        assert_eq!(lacks, known, "{hooks:#?}");
+    }
+}
+
 fn kinds(record: &Value, side: &str) -> Vec<String> {
     let events = events(record).into_iter();
     events

@@ -74,6 +74,10 @@ pub struct HookRecord {
     pub attached: bool,
     /// Why it was not, or not everywhere.
     pub why: Option<String>,
+    /// What this kernel does not tell there, a word each (`reason`, `error`); absent where it tells all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    pub lacks: Vec<&'static str>,
     /// Records that it lost, by processor: the ring buffer or the book of sockets was full. What was lost may have changed
     /// any verdict.
     pub lost: Vec<u64>,

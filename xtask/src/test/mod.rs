@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything that must hold, each check with a heading and its time, all of them counted at the end.
 
 mod checks;
-mod tally;
+pub mod tally;
 
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};

@@ -1,7 +1,8 @@
 #!/bin/busybox sh
-# The first process of a kernel under test: sets the system up, runs each of /programs and says how it ended.
+# The first process of a kernel under test: sets the system up, runs the live tests and says how they ended. The kernel
+# gives it as environment what stands on its command line.
 /bin/busybox --install -s /bin
-export PATH=/usr/bin:/bin HOME=/tmp
+export PATH=/usr/bin:/bin HOME=/tmp OBSERVER_BINARY=/usr/bin/observer
 mkdir -p /proc /sys /tmp /run /dev
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
@@ -17,14 +18,13 @@ for module in /modules/*.ko; do
 done
 ip link set lo up
 
+if [ -e /observer.bpf.o ]; then
+    export OBSERVER_BPF_OBJECT=/observer.bpf.o
+fi
 echo "@kernel $(uname -r)"
-for program in /programs/*; do
-    name=${program##*/}
-    echo "@begin $name"
-    sh "$program" 2>&1
-    status=$?
-    # A line that a program left open must not hide this one.
-    echo
-    echo "@end $name $status"
-done
+live --show-output --test-threads 2 2>&1
+status=$?
+# A line that the tests left open must not hide this one.
+echo
+echo "@end $status"
 reboot -f

@@ -62,6 +62,7 @@ pub struct Kernel {
     ring: RingBuf<MapData>,
     sockets: Book,
     lost: PerCpuArray<MapData, u64>,
+    resolved: Resolved,
     translator: Translator,
     options: Options,
     own_netns: u32,
@@ -107,6 +108,7 @@ impl Kernel {
             sockets: loaded.sockets()?,
             lost: loaded.lost()?,
             loaded,
+            resolved,
             translator,
             own_netns: namespace::own()?,
             options,
@@ -320,6 +322,7 @@ impl LiveSource for Kernel {
             name: hook.name(),
             attached: attached.contains(hook),
             why: self.off().iter().find(|(off, _)| off == hook).map(|(_, why)| why.clone()),
+            lacks: if attached.contains(hook) { self.resolved.lacks(*hook) } else { Vec::new() },
             lost: lost.iter().find(|(of, _)| of == hook).map(|(_, lost)| lost.clone()).unwrap_or_default(),
         });
         record.hooks = hooks.collect();

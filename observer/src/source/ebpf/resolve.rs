@@ -128,6 +128,17 @@ impl Resolved {
         &self.offsets
     }
 
+    /// What this kernel does not tell at a hook, a word each.
+    pub fn lacks(&self, hook: Hook) -> Vec<&'static str> {
+        let lack = match hook {
+            Hook::Drop if self.settings.has_drop_reason == 0 => "reason",
+            Hook::ResetSent if self.settings.has_reset_reason == 0 => "reason",
+            Hook::Retransmit if self.settings.has_retransmit_error == 0 => "error",
+            _ => return Vec::new(),
+        };
+        vec![lack]
+    }
+
     /// Why a program cannot work on this kernel; `None` where it can.
     pub fn obstacle(&self, program: &Program, btf: &Btf) -> Option<String> {
         if let Kind::Tracepoint(name) = program.kind
