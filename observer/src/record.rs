@@ -10,6 +10,7 @@ mod community;
 mod kernel;
 mod lookup;
 mod measure;
+mod ssh;
 mod state;
 mod timeline;
 mod tls;
@@ -26,6 +27,7 @@ pub use self::community::CommunityId;
 pub use self::kernel::{KernelSocket, TcpInfo};
 pub use self::lookup::*;
 pub use self::measure::*;
+pub use self::ssh::SshRecord;
 pub use self::state::{ConnState, TcpState};
 pub use self::timeline::{EntryKind, Timeline, TimelineEntry};
 pub use self::tls::*;
@@ -132,6 +134,9 @@ pub struct ConnectionRecord {
     /// TLS; absent where it was not spoken.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<Box<TlsRecord>>,
+    /// SSH; absent where it was not spoken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ssh: Option<Box<SshRecord>>,
     /// HTTP; absent where it was not spoken, or not in the clear.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub http: Option<Box<HttpRecord>>,

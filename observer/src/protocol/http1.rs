@@ -220,6 +220,8 @@ impl Http {
         let mut request = Request::new(&mut fields);
         let mut config = ParserConfig::default();
         config.allow_multiple_spaces_in_request_line_delimiters(true).ignore_invalid_headers_in_requests(true);
+        let mended = mended(head);
+        let head = mended.as_deref().unwrap_or(head);
         let Ok(Status::Complete(_)) = config.parse_request(&mut request, head) else { return None };
         let (name, target, version) = (request.method?, request.path?, request.version?);
         let method = match name {
@@ -483,6 +485,20 @@ fn head_length(octets: &[u8], scanned: usize) -> Option<usize> {
             _ => {}
         }
     }
+}
+
+/// A head whose target has spaces in it, which some clients do not escape, with an escape in their place.
+fn mended(head: &[u8]) -> Option<Vec<u8>> {
+    let end = head.iter().position(|octet| matches!(octet, b'\r' | b'\n'))?;
+    let (line, rest) = head.split_at_checked(end)?;
+    let first = line.iter().position(|octet| *octet == b' ')?;
+    let last = line.iter().rposition(|octet| *octet == b' ')?;
+    let target = line.get(first + 1..last)?.trim_ascii();
+    if !target.contains(&b' ') {
+        return None;
+    }
+    let escaped = target.split(|octet| *octet == b' ').collect::<Vec<_>>().join(&b"%20"[..]);
+    Some([line.get(..=first)?, &escaped, line.get(last..)?, rest].concat())
 }
 
 /// The authority of an absolute target without user and password, and its path.

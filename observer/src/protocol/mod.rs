@@ -4,8 +4,12 @@
 //! are ([`PROTOCOLS`]), and has that protocol take them. Protocols say how much they want: most of a connection goes by
 //! unseen. A connection may change its protocol (STARTTLS, CONNECT, upgrades); each that it had is kept.
 
+mod database;
 pub mod dns;
 mod http1;
+mod mail;
+mod proxy;
+mod ssh;
 mod stream;
 mod text;
 mod tls;
@@ -41,13 +45,24 @@ pub enum Guess {
     Unsure,
     /// Its own, sent by this end.
     Yes(Side, Box<dyn Protocol>),
+    /// Its own, in which both ends begin alike.
+    Either(Box<dyn Protocol>),
 }
 
 /// Whether the first octets of a direction begin a protocol.
 pub type Recognise = fn(&[u8]) -> Guess;
 
 /// Every protocol over TCP that is known, in the order they are asked.
-const PROTOCOLS: &[Recognise] = &[tls::recognise, http1::recognise, dns::recognise];
+const PROTOCOLS: &[Recognise] = &[
+    tls::recognise,
+    http1::recognise,
+    ssh::recognise,
+    mail::recognise,
+    proxy::recognise,
+    database::recognise_postgres,
+    database::recognise_mysql,
+    dns::recognise,
+];
 
 /// Octets by which a protocol must have been recognised.
 const MOST_UNSURE: usize = 64;
@@ -62,6 +77,8 @@ pub struct Conversation {
     protocol: Option<Box<dyn Protocol>>,
     /// The direction of the protocol's client.
     client: u8,
+    /// The direction of the connection's client.
+    opener: u8,
     /// What was spoken before.
     former: Vec<Box<dyn Protocol>>,
     /// Octets that were kept were given up.
@@ -79,6 +96,11 @@ enum Turn {
 }
 
 impl Conversation {
+    /// A conversation of a connection whose client sends on direction `opener`.
+    pub fn new(opener: u8) -> Self {
+        Self { opener, ..Self::default() }
+    }
+
     /// Whether nothing is known and nothing will be.
     pub fn is_void(&self) -> bool {
         self.protocol.is_none() && self.former.is_empty() && self.streams.iter().all(Stream::is_deaf)
@@ -132,7 +154,7 @@ impl Conversation {
 
     /// Has one direction's stream do something, and the protocol take what comes of it.
     fn with(&mut self, from: u8, at: Timestamp, act: impl FnOnce(&mut Stream, &mut Taker<'_>)) {
-        let Self { streams: [low, high], protocol, client, .. } = self;
+        let Self { streams: [low, high], protocol, client, opener, .. } = self;
         let own = if from == 0 { low } else { high };
         let mut turn = None;
         act(own, &mut |arrival| {
@@ -143,6 +165,11 @@ impl Conversation {
                     Guess::Unsure => return Take::wait_for(octets.len() + 1),
                     Guess::Yes(side, recognised) => {
                         *client = if side == Side::Client { from } else { from ^ 1 };
+                        *protocol = Some(recognised);
+                        turn = Some(Turn::Recognised);
+                    }
+                    Guess::Either(recognised) => {
+                        *client = *opener;
                         *protocol = Some(recognised);
                         turn = Some(Turn::Recognised);
                     }
@@ -186,7 +213,7 @@ fn recognise(octets: &[u8]) -> Guess {
         match recognise(octets) {
             Guess::No => {}
             Guess::Unsure => unsure = true,
-            yes @ Guess::Yes(..) => return yes,
+            yes @ (Guess::Yes(..) | Guess::Either(_)) => return yes,
         }
     }
     if unsure && octets.len() < MOST_UNSURE { Guess::Unsure } else { Guess::No }

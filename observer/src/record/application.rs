@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Lookup, LookupRecord, TlsRecord};
+use super::{Lookup, LookupRecord, SshRecord, TlsRecord};
 use crate::time::{Nanos, Timestamp};
 
 /// What the protocols inside a connection showed.
@@ -21,6 +21,8 @@ pub struct Application {
     pub lookups: Vec<Lookup>,
     /// TLS.
     pub tls: Option<Box<TlsRecord>>,
+    /// SSH.
+    pub ssh: Option<SshRecord>,
     /// Requests and responses, in order.
     pub exchanges: Exchanges,
     /// HTTP.
@@ -50,6 +52,24 @@ pub enum ProtocolName {
     Http,
     /// RFC 1035, over TCP by RFC 7766.
     Dns,
+    /// RFC 4253.
+    Ssh,
+    /// RFC 5321.
+    Smtp,
+    /// RFC 9051.
+    Imap,
+    /// RFC 1939.
+    Pop3,
+    /// RFC 959: the control connection.
+    Ftp,
+    /// The PROXY protocol's header.
+    Proxy,
+    /// SOCKS 4 or 5 (RFC 1928).
+    Socks,
+    /// PostgreSQL's frontend/backend protocol.
+    Postgresql,
+    /// MySQL's client/server protocol.
+    Mysql,
 }
 
 impl ProtocolName {
@@ -59,6 +79,15 @@ impl ProtocolName {
             Self::Tls => "TLS",
             Self::Http => "HTTP",
             Self::Dns => "DNS",
+            Self::Ssh => "SSH",
+            Self::Smtp => "SMTP",
+            Self::Imap => "IMAP",
+            Self::Pop3 => "POP3",
+            Self::Ftp => "FTP",
+            Self::Proxy => "PROXY",
+            Self::Socks => "SOCKS",
+            Self::Postgresql => "PostgreSQL",
+            Self::Mysql => "MySQL",
         }
     }
 }
@@ -80,6 +109,8 @@ pub enum NameSource {
     Sni,
     /// The Host field of the first request.
     Host,
+    /// What the client asked a proxy for.
+    Proxy,
     /// The answer to the client's last lookup that has the server's address in it.
     Dns,
 }

@@ -7,7 +7,7 @@ use super::Config;
 use super::connection::Connection;
 use crate::input::PacketInput;
 use crate::packet::{Flags, Segment};
-use crate::protocol::Payload;
+use crate::protocol::{Conversation, Payload};
 use crate::record::{Application, LookupRecord};
 use crate::time::Timestamp;
 
@@ -27,7 +27,8 @@ impl Connection {
             let [_, other] = super::connection::both(&mut self.sent, from);
             let acknowledged = other.acked();
             let payload = Payload { start, data: input.payload, len: segment.len, at, acknowledged };
-            self.conversation.get_or_insert_default().payload(from, &payload);
+            let opener = self.outcome.originator();
+            self.conversation.get_or_insert_with(|| Box::new(Conversation::new(opener))).payload(from, &payload);
         }
         let Some(conversation) = &mut self.conversation else { return };
         if segment.flags.contains(Flags::FIN) {
@@ -46,7 +47,8 @@ impl Connection {
 
     /// Notes the lookup that gave the client the server's address.
     pub(super) fn looked_up(&mut self, lookup: Arc<LookupRecord>) {
-        self.conversation.get_or_insert_default().lookup = Some(lookup);
+        let opener = self.outcome.originator();
+        self.conversation.get_or_insert_with(|| Box::new(Conversation::new(opener))).lookup = Some(lookup);
     }
 
     /// Octets of payload that are kept.

@@ -53,7 +53,7 @@ impl Connection {
             let path = phases::round_trip_to_server(&handshake, &rtt);
             phases::phases(application, &handshake, path, &close, self.last_seen)
         });
-        let Application { protocol, via, name, dns, lookups, tls, exchanges, http, malformed, given_up, .. } =
+        let Application { protocol, via, name, dns, lookups, tls, ssh, exchanges, http, malformed, given_up, .. } =
             application.unwrap_or_default();
         let lookups = lookups.into_iter().map(|lookup| LookupRecord {
             id: self.id,
@@ -94,6 +94,7 @@ impl Connection {
             protocol,
             via,
             tls,
+            ssh: ssh.map(Box::new),
             http: http.map(Box::new),
             exchanges: has_exchanges.then(|| Box::new(exchanges)),
             phases,

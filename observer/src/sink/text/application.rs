@@ -1,7 +1,8 @@
 //! What a connection was for, as facts above its waterfall.
 
 use observer::record::{
-    ConnectionRecord, Exchange, HttpRecord, Lookup, LookupRecord, NameSource, Resumption, Side, TlsRecord, Validity,
+    ConnectionRecord, Exchange, HttpRecord, Lookup, LookupRecord, NameSource, ProtocolName, Resumption, Side,
+    SshRecord, TlsRecord, Validity,
 };
 
 use super::page::{Line, Tone};
@@ -17,11 +18,17 @@ pub fn facts(record: &ConnectionRecord, full: bool) -> Vec<(&'static str, Line)>
         let from = match name.from {
             NameSource::Sni => "SNI",
             NameSource::Host => "Host",
+            NameSource::Proxy => "proxy",
             NameSource::Dns => "DNS",
         };
         ("name", Line::new().then(Tone::Strong, name.name.clone()).then(Tone::Dim, format!(" (by {from})")))
     }));
     facts.extend(record.dns.as_ref().map(|dns| ("DNS", lookup(dns))));
+    if let Some(last) = record.protocol.filter(|last| !record.via.is_empty() || !has_fact(*last)) {
+        let names: Vec<_> = record.via.iter().chain([&last]).map(|protocol| protocol.words()).collect();
+        facts.push(("protocol", Line::new().then(Tone::Plain, names.join(", then "))));
+    }
+    facts.extend(record.ssh.as_ref().map(|ssh| ("SSH", banners(ssh))));
     facts.extend(record.tls.as_ref().map(|tls| ("TLS", handshake(tls))));
     if let Some(tls) = &record.tls {
         facts.extend(tls.certificates.first().map(|_| ("certificate", certificate(tls))));
@@ -53,6 +60,21 @@ pub fn facts(record: &ConnectionRecord, full: bool) -> Vec<(&'static str, Line)>
         facts.push(("given up", Line::new().then(Tone::Notice, words)));
     }
     facts
+}
+
+/// Whether a protocol has a fact of its own.
+const fn has_fact(protocol: ProtocolName) -> bool {
+    matches!(protocol, ProtocolName::Tls | ProtocolName::Http | ProtocolName::Ssh)
+}
+
+/// `SSH-2.0-OpenSSH_9.6 to SSH-2.0-OpenSSH_9.2, sntrup761x25519-sha512, ssh-ed25519`.
+fn banners(ssh: &SshRecord) -> Line {
+    let of = |side| ssh.banners.of(side).as_deref().unwrap_or("(not seen)");
+    let mut text = format!("{} to {}", of(Side::Client), of(Side::Server));
+    for name in [&ssh.key_exchange, &ssh.host_key, &ssh.cipher.client].into_iter().flatten() {
+        text.push_str(&format!(", {name}"));
+    }
+    Line::new().then(Tone::Plain, text)
 }
 
 /// `example.com A by 192.0.2.53: NOERROR after 12 ms, 1 CNAME, asked 2 times`.
