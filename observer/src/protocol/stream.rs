@@ -212,7 +212,8 @@ impl Stream {
 
     /// Nothing more comes in this direction: what waits is handed over, then the end.
     pub fn end(&mut self, take: &mut Taker<'_>) {
-        if self.ended {
+        // What has not begun does not end: a RST may answer what came before the connection.
+        if self.ended || (self.next.is_none() && !self.deaf) {
             return;
         }
         while !self.early.is_empty() && !self.deaf {

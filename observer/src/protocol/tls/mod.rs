@@ -18,6 +18,11 @@ use crate::record::{
 };
 use crate::time::Timestamp;
 
+/// Handshake messages.
+const CLIENT_HELLO: u8 = 1;
+const SERVER_HELLO: u8 = 2;
+
+/// Kinds of records.
 const CHANGE_CIPHER_SPEC: u8 = 20;
 const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
@@ -74,8 +79,6 @@ struct End {
 
 /// Whether these octets begin a connection that speaks TLS: with a hello of either end.
 pub(super) fn recognise(octets: &[u8]) -> Guess {
-    const CLIENT_HELLO: u8 = 1;
-    const SERVER_HELLO: u8 = 2;
     match *octets {
         [HANDSHAKE, 3, 0..=4, a, b, kind, ..] if is_length(a, b) => match kind {
             CLIENT_HELLO => Guess::Yes(Side::Client, Box::new(Tls::default())),
@@ -156,10 +159,12 @@ impl Tls {
 
     /// Whether a record can be read.
     fn is_clear(&self, from: Side, kind: u8, body: &[u8]) -> bool {
-        const CLIENT_HELLO: u8 = 1;
         match kind {
             // In TLS 1.3 the change of cipher says nothing, and a second hello may follow it.
-            HANDSHAKE => !self.ends.of(from).changed_cipher || (self.retried && body.first() == Some(&CLIENT_HELLO)),
+            HANDSHAKE => {
+                let is_hello = matches!(body.first(), Some(&(CLIENT_HELLO | SERVER_HELLO)));
+                !self.ends.of(from).changed_cipher || (self.retried && is_hello)
+            }
             ALERT => !self.ends.of(from).changed_cipher || self.is_1_3(),
             _ => false,
         }
@@ -238,12 +243,12 @@ impl Tls {
     /// Takes one handshake message; `None` where it contradicts itself.
     fn message(&mut self, from: Side, kind: u8, body: &[u8], at: Timestamp) -> Option<()> {
         match (from, kind) {
-            (Side::Client, 1) => {
+            (Side::Client, CLIENT_HELLO) => {
                 let hello = ClientHello::parse(body)?;
                 // The one after a HelloRetryRequest, or in a renegotiation, offers what the first did.
                 self.client_hello.get_or_insert_with(|| (Box::new(hello), at));
             }
-            (Side::Server, 2) => {
+            (Side::Server, SERVER_HELLO) => {
                 let hello = ServerHello::parse(body)?;
                 if hello.is_retry {
                     self.retried = true;
