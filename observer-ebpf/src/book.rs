@@ -51,9 +51,22 @@ fn begin(socket: &mut Socket, sk: Struct) {
     socket.netns = kernel::netns(sk);
     // SAFETY: the helper takes nothing.
     socket.born = unsafe { bpf_ktime_get_ns() };
+    socket.cgroup = cgroup(sk);
+}
+
+/// Identifier of the control group that `sk` was made in; 0 where it is not known.
+#[inline(always)]
+fn cgroup(sk: Struct) -> u64 {
     if field!(sk_cgroup) != ABSENT {
-        socket.cgroup = sk.follow(field!(sk_cgroup)).follow(field!(cgroup_kn)).load(field!(kn_id));
+        return sk.follow(field!(sk_cgroup)).follow(field!(cgroup_kn)).load(field!(kn_id));
     }
+    if field!(sk_cgroup_val) == ABSENT {
+        return 0;
+    }
+    // Before Linux 5.15 a number: a pointer where neither of its two lowest bits is set.
+    let cgroup: u64 = sk.load(field!(sk_cgroup_val));
+    let node = if cgroup & 3 == 0 { kernel::read::<u64>(cgroup + u64::from(field!(cgroup_kn))) } else { None };
+    node.and_then(|node| kernel::read(node + u64::from(field!(kn_id)))).unwrap_or(0)
 }
 
 /// Whether `sk` is one that this run wants.
@@ -116,15 +129,15 @@ pub fn note(socket: &mut Socket, kind: Kind, states: (u8, u8), value: i32, hook:
         socket.sent += EVENTS as u32;
         socket.filled = 0;
     }
-    let index = socket.filled as usize;
-    if index < EVENTS {
-        // SAFETY: the helper takes nothing.
-        let at = unsafe { bpf_ktime_get_ns() };
-        let event = Event { at, kind: kind as u8, from: states.0, to: states.1, padding: 0, value };
-        // SAFETY: tested above; the mask says so to the verifier, which forgets what a register was compared to.
-        unsafe { socket.events.as_mut_ptr().add(index & (EVENTS - 1)).write_volatile(event) };
-        socket.filled = index as u32 + 1;
-    }
+    // SAFETY: a number of ours. Read anew, the compiler knows nothing of it and leaves the mask alone, which shows the
+    // verifier that the event lies within the log: it forgets what a register was compared to.
+    let index = unsafe { core::ptr::read_volatile(&raw const socket.filled) } as usize & (EVENTS - 1);
+    // SAFETY: the helper takes nothing.
+    let at = unsafe { bpf_ktime_get_ns() };
+    let event = Event { at, kind: kind as u8, from: states.0, to: states.1, padding: 0, value };
+    // SAFETY: within the log, as the mask says.
+    unsafe { socket.events.as_mut_ptr().add(index).write_volatile(event) };
+    socket.filled = index as u32 + 1;
 }
 
 /// Copies the numbers of the connection.

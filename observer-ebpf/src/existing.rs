@@ -1,7 +1,7 @@
 //! Sockets that were there before observer was, and the numbers of those that live long: user space reads these iterators
 //! at the start and at every interval.
 
-use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_skc_to_tcp_sock};
+use aya_ebpf::helpers::generated::bpf_skc_to_tcp_sock;
 use observer_ebpf::{How, Socket, Task};
 
 use crate::book;
@@ -45,8 +45,7 @@ extern "C" fn existing_sockets(context: *const TcpContext) -> i32 {
     let state: u8 = sk.load(field!(skc_state));
     if let Some(entry) = book::make_if_new(sk) {
         entry.marks |= Socket::EXISTED;
-        // SAFETY: a socket is what the helper takes.
-        entry.cookie = unsafe { bpf_get_socket_cookie(sk_common as *mut _) };
+        entry.cookie = kernel::cookie(sk);
         book::fill_ends(entry, sk);
         entry.state = state;
         book::count(entry, sk);

@@ -1,13 +1,13 @@
 //! Reading the kernel's structs.
 
-use aya_ebpf::helpers::generated::bpf_get_current_task;
+use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_get_socket_cookie};
 use aya_ebpf::helpers::{
     bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid,
     bpf_probe_read_kernel,
 };
 use observer_ebpf::{ABSENT, Task};
 
-use crate::maps::field;
+use crate::maps::{field, setting};
 
 /// A kernel's struct, as a program's argument or a pointer that was followed from one: the verifier knows its type and
 /// lets its fields be loaded.
@@ -108,6 +108,16 @@ fn parent() -> u32 {
     let task = unsafe { bpf_get_current_task() };
     let parent: Option<u64> = read(task + u64::from(field!(task_real_parent)));
     parent.and_then(|parent| read(parent + u64::from(field!(task_tgid)))).unwrap_or(0)
+}
+
+/// The cookie of a socket; 0 where it has none yet and the kernel lends no helper that would give it one.
+#[inline(always)]
+pub fn cookie(sk: Struct) -> u64 {
+    if setting!(has_cookie_helper) != 0 {
+        // SAFETY: a socket is what the helper takes.
+        return unsafe { bpf_get_socket_cookie(sk.pointer() as *mut _) };
+    }
+    if field!(skc_cookie) == ABSENT { 0 } else { sk.load(field!(skc_cookie)) }
 }
 
 /// Inode of a socket's network namespace.

@@ -1,12 +1,12 @@
 //! `sock:inet_sock_set_state`: a socket goes from one state to another.
 
-use aya_ebpf::helpers::generated::bpf_get_socket_cookie;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use observer_ebpf::{Hook, How, Kind, Socket};
 
 use crate::book;
 use crate::kernel::{self, Struct};
+use crate::maps::{field, setting};
 
 // include/net/tcp_states.h
 const ESTABLISHED: u8 = 1;
@@ -35,8 +35,7 @@ fn change(sk: Struct, from: u8, to: u8) {
     let entry = if is_new { book::make(sk, Hook::State) } else { book::find(sk) };
     let Some(entry) = entry else { return };
     if is_new {
-        // SAFETY: a socket is what the helper takes.
-        entry.cookie = unsafe { bpf_get_socket_cookie(sk.pointer() as *mut _) };
+        entry.cookie = kernel::cookie(sk);
     }
     match (from, to) {
         // These two happen in system calls only, so that `current` is who asked for them.
@@ -66,4 +65,10 @@ fn change(sk: Struct, from: u8, to: u8) {
     }
     entry.state = to;
     book::note(entry, Kind::State, (from, to), 0, Hook::State);
+    if to == CLOSE && setting!(error_at_close) != 0 {
+        let error: i32 = sk.load(field!(sk_err));
+        if error != 0 {
+            book::note(entry, Kind::Error, (to, to), error, Hook::Error);
+        }
+    }
 }

@@ -25,6 +25,8 @@ pub struct SocketInput {
     pub existed: bool,
     /// It was found in the kernel's tables (sock_diag), not by a hook: what is new happened some time before.
     pub polled: bool,
+    /// It was looked at while it lives: events that were sent of it before may still be on their way.
+    pub looked_at: bool,
     /// It has gone away: the last that is said of it.
     pub gone: bool,
     /// Its state now.

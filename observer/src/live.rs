@@ -23,8 +23,8 @@ const LINGER: Nanos = Nanos::from_millis(150);
 /// The same where packets alone tell: what is sent again at the end comes after a timeout (RFC 6298 section 2: at least 1 s).
 const LINGER_PACKETS: Nanos = Nanos::from_secs(2);
 
-/// The same where only one of two sockets on this host was seen to go: longer than between two looks at the living ones, so
-/// that a connection whose other end still holds its socket is not taken for over.
+/// The same where a socket on this host may still appear: longer than between two looks at the living ones, so that a
+/// connection of which an end still holds its socket is not taken for over.
 const LINGER_HALF: Nanos = Nanos::from_millis(2_500);
 
 /// How many gaps in what was seen are remembered one by one.

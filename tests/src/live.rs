@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -15,6 +15,50 @@ use crate::run::observer;
 
 /// What a test waits for comes within this time, or not at all.
 pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Whether this machine is emulated, and slower by far than those that observer is made for: `cargo xtask vm` says so.
+pub fn is_emulated() -> bool {
+    std::env::var_os("OBSERVER_EMULATED").is_some()
+}
+
+/// How far two measures of the same handshake may be apart.
+pub fn tolerance() -> Duration {
+    if is_emulated() { Duration::from_secs(1) } else { Duration::from_micros(200) }
+}
+
+/// What observer says of its hooks on this kernel; `None`, after saying so, where this machine forbids eBPF.
+///
+/// # Panics
+/// When it says nothing of them.
+pub fn hooks(test: &str) -> Option<Vec<Value>> {
+    let objects = Watch::start(test, &[])?.finish();
+    let capture = objects.into_iter().find(|object| object["type"] == "capture").expect("it is the last");
+    Some(capture["hooks"].as_array().expect("they are listed").clone())
+}
+
+/// What this kernel does not give: hooks (`error`), and what it does not tell at others (`drop.reason`).
+pub fn lacks(hooks: &[Value]) -> Vec<String> {
+    let mut lacks = Vec::new();
+    for hook in hooks {
+        let name = hook["name"].as_str().unwrap_or_default();
+        if hook["attached"] != true {
+            lacks.push(name.to_string());
+        }
+        let words = hook["lacks"].as_array().into_iter().flatten();
+        lacks.extend(words.map(|word| format!("{name}.{}", word.as_str().unwrap_or_default())));
+    }
+    lacks.sort();
+    lacks
+}
+
+/// Whether the kernel gives `what`, in the words of [`lacks`].
+///
+/// # Panics
+/// As [`hooks`].
+pub fn gives(what: &str) -> bool {
+    static LACKS: OnceLock<Vec<String>> = OnceLock::new();
+    !LACKS.get_or_init(|| hooks("hooks").map(|hooks| lacks(&hooks)).unwrap_or_default()).iter().any(|lack| lack == what)
+}
 
 /// `observer watch --output json` at work.
 pub struct Watch {
@@ -275,6 +319,22 @@ impl Actor {
     /// When it has not by the deadline.
     pub fn end(mut self) {
         drop(self.child.stdin.take());
+        self.await_end();
+    }
+
+    /// Waits until it has ended, and then lets go of what its children wait for.
+    ///
+    /// # Panics
+    /// When it has not ended by the deadline.
+    pub fn outlive(mut self) -> Self {
+        // Waiting would close it.
+        let stdin = self.child.stdin.take();
+        self.await_end();
+        drop(stdin);
+        self
+    }
+
+    fn await_end(&mut self) {
         let started = Instant::now();
         while self.child.try_wait().expect("it can be waited for").is_none() {
             assert!(started.elapsed() < DEADLINE, "the actor {} does not end", self.pid);
@@ -334,7 +394,7 @@ impl Capture {
         let mut size = 0;
         let started = Instant::now();
         loop {
-            std::thread::sleep(Duration::from_millis(300));
+            std::thread::sleep(if is_emulated() { Duration::from_secs(2) } else { Duration::from_millis(300) });
             let now = self.file.path().metadata().expect("it is there").len();
             if now == size && now > 24 || started.elapsed() > DEADLINE {
                 break;

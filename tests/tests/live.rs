@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use observer_tests::live::{Actor, Capture, Netns, Watch, events, owners};
+use observer_tests::live::{Actor, Capture, Netns, Watch, events, gives, hooks, is_emulated, lacks, owners, tolerance};
 use serde_json::Value;
 
 fn v4(port: u16) -> SocketAddr {
@@ -30,15 +30,9 @@ fn between(test: &str, serve: &str, connect: &str) -> Option<(Value, Actor, Acto
     let record = watch.connection("the connection", to_port(server.port));
     let objects = watch.finish();
     let records = objects.iter().filter(|object| object["type"] == "connection" && to_port(server.port)(object));
-    assert_eq!(records.count(), 1, "exactly once");
+    let records: Vec<_> = records.collect();
+    assert_eq!(records.len(), 1, "exactly once: {records:#?}");
     Some((record, server, client))
-}
-
-/// What observer says of its hooks on this kernel.
-fn hooks(test: &str) -> Option<Vec<Value>> {
-    let objects = Watch::start(test, &[])?.finish();
-    let capture = objects.into_iter().find(|object| object["type"] == "capture").expect("it is the last");
-    Some(capture["hooks"].as_array().expect("they are listed").clone())
 }
 
 #[test]
@@ -46,19 +40,10 @@ fn a_hook_that_this_kernel_cannot_give_is_off_by_name() {
     let Some(hooks) = hooks("hooks") else { return };
     // `cargo xtask vm` makes its table of this.
     println!("hooks: {}", Value::from(hooks.clone()));
-    let mut lacks = Vec::new();
     for hook in &hooks {
-        let name = hook["name"].as_str().expect("it has a name");
-        let is_attached = hook["attached"] == true;
-        assert_eq!(hook["why"].is_null(), is_attached, "{hook}");
-        if !is_attached {
-            lacks.push(name.to_string());
-        }
-        for lack in hook["lacks"].as_array().into_iter().flatten() {
-            lacks.push(format!("{name}.{}", lack.as_str().expect("a word")));
-        }
+        assert_eq!(hook["why"].is_null(), hook["attached"] == true, "{hook}");
     }
-    lacks.sort();
+    let lacks = lacks(&hooks);
     // Where it is known which kernel this is.
     if let Ok(known) = std::env::var("OBSERVER_LACKS") {
         let mut known: Vec<_> = known.split(',').filter(|lack| !lack.is_empty()).map(str::to_string).collect();
@@ -97,7 +82,7 @@ fn a_connection_is_told_with_states_packets_and_owners() {
     assert_eq!(record["lost"], 0);
     let connect = record["handshake"]["connect_ns"].as_i64().expect("the handshake was seen");
     let kernel = record["kernel"]["client"]["connect_ns"].as_i64().expect("the kernel saw it too");
-    assert!((connect - kernel).abs() < 200_000, "packets say {connect} ns, the socket {kernel} ns");
+    assert!(near(connect, kernel), "packets say {connect} ns, the socket {kernel} ns");
 }
 
 #[test]
@@ -114,7 +99,7 @@ fn an_inherited_socket_is_closed_by_who_has_it_last() {
     let server = netns.serve("127.0.0.1:0", "echo", 1);
     let client = netns.connect(v4(server.port), "bequeath", 1);
     let pid = client.pid;
-    client.end();
+    let _child = client.outlive();
     let record = watch.connection("the connection", to_port(server.port));
     let owners = owners(&record, "client");
     assert_eq!(owners.first(), Some(&(pid, "connect".to_string())));
@@ -147,8 +132,9 @@ fn a_refused_connection_says_why() {
     assert_eq!(record["conn_state"], "REJ");
     let events = events(&record);
     let has = |kind: &str, detail: &str| events.iter().any(|event| event.0 == kind && event.2.starts_with(detail));
-    assert!(has("reset_sent", "NO_SOCKET"), "{events:?}");
-    assert!(has("drop", "NO_SOCKET @ tcp_v4_rcv"), "{events:?}");
+    // Kernels that give no reason say nothing of a reset without a socket.
+    assert_eq!(has("reset_sent", "NO_SOCKET"), gives("reset_sent.reason"), "{events:?}");
+    assert!(has("drop", if gives("drop.reason") { "NO_SOCKET @ tcp_v4_rcv" } else { "tcp_v4_rcv" }), "{events:?}");
     assert!(has("reset_received", ""), "{events:?}");
     assert!(has("error", "ECONNREFUSED"), "{events:?}");
     assert_eq!(record["kernel"]["client"]["error"], "ECONNREFUSED");
@@ -162,6 +148,7 @@ fn a_reset_says_why_it_was_sent() {
         let Some((record, ..)) = between("a reset", deed, client) else { return };
         assert_eq!(record["conn_state"], "RSTR", "{deed}");
         let events = events(&record);
+        let reason = if gives("reset_sent.reason") { reason } else { "" };
         let is_it =
             |event: &(String, String, String)| event.0 == "reset_sent" && event.1 == "server" && event.2 == reason;
         assert!(events.iter().any(is_it), "{deed}: {events:?}");
@@ -184,7 +171,8 @@ fn an_unanswered_syn_is_sent_again_and_dropped_by_the_firewall() {
     assert_eq!(record["conn_state"], "S0");
     let events = events(&record);
     assert!(events.iter().any(|event| event.0 == "retransmit"), "{events:?}");
-    assert!(events.iter().any(|event| event.0 == "drop" && event.2.starts_with("NETFILTER_DROP")), "{events:?}");
+    let drop = if gives("drop.reason") { "NETFILTER_DROP @ nf" } else { "nf_hook_slow" };
+    assert!(events.iter().any(|event| event.0 == "drop" && event.2.starts_with(drop)), "{events:?}");
     assert!(record["handshake"]["syn_retransmissions"].as_u64() >= Some(1));
 }
 
@@ -283,13 +271,18 @@ fn a_full_accept_queue_leaves_syns_unanswered() {
     assert!(events(&record).iter().any(|event| event.0 == "retransmit"));
 }
 
+/// Whether two measures of a handshake, in nanoseconds, are the same.
+fn near(one: i64, other: i64) -> bool {
+    u128::from(one.abs_diff(other)) < tolerance().as_nanos()
+}
+
 /// Holds what was seen live against the same seen by tcpdump.
 fn agree(live: &Value, replayed: &Value) {
     assert_eq!(live["conn_state"], replayed["conn_state"], "{live:#}");
     let connect = |record: &Value| record["handshake"]["connect_ns"].as_i64();
     match (connect(live), connect(replayed)) {
         (Some(live), Some(replayed)) => {
-            assert!((live - replayed).abs() < 200_000, "the handshake took {live} ns live and {replayed} ns captured");
+            assert!(near(live, replayed), "the handshake took {live} ns live and {replayed} ns captured");
         }
         (live, replayed) => assert_eq!(live, replayed),
     }
@@ -301,8 +294,9 @@ fn agree(live: &Value, replayed: &Value) {
 #[test]
 fn what_is_lost_is_counted() {
     let Some((netns, watch)) = stage("lost records", &["--ring", "64"]) else { return };
-    let server = netns.serve("127.0.0.1:0", "close", 20_000);
-    let client = netns.connect(v4(server.port), "expect_reset", 20_000);
+    let times = if is_emulated() { 2_000 } else { 20_000 };
+    let server = netns.serve("127.0.0.1:0", "close", times);
+    let client = netns.connect(v4(server.port), "expect_reset", times);
     client.end();
     let port = server.port;
     server.end();
@@ -314,8 +308,8 @@ fn what_is_lost_is_counted() {
     assert_eq!(capture["dropped"].as_u64(), Some(lost));
     let told = objects.iter().filter(|object| object["type"] == "connection" && to_port(port)(object));
     let (touched, whole): (Vec<_>, Vec<_>) = told.partition(|record| record["lost"].as_u64() > Some(0));
-    assert!(whole.len() + touched.len() <= 20_000);
-    assert!(lost > 0 || whole.len() == 20_000, "nothing lost, and {} of 20000 told", whole.len());
+    assert!(whole.len() + touched.len() <= times as usize);
+    assert!(lost > 0 || whole.len() == times as usize, "nothing lost, and {} of {times} told", whole.len());
     if lost > 0 {
         assert!(!touched.is_empty(), "{lost} records were lost, and no connection says so");
     }

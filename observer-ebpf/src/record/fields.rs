@@ -45,10 +45,12 @@ fields! {
     skc_v6_daddr: "sock_common.skc_v6_daddr";
     skc_v6_rcv_saddr: "sock_common.skc_v6_rcv_saddr";
     skc_net: "sock_common.skc_net.net";
+    skc_cookie: "sock_common.skc_cookie";
     net_inum: "net.ns.inum";
     sk_protocol: "sock.sk_protocol";
     sk_err: "sock.sk_err";
-    sk_cgroup: "sock.sk_cgrp_data.cgroup" | "sock.sk_cgrp_data.val";
+    sk_cgroup: "sock.sk_cgrp_data.cgroup";
+    sk_cgroup_val: "sock.sk_cgrp_data.val";
     cgroup_kn: "cgroup.kn";
     kn_id: "kernfs_node.id";
     inet_sport: "tcp_sock.inet_conn.icsk_inet.inet_sport";

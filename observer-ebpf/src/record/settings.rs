@@ -24,6 +24,11 @@ pub struct Settings {
     pub payload: u32,
     /// Whether `tcp_retransmit_skb` gives an error (Linux 6.14).
     pub has_retransmit_error: u32,
+    /// Whether `bpf_get_socket_cookie` is there for programs at tracepoints (Linux 5.12).
+    pub has_cookie_helper: u32,
+    /// Whether the error of a socket is looked at when it closes: for kernels without `inet_sk_error_report`, which came
+    /// with Linux 5.14.
+    pub error_at_close: u32,
 }
 
 impl Settings {
@@ -39,5 +44,7 @@ impl Settings {
         has_reset_reason: 0,
         payload: 0,
         has_retransmit_error: 0,
+        has_cookie_helper: 0,
+        error_at_close: 0,
     };
 }

@@ -194,6 +194,11 @@ const PAYLOAD: u32 = 4096;
 
 /// What prints.
 pub trait Teller {
+    /// Everything is in place: what happens from now on is seen.
+    fn start(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     /// Takes what the loop tells.
     fn tell(&mut self, news: News<'_>) -> Result<()>;
 
@@ -249,6 +254,7 @@ impl Run<'_> {
         report.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut next_look = Instant::now();
         tokio::pin!(until);
+        self.teller.start()?;
         loop {
             tokio::select! {
                 _ = interrupted.recv() => return Ok(ExitCode::SUCCESS),
@@ -278,11 +284,17 @@ impl Run<'_> {
         }
     }
 
-    fn finish(mut self) -> Result<()> {
-        self.look()?;
+    fn drain_all(&mut self) -> Result<()> {
         self.source.drain_all(&mut self.batch)?;
         self.note_lost()?;
-        self.take()?;
+        self.take()
+    }
+
+    fn finish(mut self) -> Result<()> {
+        // What was sent first, so that what a look shows follows on it; then what was sent since.
+        self.drain_all()?;
+        self.look()?;
+        self.drain_all()?;
         self.live.finish(|news| self.teller.tell(news))?;
         let mut capture = self.live.record();
         capture.dropped = self.source.lost()?;

@@ -84,7 +84,6 @@ impl Watch {
             status: Status::new(self.output == Output::Text),
             silent: self.observe.writes_to_standard_output(),
         };
-        eprintln!("observer: watching; Ctrl-C ends it");
         live::run(&self.observe, source.as_mut(), config, &mut teller, std::future::pending())
     }
 }
@@ -144,6 +143,11 @@ impl Printer {
 const FLUSH: usize = 1 << 16;
 
 impl Teller for Printer {
+    fn start(&mut self) -> Result<()> {
+        eprintln!("observer: watching; Ctrl-C ends it");
+        Ok(())
+    }
+
     fn tell(&mut self, news: News<'_>) -> Result<()> {
         match news {
             News::Connection(record) => self.connection(record, true)?,

@@ -199,6 +199,7 @@ mod tests {
             passive: Some(false),
             existed: true,
             polled: false,
+            looked_at: true,
             gone: true,
             state: TcpState::Closed,
             processes: vec![Arc::new(process)],
@@ -217,7 +218,13 @@ mod tests {
         let end = End {
             dropped: Some(3),
             unseen: vec!["nothing".to_string()],
-            hooks: vec![HookRecord { name: "state", attached: true, why: None, lost: vec![1, 2] }],
+            hooks: vec![HookRecord {
+                name: "state",
+                attached: true,
+                why: None,
+                lacks: vec!["reason"],
+                lost: vec![1, 2],
+            }],
             interfaces: vec![InterfaceRecord {
                 name: Some("lo".to_string()),
                 link_type: 1,

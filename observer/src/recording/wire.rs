@@ -92,6 +92,7 @@ struct WireSocket {
     passive: Option<bool>,
     existed: bool,
     polled: bool,
+    looked_at: bool,
     gone: bool,
     state: u8,
     processes: Vec<WireProcess>,
@@ -141,8 +142,12 @@ struct WireHook {
     name: String,
     attached: bool,
     why: Option<String>,
+    lacks: Vec<String>,
     lost: Vec<u64>,
 }
+
+/// What [`HookRecord::lacks`] may name.
+const LACKS: [&str; 2] = ["reason", "error"];
 
 #[derive(Serialize, Deserialize)]
 struct WireInterface {
@@ -252,6 +257,7 @@ impl From<&SocketInput> for WireSocket {
             passive: socket.passive,
             existed: socket.existed,
             polled: socket.polled,
+            looked_at: socket.looked_at,
             gone: socket.gone,
             state: number(&STATES, &socket.state),
             processes: socket.processes.iter().map(|process| (&**process).into()).collect(),
@@ -276,6 +282,7 @@ impl TryFrom<WireSocket> for SocketInput {
             passive: wire.passive,
             existed: wire.existed,
             polled: wire.polled,
+            looked_at: wire.looked_at,
             gone: wire.gone,
             state: value(&STATES, wire.state, "an unknown state")?,
             processes: processes.map(|process| process.try_into().map(Arc::new)).collect::<Result<_, _>>()?,
@@ -374,8 +381,9 @@ impl TryFrom<WireProcess> for ProcessRecord {
 
 impl From<&HookRecord> for WireHook {
     fn from(hook: &HookRecord) -> Self {
-        let HookRecord { name, attached, why, lost } = hook;
-        Self { name: (*name).to_string(), attached: *attached, why: why.clone(), lost: lost.clone() }
+        let HookRecord { name, attached, why, lacks, lost } = hook;
+        let lacks = lacks.iter().map(|lack| (*lack).to_string()).collect();
+        Self { name: (*name).to_string(), attached: *attached, why: why.clone(), lacks, lost: lost.clone() }
     }
 }
 
@@ -383,7 +391,8 @@ impl WireHook {
     /// A hook that this observer knows.
     fn into_record(self) -> Option<HookRecord> {
         let name = HOOKS.into_iter().map(observer_ebpf::Hook::name).find(|known| *known == self.name)?;
-        Some(HookRecord { name, attached: self.attached, why: self.why, lost: self.lost })
+        let lacks = LACKS.into_iter().filter(|lack| self.lacks.iter().any(|own| own == lack)).collect();
+        Some(HookRecord { name, attached: self.attached, why: self.why, lacks, lost: self.lost })
     }
 }
 

@@ -242,11 +242,16 @@ impl Connection {
         state::is_over(low.state, high.state)
     }
 
-    /// Whether both ends are on this host, and the socket of one was not seen.
-    pub(super) fn lacks_a_socket(&self) -> bool {
+    /// Whether a socket of this host may still appear that was not seen: one of two where both ends are here, or any where
+    /// the kernel is observed.
+    pub(super) fn lacks_a_socket(&self, config: &Config) -> bool {
         let Tuple { src, dst, version, .. } = self.ends;
         let is_here = src == dst || (src.to_ip(version).is_loopback() && dst.to_ip(version).is_loopback());
-        is_here && self.kernel.as_ref().is_some_and(|kernel| kernel.knows_one_end())
+        match self.kernel.as_ref().map_or(0, |kernel| kernel.known_ends()) {
+            0 => config.sampled,
+            1 => is_here,
+            _ => false,
+        }
     }
 
     /// Whether it can be kept in short form: what the kernel says of it cannot, one that is over is soon given out, and

@@ -65,9 +65,13 @@ impl Kernel {
         let [own, _] = both(&mut self.sockets, from);
         let socket = own.get_or_insert_with(|| Socket::new(input));
         let known = socket.events.saturating_sub(input.first_event) as usize;
-        let fresh = input.events.get(known..).unwrap_or_default();
+        // Those before them are still on their way where the socket was only looked at; else they were lost.
+        let is_early = input.looked_at && input.first_event > socket.events;
+        let fresh = if is_early { &[] } else { input.events.get(known..).unwrap_or_default() };
         fresh.iter().for_each(|event| socket.take(event));
-        socket.events = socket.events.max(input.first_event + input.events.len() as u32);
+        if !is_early {
+            socket.events = socket.events.max(input.first_event + input.events.len() as u32);
+        }
         socket.update(input);
         let sources = [Source::Destroy, Source::Existing, Source::SockDiag];
         let fed = [input.gone && !input.polled, input.existed && !input.polled, input.polled];
@@ -102,9 +106,9 @@ impl Kernel {
         Some(known.all(|socket| socket.record.gone.is_some()))
     }
 
-    /// Whether the socket of one end is known, and that of the other is not.
-    pub(super) fn knows_one_end(&self) -> bool {
-        self.sockets.iter().flatten().count() == 1
+    /// How many of the ends' sockets are known.
+    pub(super) fn known_ends(&self) -> usize {
+        self.sockets.iter().flatten().count()
     }
 
     /// The direction of the end that opened the connection, by the word of the kernel.

@@ -62,7 +62,7 @@ pub struct Config {
     /// How long a connection that is over is kept for late packets where [`Tracker::handle_timeout`] is called. Without,
     /// it is kept until many others are over too, or to the end of the input.
     pub linger: Nanos,
-    /// The same where the other end should have a socket on this host too, of which nothing was said yet.
+    /// The same where a socket of this host may still appear, of which nothing was said yet.
     pub linger_half: Nanos,
     /// What flow hashes are keyed by; the decoder's.
     pub seed: u64,
@@ -381,7 +381,7 @@ impl Tracker {
         }
         let Some(connection) = self.table.get(&key) else { return };
         connection.socket(from, input);
-        self.books.list_if_over(connection, key.hash);
+        self.books.list_if_over(connection, key.hash, &self.config);
         self.keep_few_over();
     }
 
@@ -403,7 +403,7 @@ impl Tracker {
         // The packet at hand is what the reset answers.
         let by = if input.event.kind == EntryKind::ResetSent && !input.flags.is_empty() { from ^ 1 } else { from };
         connection.kernel_event(by, input.event.clone());
-        self.books.list_if_over(connection, key.hash);
+        self.books.list_if_over(connection, key.hash, &self.config);
     }
 
     fn key_of(&self, tuple: &Tuple) -> (Key<'static>, u8) {
@@ -520,16 +520,16 @@ impl Books {
             self.holding.change(connection, key.hash, held);
         }
         self.counts.duplicates += u64::from(done.duplicate);
-        self.list_if_over(connection, key.hash);
+        self.list_if_over(connection, key.hash, config);
         connection.effect(from, done)
     }
 
-    fn list_if_over(&mut self, connection: &mut Connection, hash: u64) {
+    fn list_if_over(&mut self, connection: &mut Connection, hash: u64, config: &Config) {
         if connection.listed == Listed::Over || !connection.is_over() {
             return;
         }
         let over = Over { since: connection.last_seen, hash, id: connection.id };
-        if !connection.lacks_a_socket() {
+        if !connection.lacks_a_socket(config) {
             connection.listed = Listed::Over;
             self.over.push_back(over);
         } else if connection.listed == Listed::No {

@@ -2,7 +2,7 @@
 # The first process of a kernel under test: sets the system up, runs the live tests and says how they ended. The kernel
 # gives it as environment what stands on its command line.
 /bin/busybox --install -s /bin
-export PATH=/usr/bin:/bin HOME=/tmp OBSERVER_BINARY=/usr/bin/observer
+export PATH=/usr/bin:/bin HOME=/tmp OBSERVER_EMULATED=1 OBSERVER_BINARY=/usr/bin/observer
 mkdir -p /proc /sys /tmp /run /dev
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
@@ -17,6 +17,9 @@ for module in /modules/*.ko; do
     insmod "$module" || echo "cannot load $module"
 done
 ip link set lo up
+# tcpdump asks who root is.
+mkdir -p /etc
+echo root:x:0:0:root:/tmp:/bin/sh >/etc/passwd
 
 if [ -e /observer.bpf.o ]; then
     export OBSERVER_BPF_OBJECT=/observer.bpf.o

@@ -18,8 +18,8 @@ use crate::process::{self, cargo, root, target_dir};
 use crate::setup;
 use crate::test::tally::{self, Tally};
 use initramfs::Archive;
-use kernel::Kernel;
 pub use kernel::KERNELS;
+use kernel::Kernel;
 
 /// Run the live tests on Debian's kernels, under qemu, and print what each of them gives.
 ///

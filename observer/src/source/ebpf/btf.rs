@@ -20,6 +20,7 @@ const TYPEDEF: u32 = 8;
 const VOLATILE: u32 = 9;
 const CONST: u32 = 10;
 const RESTRICT: u32 = 11;
+const FUNC: u32 = 12;
 const FUNC_PROTO: u32 = 13;
 const VAR: u32 = 14;
 const DATASEC: u32 = 15;
@@ -92,7 +93,7 @@ impl Btf {
                 ARRAY => 12,
                 STRUCT | UNION | DATASEC | ENUM64 => 12 * found.count,
                 ENUM | FUNC_PROTO => 8 * found.count,
-                2 | TYPEDEF..=12 | 7 | 16 | TYPE_TAG => 0,
+                2 | TYPEDEF..=FUNC | 7 | 16 | TYPE_TAG => 0,
                 other => bail!("types of kind {other} are not known: the kernel is newer than this observer"),
             };
             let id = self.starts.len() as u32;
@@ -139,6 +140,12 @@ impl Btf {
         let function = self.type_of(self.type_of(pointer)?.size_or_type)?;
         // The first is the tracepoint's own.
         (function.kind == FUNC_PROTO).then(|| function.count.saturating_sub(1))
+    }
+
+    /// Whether the kernel has a function of that name.
+    pub fn has_function(&self, name: &str) -> bool {
+        let types = self.starts.iter().skip(1).filter_map(|start| self.type_from(*start as usize));
+        types.into_iter().any(|found| found.kind == FUNC && self.string(found.name) == name.as_bytes())
     }
 
     fn find(&self, name: &str, kinds: &[u32]) -> Option<u32> {

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::{BtfTracePoint, Iter, ProgramError, SocketFilter};
 use aya::{Ebpf, EbpfLoader, Pod};
-use observer_ebpf::{Hook, Settings};
+use observer_ebpf::{HOOKS, Hook, Settings};
 
 use super::book::Book;
 use super::btf::Btf;
@@ -68,17 +68,21 @@ impl Loaded {
 
     /// Attaches what `wanted` names, as far as this kernel allows; what it does not allow is kept in [`Self::off`].
     pub fn attach(&mut self, wanted: &[Hook], resolved: &Resolved, btf: &Btf) {
-        for program in PROGRAMS.iter().filter(|program| wanted.contains(&program.hook)) {
-            let result = match resolved.obstacle(program, btf) {
-                Some(obstacle) => Err(anyhow::anyhow!(obstacle)),
-                None => self.start(program),
-            };
-            match result {
-                Ok(()) if !self.attached.contains(&program.hook) => self.attached.push(program.hook),
-                Ok(()) => {}
-                Err(error) => self.off.push((program.hook, format!("{error:#}"))),
+        for hook in HOOKS.iter().filter(|hook| wanted.contains(hook)) {
+            match self.attach_hook(*hook, resolved, btf) {
+                Ok(()) => self.attached.push(*hook),
+                Err(error) => self.off.push((*hook, format!("{error:#}"))),
             }
         }
+    }
+
+    /// Starts all programs of a hook.
+    fn attach_hook(&mut self, hook: Hook, resolved: &Resolved, btf: &Btf) -> Result<()> {
+        let programs = || PROGRAMS.iter().filter(|program| program.hook == hook);
+        if let Some(obstacle) = programs().find_map(|program| resolved.obstacle(program, btf)) {
+            bail!(obstacle);
+        }
+        programs().try_for_each(|program| self.start(program))
     }
 
     fn start(&mut self, program: &Program) -> Result<()> {

@@ -25,7 +25,7 @@ use btf::Btf;
 use load::{Loaded, Sizes};
 use names::Names;
 use resolve::Resolved;
-use translate::Translator;
+use translate::{Occasion, Translator};
 
 use super::clock::WallClock;
 use super::live::{Batch, LiveSource, Seen, SeenPacket};
@@ -93,7 +93,12 @@ impl Kernel {
     pub fn open(options: Options) -> Result<Self> {
         let btf = Btf::of_kernel()?;
         let resolved = Resolved::new(&btf);
-        let settings = Settings { netns: options.netns.unwrap_or(0), payload: options.payload, ..resolved.settings };
+        let settings = Settings {
+            netns: options.netns.unwrap_or(0),
+            payload: options.payload,
+            error_at_close: u32::from(options.hooks.contains(&Hook::Error)) & resolved.settings.error_at_close,
+            ..resolved.settings
+        };
         let sizes = Sizes { ring: options.ring, sockets: options.sockets };
         let mut loaded = Loaded::new(&resolved, settings, sizes)?;
         loaded.attach(&options.hooks, &resolved, &btf);
@@ -203,7 +208,7 @@ impl Kernel {
 
     fn give(&mut self, batch: &mut Batch, at: u64, raw: Raw) {
         match raw {
-            Raw::Socket(socket) => batch.seen.extend(self.socket(&socket, at, translate::is_last(&socket))),
+            Raw::Socket(socket) => batch.seen.extend(self.socket(&socket, at, translate::occasion(&socket))),
             Raw::Stray(stray) => {
                 if let Some(input) = self.translator.stray(&stray) {
                     batch.seen.push(Seen::Stray(stray.netns, Box::new(input)));
@@ -226,14 +231,14 @@ impl Kernel {
         }
     }
 
-    fn socket(&mut self, socket: &Socket, at: u64, gone: bool) -> Option<Seen> {
+    fn socket(&mut self, socket: &Socket, at: u64, occasion: Occasion) -> Option<Seen> {
         let place = (socket.netns, socket.local_port);
         // While it connects it may not be bound yet.
         if socket.local_port == 0 || socket.remote_port == 0 {
             // One that listens, or was never connected.
             if socket.owner_how == How::Listen as u8 || socket.state == LISTEN {
                 let how = How::from_number(socket.owner_how);
-                if let Some(how) = how.filter(|_| !gone) {
+                if let Some(how) = how.filter(|_| occasion != Occasion::Gone) {
                     let owner = self.translator.owners.record(&socket.owner, how, socket.cgroup);
                     let owner = ProcessRecord { how: Some(OwnerHow::Listener), ..ProcessRecord::clone(&owner) };
                     self.listeners.insert(place, Arc::new(owner));
@@ -242,7 +247,7 @@ impl Kernel {
             return None;
         }
         let listener = self.listeners.get(&place);
-        let input = self.translator.socket(socket, at, gone, listener);
+        let input = self.translator.socket(socket, at, occasion, listener);
         Some(Seen::Socket(socket.netns, Box::new(input)))
     }
 
@@ -273,7 +278,7 @@ impl LiveSource for Kernel {
         // Listeners first: they tell whose the others are.
         let (listening, others): (Vec<_>, Vec<_>) = found.iter().partition(|socket| socket.remote_port == 0);
         for socket in listening.iter().chain(&others) {
-            batch.seen.extend(self.socket(socket, now, false));
+            batch.seen.extend(self.socket(socket, now, Occasion::Look));
         }
         Ok(found.len())
     }

@@ -71,6 +71,9 @@ const OF_TASK: [&str; 8] = [
     "task_cred",
 ];
 
+/// The tracepoint of errors.
+const ERROR_REPORT: &str = "inet_sk_error_report";
+
 /// Every program.
 pub const PROGRAMS: [Program; 12] = [
     Program { hook: Hook::State, name: "state", kind: Kind::Tracepoint("inet_sock_set_state"), needs: &SOCKET },
@@ -90,7 +93,7 @@ pub const PROGRAMS: [Program; 12] = [
         needs: &SOCKET,
     },
     Program { hook: Hook::Drop, name: "drop", kind: Kind::Tracepoint("kfree_skb"), needs: &PACKET },
-    Program { hook: Hook::Error, name: "error", kind: Kind::Tracepoint("inet_sk_error_report"), needs: &SOCKET },
+    Program { hook: Hook::Error, name: "error", kind: Kind::Tracepoint(ERROR_REPORT), needs: &SOCKET },
     Program { hook: Hook::Accept, name: "accept", kind: Kind::Tracepoint("sys_exit"), needs: &DESCRIPTOR },
     Program {
         hook: Hook::Packets,
@@ -117,6 +120,8 @@ impl Resolved {
             has_drop_reason: has("kfree_skb", 3),
             has_reset_reason: has("tcp_send_reset", 3),
             has_retransmit_error: has("tcp_retransmit_skb", 3),
+            error_at_close: u32::from(btf.arguments(ERROR_REPORT).is_none()),
+            has_cookie_helper: u32::from(btf.has_function("bpf_get_socket_ptr_cookie")),
             ..quiet(btf)
         };
         Self { offsets, settings }
@@ -144,7 +149,9 @@ impl Resolved {
         if let Kind::Tracepoint(name) = program.kind
             && btf.arguments(name).is_none()
         {
-            return Some(format!("this kernel has no tracepoint {name}"));
+            let instead =
+                if name == ERROR_REPORT { "; errors that end a connection are seen by its state" } else { "" };
+            return Some(format!("this kernel has no tracepoint {name}{instead}"));
         }
         let is_absent = |name: &&&str| {
             let at = PATHS.iter().position(|path| path.name == **name);

@@ -19,13 +19,24 @@ pub struct Translator {
     pub owners: Owners,
 }
 
+/// Why the kernel says something of a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Occasion {
+    /// It has gone away.
+    Gone,
+    /// Its log of events was full.
+    Chapter,
+    /// It was looked at.
+    Look,
+}
+
 impl Translator {
-    /// A socket that was looked at, or of which the last is said, at `at`. `listener` is who listens on its port.
+    /// A socket of which something is said at `at`. `listener` is who listens on its port.
     pub fn socket(
         &mut self,
         socket: &Socket,
         at: u64,
-        gone: bool,
+        occasion: Occasion,
         listener: Option<&Arc<ProcessRecord>>,
     ) -> SocketInput {
         let mut processes = Vec::new();
@@ -59,7 +70,8 @@ impl Translator {
             },
             existed,
             polled: false,
-            gone,
+            looked_at: occasion == Occasion::Look,
+            gone: occasion == Occasion::Gone,
             state: kernel::state(socket.state),
             processes,
             info: (socket.marks & Socket::COUNTED != 0).then(|| info(&socket.counters)),
@@ -101,9 +113,9 @@ pub fn tag_of(bytes: &[u8]) -> u32 {
     bytes.first_chunk().map_or(0, |tag| u32::from_ne_bytes(*tag))
 }
 
-/// Whether a record is the last of its socket.
-pub const fn is_last(socket: &Socket) -> bool {
-    socket.tag == tag::GONE
+/// Why a socket's record came through the ring buffer.
+pub const fn occasion(socket: &Socket) -> Occasion {
+    if socket.tag == tag::GONE { Occasion::Gone } else { Occasion::Chapter }
 }
 
 /// The ends of a socket, its own as source.

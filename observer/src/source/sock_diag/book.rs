@@ -261,6 +261,7 @@ impl Known {
             passive: self.passive,
             existed: self.existed,
             polled: true,
+            looked_at: false,
             gone,
             state: self.state,
             processes: self.owner.process.iter().cloned().collect(),
