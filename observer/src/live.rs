@@ -13,7 +13,7 @@ use observer::packet::{Decoded, FrameId, Packet};
 use observer::record::{CaptureRecord, ConnectionRecord};
 use observer::recording::Begin;
 use observer::time::{Nanos, Timestamp};
-use observer::tracker::{Config, Event, Tracker};
+use observer::tracker::{Config, Event, States, Tracker};
 
 use crate::source::live::{Batch, LiveSource, Seen, SeenPacket};
 
@@ -133,6 +133,14 @@ impl Live {
     pub fn update(&mut self, before: Timestamp, tell: impl FnMut(News<'_>) -> Result<()>) -> Result<()> {
         for lane in self.lanes.values_mut() {
             lane.tracker.update(before);
+        }
+        self.tell(tell)
+    }
+
+    /// Tells the connections that go on and turned remarkable, by `now`, or came to a state that is `watched`.
+    pub fn notice(&mut self, now: Timestamp, watched: States, tell: impl FnMut(News<'_>) -> Result<()>) -> Result<()> {
+        for lane in self.lanes.values_mut() {
+            lane.tracker.notice(now, watched);
         }
         self.tell(tell)
     }

@@ -40,7 +40,7 @@ use crate::time::{Nanos, Timestamp};
 pub enum Object {
     /// One connection, when nothing more will be said of it.
     Connection(Box<ConnectionRecord>),
-    /// One connection that goes on, as it stands: live, at every `--interval`.
+    /// One connection that goes on, as it stands: live, at every `--interval`, and when it turns remarkable (see `turned`).
     Update(Box<ConnectionRecord>),
     /// One lookup of a name, over UDP or TCP.
     Lookup(Box<LookupRecord>),
@@ -165,6 +165,11 @@ pub struct ConnectionRecord {
     pub icmp: Vec<IcmpRecord>,
     /// True where the connection was given up to stay within `--max-connections`, not because it ended.
     pub evicted: bool,
+    /// In an update: what made the connection remarkable since it was last told. Absent where nothing did, and where the
+    /// connection is final.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    pub turned: Vec<Turn>,
     /// Inode of the network namespace that it was seen in; absent in captures.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub netns: Option<u32>,
@@ -333,6 +338,24 @@ pub struct ProcessRecord {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(default)]
     pub how: Option<OwnerHow>,
+}
+
+/// What makes a connection remarkable while it goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Turn {
+    /// Its SYN had no answer and was sent again.
+    SynUnanswered,
+    /// One end sent three segments again, or more.
+    Retransmissions,
+    /// One end has no room for data: its window is 0.
+    ZeroWindow,
+    /// A RST was seen, and yet it goes on.
+    Reset,
+    /// One end has left the other's FIN unanswered for a minute: its program has not closed the socket.
+    CloseWait,
+    /// One end came to a state that `--state` names.
+    State,
 }
 
 /// How it is known that a socket belongs to a process.

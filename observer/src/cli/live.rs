@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use observer::record::{CaptureRecord, ConnectionRecord};
+use observer::record::{CaptureRecord, ConnectionRecord, TcpState};
 use observer::recording::Begin;
 use observer::time::{Nanos, Timestamp};
-use observer::tracker::Config;
+use observer::tracker::{Config, States};
 use observer_ebpf::{HOOKS, Hook};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
@@ -57,6 +57,11 @@ pub struct Observe {
     #[arg(long, value_name = "PART")]
     pub cgroup: Vec<String>,
 
+    /// Only connections of which an end is in one of these states, separated by commas, by ss's words (close-wait,
+    /// time-wait, established, connected, synchronized, …): told as soon as one is, and at the end
+    #[arg(long, value_name = "STATES", value_delimiter = ',', value_parser = states)]
+    pub state: Vec<States>,
+
     /// Also keep what is seen in a pcapng file, for Wireshark and `observer replay`; `-` is standard output, and nothing is
     /// printed
     #[arg(long, value_name = "FILE")]
@@ -99,6 +104,34 @@ fn netns(which: &str) -> Result<Netns, String> {
         "own" => Ok(Netns::Own),
         inode => inode.parse().map(Netns::One).map_err(|_| "neither `all`, `own` nor an inode".to_string()),
     }
+}
+
+/// States by the words of `ss`, which has some for several.
+fn states(word: &str) -> Result<States, String> {
+    const WORDS: [(&str, States); 13] = [
+        ("established", States::ESTAB),
+        ("estab", States::ESTAB),
+        ("syn-sent", States::SYN_SENT),
+        ("syn-recv", States::SYN_RECV),
+        ("fin-wait-1", States::FIN_WAIT_1),
+        ("fin-wait-2", States::FIN_WAIT_2),
+        ("time-wait", States::TIME_WAIT),
+        ("closed", States::CLOSED),
+        ("close-wait", States::CLOSE_WAIT),
+        ("last-ack", States::LAST_ACK),
+        ("closing", States::CLOSING),
+        ("bucket", States::TIME_WAIT.union(States::SYN_RECV)),
+        ("big", States::TIME_WAIT.union(States::SYN_RECV).union(States::CLOSED).complement()),
+    ];
+    let connected = States::CLOSED.complement();
+    let more =
+        [("all", States::all()), ("connected", connected), ("synchronized", connected.difference(States::SYN_SENT))];
+    let small = word.to_ascii_lowercase();
+    let mut all = WORDS.into_iter().chain(more);
+    all.find(|(known, _)| *known == small).map(|(_, states)| states).ok_or_else(|| {
+        let known: Vec<_> = WORDS.iter().chain(&more).map(|(word, _)| *word).collect();
+        format!("ss has no state {word}; there are {}", known.join(", "))
+    })
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
@@ -169,6 +202,11 @@ impl Observe {
         !(self.pid.is_empty() && self.comm.is_empty() && self.cgroup.is_empty())
     }
 
+    /// The states that are asked for.
+    pub fn states(&self) -> States {
+        self.state.iter().copied().collect()
+    }
+
     /// Whether a connection is one that was asked for.
     pub fn wants(&self, record: &ConnectionRecord) -> bool {
         let any = |wanted: bool, some: bool| !wanted || some;
@@ -186,6 +224,10 @@ impl Observe {
                 processes().any(|process| process.name.as_ref().is_some_and(|name| self.comm.contains(name))),
             )
             && any(!self.cgroup.is_empty(), self.cgroup.iter().any(has_cgroup))
+            && any(!self.state.is_empty(), {
+                let of = |state: TcpState| States::from(state);
+                self.states().intersects(of(record.tcp_state.client) | of(record.tcp_state.server))
+            })
     }
 }
 
@@ -207,8 +249,8 @@ pub trait Teller {
         Ok(())
     }
 
-    /// How it goes, once a second: so many connections are followed.
-    fn status(&mut self, _open: usize) -> Result<()> {
+    /// How it goes, about once a second: so many connections are followed, so many records were lost.
+    fn status(&mut self, _open: usize, _lost: Option<u64>) -> Result<()> {
         Ok(())
     }
 
@@ -267,7 +309,9 @@ impl Run<'_> {
                     if Instant::now() >= next_look {
                         self.source.look_for_namespaces()?;
                         let sockets = self.look()?;
-                        self.teller.status(self.live.open_connections())?;
+                        let (now, watched) = (self.source.now(), observe.states());
+                        self.live.notice(now, watched, |news| self.teller.tell(news))?;
+                        self.teller.status(self.live.open_connections(), self.source.lost()?)?;
                         next_look = Instant::now() + LOOK * u32::try_from(1 + sockets / LOOKED_AT).unwrap_or(u32::MAX);
                     }
                     self.teller.pause()?;

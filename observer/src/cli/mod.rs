@@ -12,6 +12,7 @@ mod progress;
 mod replay;
 mod schema;
 mod source;
+mod status;
 mod trace;
 mod watch;
 

@@ -1,6 +1,6 @@
 //! `observer watch`: every TCP connection of the host as it happens.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
@@ -11,6 +11,7 @@ use observer::tracker::Config;
 use super::live::{self, Observe, Teller};
 use super::page::Color;
 use super::source::{self, From};
+use super::status::Status;
 use crate::live::News;
 use crate::sink::packets::{Lines, Look, Shown};
 use crate::sink::{Detail, Page, connection, json, one_line};
@@ -53,7 +54,7 @@ pub struct Watch {
 /// What `observer watch` prints.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 enum Output {
-    /// A line for each connection when it ends
+    /// A line for each connection when it ends, or turns remarkable
     #[default]
     Text,
     /// One object a line (see `observer schema`)
@@ -105,14 +106,16 @@ impl Printer {
         if !self.observe.wants(&record) {
             return Ok(());
         }
-        self.status.count(&record);
+        if last {
+            self.status.count(&record);
+        }
         match self.output {
             _ if self.silent => {}
             Output::Packets => {}
-            Output::Text if !last => {}
+            Output::Text if !last && record.turned.is_empty() => {}
             Output::Text => {
                 let mut text = String::new();
-                if self.timeline {
+                if self.timeline && last {
                     connection(&self.page, &mut text, &record, Detail::Brief);
                 } else {
                     one_line(&self.page, &mut text, &record);
@@ -174,9 +177,9 @@ impl Teller for Printer {
         self.flush()
     }
 
-    fn status(&mut self, open: usize) -> Result<()> {
+    fn status(&mut self, open: usize, lost: Option<u64>) -> Result<()> {
         self.flush()?;
-        self.status.draw(open)
+        self.status.draw(open, lost)
     }
 
     fn finish(&mut self, capture: &CaptureRecord) -> Result<()> {
@@ -199,45 +202,6 @@ impl Teller for Printer {
             if let (Some(name), Some(dropped @ 1..)) = (&interface.name, interface.dropped) {
                 eprintln!("observer: {dropped} packets were dropped on {name}; --buffer makes more room");
             }
-        }
-        Ok(())
-    }
-}
-
-/// The line of counters on standard error, where that is a terminal.
-struct Status {
-    shown: bool,
-    wanted: bool,
-    ended: u64,
-    failed: u64,
-}
-
-impl Status {
-    fn new(wanted: bool) -> Self {
-        Self { shown: false, wanted: wanted && io::stderr().is_terminal(), ended: 0, failed: 0 }
-    }
-
-    fn count(&mut self, record: &ConnectionRecord) {
-        use observer::record::ConnState;
-        self.ended += 1;
-        self.failed += u64::from(!matches!(record.conn_state, ConnState::SF | ConnState::S1));
-    }
-
-    fn draw(&mut self, open: usize) -> Result<()> {
-        if self.wanted {
-            let Self { ended, failed, .. } = self;
-            let mut err = io::stderr().lock();
-            write!(err, "\r\x1b[K{open} followed · {ended} ended, {failed} of them not normally")
-                .and_then(|()| err.flush())
-                .context("writing to standard error")?;
-            self.shown = true;
-        }
-        Ok(())
-    }
-
-    fn clear(&mut self) -> Result<()> {
-        if std::mem::take(&mut self.shown) {
-            write!(io::stderr(), "\r\x1b[K").context("writing to standard error")?;
         }
         Ok(())
     }

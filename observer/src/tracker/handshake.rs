@@ -258,6 +258,11 @@ impl Handshake {
         self.two_syns && self.two_syn_acks
     }
 
+    /// SYNs and SYN-ACKs that were sent again.
+    pub(super) fn sent_again(&self) -> u16 {
+        self.syn_retransmissions.saturating_add(self.syn_ack_retransmissions)
+    }
+
     /// The handshake as it is reported; `client` is the client's direction, `initial_rtt` what the segment analysis
     /// found, `v6` the family.
     pub(super) fn record(&self, client: usize, initial_rtt: Option<Nanos>, v6: bool) -> record::Handshake {

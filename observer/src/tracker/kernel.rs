@@ -26,6 +26,21 @@ pub(super) struct Kernel {
     pub(super) sources: Vec<Source>,
 }
 
+/// What may be wrong with a socket that lives.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Plight {
+    /// SYNs that it sent again.
+    pub(super) syns_again: u64,
+    /// Other segments that it sent again.
+    pub(super) again: u64,
+    /// The other end has no room for data.
+    pub(super) window_closed: bool,
+    /// It sent or took a RST.
+    pub(super) reset: bool,
+    /// Since when it has not answered the other end's FIN.
+    pub(super) close_wait: Option<Timestamp>,
+}
+
 /// A socket of this host.
 #[derive(Debug)]
 struct Socket {
@@ -33,6 +48,10 @@ struct Socket {
     passive: Option<bool>,
     /// How many of its events were taken in.
     events: u32,
+    /// Of the segments that it sent again, SYNs.
+    syns_again: u64,
+    /// When it was first in CLOSE-WAIT.
+    close_wait: Option<Timestamp>,
     /// A RST ended it: no TIME-WAIT follows.
     aborted: bool,
     /// A RST answered its SYN.
@@ -109,6 +128,20 @@ impl Kernel {
     /// How many of the ends' sockets are known.
     pub(super) fn known_ends(&self) -> usize {
         self.sockets.iter().flatten().count()
+    }
+
+    /// How the socket that sends on a direction fares; `None` where there is none here.
+    pub(super) fn plight(&self, direction: usize) -> Option<Plight> {
+        let socket = self.sockets.get(direction)?.as_ref()?;
+        let is_open = matches!(socket.record.state, TcpState::Estab | TcpState::CloseWait);
+        let window = socket.record.info.and_then(|info| info.snd_wnd);
+        Some(Plight {
+            syns_again: socket.syns_again,
+            again: socket.record.retransmit_events - socket.syns_again,
+            window_closed: is_open && window == Some(0),
+            reset: socket.aborted,
+            close_wait: socket.close_wait,
+        })
     }
 
     /// The direction of the end that opened the connection, by the word of the kernel.
@@ -241,6 +274,8 @@ impl Socket {
             key: input.key,
             passive: input.passive,
             events: 0,
+            syns_again: 0,
+            close_wait: None,
             aborted: false,
             refused: false,
             opened: false,
@@ -271,7 +306,10 @@ impl Socket {
     fn take(&mut self, event: &KernelEvent) {
         match event.kind {
             EntryKind::State => self.change(event),
-            EntryKind::Retransmit => self.record.retransmit_events += 1,
+            EntryKind::Retransmit => {
+                self.record.retransmit_events += 1;
+                self.syns_again += u64::from(event.states.0 == TcpState::SynSent);
+            }
             EntryKind::ResetSent => self.aborted = true,
             EntryKind::ResetReceived => {
                 self.aborted = true;
@@ -284,7 +322,7 @@ impl Socket {
 
     fn change(&mut self, event: &KernelEvent) {
         let (from, to) = event.states;
-        self.reach(to);
+        self.reach(to, event.at);
         let is_hook = event.source == Source::State;
         match to {
             TcpState::Estab if is_hook => {
@@ -302,15 +340,18 @@ impl Socket {
         self.record.state = to;
     }
 
-    /// Notes what a state says of those before it.
-    fn reach(&mut self, state: TcpState) {
+    /// Notes what a state, seen at `at`, says of those before it.
+    fn reach(&mut self, state: TcpState, at: Timestamp) {
+        if state == TcpState::CloseWait {
+            self.close_wait.get_or_insert(at);
+        }
         self.sent_fin |= has_sent_fin(state);
         self.saw_fin |= has_seen_fin(state);
         self.opened |= state == TcpState::Estab || has_sent_fin(state) || has_seen_fin(state);
     }
 
     fn update(&mut self, input: &SocketInput) {
-        self.reach(input.state);
+        self.reach(input.state, input.at);
         self.record.state = input.state;
         self.record.cookie = self.record.cookie.or(input.cookie);
         self.passive = self.passive.or(input.passive);

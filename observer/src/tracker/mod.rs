@@ -21,16 +21,19 @@ mod sending;
 mod state;
 mod table;
 mod timeline;
+mod turn;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 pub use analysis::AnalysisSet;
+pub use turn::States;
 
 use self::connection::{Connection, Done, Listed};
 use self::duplicate::Duplicates;
 use self::hearing::Holding;
 use self::lookups::Lookups;
 use self::table::{Key, Table, Taken};
+use self::turn::Turns;
 use crate::flow;
 use crate::input::{Input, PacketInput};
 use crate::kernel::{SocketInput, StrayInput};
@@ -181,6 +184,8 @@ pub struct Tracker {
     /// How many connections were opened without a packet.
     unseen: u64,
     lookups: Lookups,
+    /// What was told of connections that turned remarkable, by their numbers.
+    told: HashMap<u64, Turns>,
 }
 
 /// Where the numbers of connections begin that no packet opened: beyond those of packets.
@@ -217,6 +222,7 @@ impl Tracker {
             previous: Timestamp::default(),
             unseen: 0,
             lookups: Lookups::default(),
+            told: HashMap::new(),
         }
     }
 
@@ -289,6 +295,31 @@ impl Tracker {
         self.table.each(|connection| {
             if connection.first_seen < before && connection.listed == Listed::No {
                 records.push(Box::new(connection.record(config)));
+            }
+        });
+        records.sort_unstable_by_key(|record| record.id);
+        self.out.extend(records.into_iter().map(Event::Update));
+    }
+
+    /// Gives out how the connections stand that go on and turned remarkable, by `now`, in a way that was not told of them
+    /// yet: what, stands in their [`turned`](ConnectionRecord::turned). `watched` are states that are told whenever an end
+    /// comes to one of them.
+    pub fn notice(&mut self, now: Timestamp, watched: States) {
+        let (config, told) = (&self.config, &mut self.told);
+        let mut records = Vec::new();
+        self.table.each(|connection| {
+            let turns = connection.turns(now, watched);
+            let before = told.get(&connection.id).copied().unwrap_or_default();
+            let news = turns.difference(before);
+            if !news.is_empty() {
+                let mut record = Box::new(connection.record(config));
+                record.turned = news.list();
+                records.push(record);
+            }
+            // Another time in a state that is watched is news; the rest is told once.
+            let known = before.difference(Turns::STATE) | turns;
+            if known != before {
+                told.insert(connection.id, known);
             }
         });
         records.sort_unstable_by_key(|record| record.id);
@@ -496,6 +527,7 @@ impl Tracker {
 
     fn give_out(&mut self, connection: &Connection) {
         self.books.counts.connections += 1;
+        self.told.remove(&connection.id);
         self.books.holding.forget(connection);
         let (record, lookups) = connection.record_and_lookups(&self.config);
         self.out.push_back(Event::Connection(Box::new(record)));

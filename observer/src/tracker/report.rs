@@ -2,7 +2,7 @@
 
 use super::Config;
 use super::analysis::AnalysisSet;
-use super::connection::{Connection, Icmp};
+use super::connection::{Connection, Icmp, Rare};
 use super::handshake::Opened;
 use super::phases;
 use super::rtt::RoundTrips;
@@ -107,6 +107,7 @@ impl Connection {
                 rare.icmp.iter().map(|icmp| icmp_record(icmp, &sides, self.ends.version)).collect()
             }),
             evicted: self.evicted,
+            turned: Vec::new(),
             netns: config.netns,
             kernel: sockets,
             lost: None,
@@ -127,13 +128,15 @@ impl Connection {
 
     /// State of both ends: the kernel's word where an end has a socket here.
     fn tcp_state(&self, sides: &Sorted) -> Sides<TcpState> {
-        let fin = self.rare.as_deref().map_or([false; 2], |rare| rare.fin.map(|moment| moment.get().is_some()));
-        let [low, high] = &self.sent;
-        let [low_fin, high_fin] = fin;
-        let of = |direction, seen, peer| {
-            self.kernel.as_ref().and_then(|kernel| kernel.state(direction, peer)).unwrap_or(seen)
-        };
-        sides.of([of(0, low.state, high_fin), of(1, high.state, low_fin)])
+        sides.of([0, 1].map(|direction| self.state_of(direction)))
+    }
+
+    /// State of the end that sends on `direction`, likewise.
+    pub(super) fn state_of(&self, direction: usize) -> TcpState {
+        let fin = |rare: &Rare| rare.fin.get(direction ^ 1).is_some_and(|moment| moment.get().is_some());
+        let peer_fin = self.rare.as_deref().is_some_and(fin);
+        let seen = || self.sent.get(direction).map_or(TcpState::Unknown, |end| end.state);
+        self.kernel.as_ref().and_then(|kernel| kernel.state(direction, peer_fin)).unwrap_or_else(seen)
     }
 
     /// The sockets of this host, and the processes they belong to.

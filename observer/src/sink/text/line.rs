@@ -1,6 +1,6 @@
 //! One connection in a line: what `observer watch` prints when it ends.
 
-use observer::record::{ConnState, ConnectionRecord, KernelSocket, OwnerHow, ProcessRecord, Side};
+use observer::record::{ConnState, ConnectionRecord, KernelSocket, OwnerHow, ProcessRecord, Side, Turn};
 
 use super::page::{Line, Page, Tone};
 use super::{units, words};
@@ -8,7 +8,10 @@ use super::{units, words};
 /// Draws a connection in a line, or a few where the page is narrow.
 pub fn draw(page: &Page, out: &mut String, record: &ConnectionRecord) {
     let first = Line::new().then(Tone::Dim, format!("{} ", time_of_day(record)));
-    let (outcome, tone) = words::outcome(record.conn_state);
+    let (outcome, tone) = match record.turned.as_slice() {
+        [] => words::outcome(record.conn_state),
+        _ => ("still open", Tone::Notice),
+    };
     let mut text = Line::new();
     for (place, end) in [record.client, record.server].into_iter().enumerate() {
         let side = if place == 0 { Side::Client } else { Side::Server };
@@ -22,6 +25,14 @@ pub fn draw(page: &Page, out: &mut String, record: &ConnectionRecord) {
     }
     text.push(Tone::Dim, " · ");
     text.push(tone, outcome);
+    for turn in &record.turned {
+        let (words, tone) = words::turn(*turn);
+        text.push(Tone::Dim, " · ");
+        text.push(tone, words);
+        if *turn == Turn::State {
+            text.push(tone, format!("{}/{}", record.tcp_state.client.name(), record.tcp_state.server.name()));
+        }
+    }
     for part in figures(record) {
         text.push(Tone::Dim, " · ");
         text.push(Tone::Plain, part);

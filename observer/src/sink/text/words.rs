@@ -2,7 +2,7 @@
 
 use observer::record::{
     Agreed, ConnState, ConnectionRecord, EntryKind, Offer, OwnerHow, ProcessRecord, RetransmissionCause, RolesFrom,
-    Side, Sides, TimelineEntry,
+    Side, Sides, TimelineEntry, Turn,
 };
 use observer::time::{Nanos, Timestamp};
 use observer::tracker::AnalysisSet;
@@ -64,6 +64,18 @@ pub const fn how(how: OwnerHow) -> &'static str {
         OwnerHow::Close => "closed it",
         OwnerHow::Listener => "listens on the port",
         OwnerHow::User => "by the user of its socket",
+    }
+}
+
+/// What makes a connection remarkable while it goes on.
+pub const fn turn(turn: Turn) -> (&'static str, Tone) {
+    match turn {
+        Turn::SynUnanswered => ("no answer to its SYN yet", Tone::Bad),
+        Turn::Retransmissions => ("sends again and again", Tone::Bad),
+        Turn::ZeroWindow => ("one end has no room: zero window", Tone::Bad),
+        Turn::Reset => ("a RST was seen", Tone::Bad),
+        Turn::CloseWait => ("CLOSE-WAIT for a minute: its program does not close it", Tone::Bad),
+        Turn::State => ("now ", Tone::Notice),
     }
 }
 
