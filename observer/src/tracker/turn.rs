@@ -169,6 +169,7 @@ mod tests {
             passive: Some(false),
             existed: false,
             polled: false,
+            looked_at: true,
             gone: false,
             state,
             processes: Vec::new(),
