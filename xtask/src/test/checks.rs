@@ -12,7 +12,7 @@ use clap::builder::PossibleValuesParser;
 use super::tally::{self, Tally};
 use super::{Check, holds, skipped};
 use crate::process::{self, cargo, run};
-use crate::{ebpf, fuzz, setup};
+use crate::{ebpf, fuzz, setup, vm};
 
 pub const CHECKS: &[Check] = &[
     Check { name: "fmt", what: "the sources are formatted", run: fmt },
@@ -27,9 +27,12 @@ pub const CHECKS: &[Check] = &[
     Check { name: "fuzz", what: "a short run of each fuzz target", run: fuzz_smoke },
 ];
 
+/// Runs only where it is asked for: it takes minutes.
+pub const KERNELS: Check = Check { name: "kernels", what: "the live tests on other kernels", run: kernels };
+
 /// What the command line may name.
 pub fn names() -> PossibleValuesParser {
-    CHECKS.iter().map(|check| check.name).collect::<Vec<_>>().into()
+    CHECKS.iter().chain([&KERNELS]).map(|check| check.name).collect::<Vec<_>>().into()
 }
 
 fn fmt() -> Result<Tally> {
@@ -123,6 +126,24 @@ fn tests() -> Result<Tally> {
         (Ok(()), None) => anyhow::bail!("nextest left no report"),
         (Err(error), _) => Err(error),
     }
+}
+
+fn kernels() -> Result<Tally> {
+    let machine = match vm::Machine::new(FRESH_OBJECT.get().map(PathBuf::as_path)) {
+        Ok(machine) => machine,
+        Err(error) => return Ok(skipped("kernels", &format!("they cannot be run here: {error:#}"))),
+    };
+    let mut tally = Tally::default();
+    for kernel in vm::KERNELS {
+        tally.add(match kernel.image() {
+            Ok(image) => machine.run(kernel, &image).map(|outcome| outcome.tally).unwrap_or_else(|error| {
+                eprintln!("kernels: {error:#}");
+                Tally { failed: 1, ..Tally::default() }
+            }),
+            Err(error) => skipped("kernels", &format!("{error:#}")),
+        });
+    }
+    Ok(tally)
 }
 
 fn doctests() -> Result<Tally> {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::setup;
-use checks::CHECKS;
+use checks::{CHECKS, KERNELS};
 use tally::Tally;
 
 /// Test everything: format, lints, docs, the library on its own, all tests, dependencies, fuzz targets.
@@ -20,6 +20,9 @@ pub struct Args {
     /// Only the checks of these names
     #[arg(value_parser = checks::names())]
     checks: Vec<String>,
+    /// Run the live tests on other kernels as well (see `cargo xtask vm`)
+    #[arg(long)]
+    kernels: bool,
 }
 
 /// One thing that must hold.
@@ -41,8 +44,9 @@ impl Args {
             eprintln!("set-up: {error:#}");
             report.total.skip("set-up: some tools that tests use could not be installed: see above".to_owned());
         }
-        for check in CHECKS.iter().filter(|check| self.checks.is_empty() || self.checks.iter().any(|n| n == check.name))
-        {
+        let is_named = |check: &&Check| self.checks.iter().any(|name| name == check.name);
+        let named = CHECKS.iter().filter(|check| self.checks.is_empty() || is_named(check));
+        for check in named.chain([&KERNELS].into_iter().filter(|check| self.kernels || is_named(check))) {
             report.run(check);
         }
         report.print();

@@ -19,7 +19,7 @@ use crate::setup;
 use crate::test::tally::{self, Tally};
 use initramfs::Archive;
 pub use kernel::KERNELS;
-use kernel::Kernel;
+use kernel::{Image, Kernel};
 
 /// Run the live tests on Debian's kernels, under qemu, and print what each of them gives.
 ///
@@ -51,7 +51,7 @@ impl Args {
         let machine = Machine::new(None)?;
         let mut outcomes = Vec::new();
         for kernel in KERNELS.iter().filter(wanted) {
-            outcomes.push(machine.run(kernel)?);
+            outcomes.push(machine.run(kernel, &kernel.image()?)?);
         }
         let table = table::markdown(&outcomes);
         println!("{table}");
@@ -106,8 +106,7 @@ impl Machine {
     ///
     /// # Errors
     /// When they cannot be run.
-    pub fn run(&self, kernel: &'static Kernel) -> Result<Outcome> {
-        let image = kernel.image()?;
+    pub fn run(&self, kernel: &'static Kernel, image: &Image) -> Result<Outcome> {
         let initramfs = folder().join(format!("{}.cpio", kernel.name));
         join(&[&image.modules, &self.programs], &initramfs)?;
         let start = Instant::now();
@@ -119,7 +118,7 @@ impl Machine {
         let said = |word: &str| lines.iter().find_map(|line| line.strip_prefix(word));
         let mut tally = tally::of_libtest(&text);
         if said("@end ").is_none_or(|status| status != "0") {
-            eprintln!("{text}");
+            eprintln!("{}", end_of(&text));
             tally.failed = tally.failed.max(1);
         }
         let hooks = said("hooks: ").map(serde_json::from_str).transpose();
@@ -129,6 +128,13 @@ impl Machine {
         eprintln!("kernel {release}: {tally} in {time:.1} s; all it said is in {}", log.display());
         Ok(Outcome { kernel: kernel.name, release, hooks, tally })
     }
+}
+
+/// What the tests said of their failures, or else their last lines.
+fn end_of(text: &str) -> String {
+    let failures = text.split_once("\nfailures:\n").map(|(_, failures)| failures.to_owned());
+    let lines: Vec<&str> = text.lines().collect();
+    failures.unwrap_or_else(|| lines[lines.len().saturating_sub(40)..].join("\n"))
 }
 
 /// Where kernels are kept.

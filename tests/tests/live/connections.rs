@@ -1,0 +1,102 @@
+//! Connections from their beginning to their end, and whose they are.
+
+use std::net::Ipv6Addr;
+
+use observer_tests::live::{Netns, Watch, owners};
+use serde_json::Value;
+
+use crate::{between, kinds, near, stage, to_port, v4};
+
+#[test]
+fn a_connection_is_told_with_states_packets_and_owners() {
+    let Some((record, server, client)) = between("a connection", "echo", "send") else { return };
+    assert_eq!(record["conn_state"], "SF");
+    let established = "state ESTAB";
+    assert_eq!(
+        kinds(&record, "client"),
+        ["state SYN-SENT", established, "state FIN-WAIT-1", "state FIN-WAIT-2", "state TIME-WAIT"]
+    );
+    assert_eq!(
+        kinds(&record, "server"),
+        ["state SYN-RECV", established, "state CLOSE-WAIT", "state LAST-ACK", "state CLOSED"]
+    );
+    assert_eq!(owners(&record, "client"), [(client.pid, "connect".into())]);
+    assert_eq!(owners(&record, "server"), [(server.pid, "accept".into())]);
+    assert_eq!(record["close"]["first"], "client");
+    assert_eq!(record["history"], Value::Null, "not every segment is seen");
+    let info = &record["kernel"]["client"]["info"];
+    assert_eq!((info["bytes_sent"].as_u64(), info["total_retrans"].as_u64()), (Some(5), Some(0)));
+    assert_eq!(record["lost"], 0);
+    let connect = record["handshake"]["connect_ns"].as_i64().expect("the handshake was seen");
+    let kernel = record["kernel"]["client"]["connect_ns"].as_i64().expect("the kernel saw it too");
+    assert!(near(connect, kernel), "packets say {connect} ns, the socket {kernel} ns");
+}
+
+#[test]
+fn a_server_that_forks_has_accepted_and_its_child_has_closed() {
+    let Some((record, server, _client)) = between("a server that forks", "fork", "send") else { return };
+    let owners = owners(&record, "server");
+    assert_eq!(owners.first(), Some(&(server.pid, "accept".to_string())));
+    assert!(matches!(owners.get(1), Some((pid, how)) if *pid != server.pid && how == "close"), "{owners:?}");
+}
+
+#[test]
+fn an_inherited_socket_is_closed_by_who_has_it_last() {
+    let Some((netns, watch)) = stage("an inherited socket", &[]) else { return };
+    let server = netns.serve("127.0.0.1:0", "echo", 1);
+    let client = netns.connect(v4(server.port), "bequeath", 1);
+    let pid = client.pid;
+    let _child = client.outlive();
+    let record = watch.connection("the connection", to_port(server.port));
+    let owners = owners(&record, "client");
+    assert_eq!(owners.first(), Some(&(pid, "connect".to_string())));
+    assert!(matches!(owners.get(1), Some((child, how)) if *child != pid && how == "close"), "{owners:?}");
+}
+
+#[test]
+fn sockets_that_were_there_before_are_taken_over() {
+    let test = "sockets that were there before";
+    let Some(netns) = Netns::new(test) else { return };
+    let server = netns.serve("127.0.0.1:0", "hold", 1);
+    let client = netns.connect(v4(server.port), "hold", 1);
+    // Both have it open once the server's port is known and the client's handshake is over: the observer may start in
+    // the middle of it, and then sees the rest.
+    let inode = netns.inode().to_string();
+    let Some(watch) = Watch::start(test, &["--netns", &inode]) else { return };
+    let (port, pids) = (server.port, [client.pid, server.pid]);
+    client.end();
+    server.end();
+    let record = watch.connection("the connection", to_port(port));
+    assert_eq!(owners(&record, "client").first().map(|owner| owner.0), Some(pids[0]));
+    assert_eq!(owners(&record, "server").first().map(|owner| owner.0), Some(pids[1]));
+}
+
+#[test]
+fn ipv6_is_seen_as_well() {
+    let Some((netns, watch)) = stage("IPv6", &[]) else { return };
+    let server = netns.serve("[::1]:0", "echo", 1);
+    let client = netns.connect((Ipv6Addr::LOCALHOST, server.port).into(), "send", 1);
+    let record = watch.connection("the connection", to_port(server.port));
+    assert_eq!((&record["client"]["ip"], &record["conn_state"]), (&Value::from("::1"), &Value::from("SF")));
+    assert_eq!(owners(&record, "client"), [(client.pid, "connect".into())]);
+    assert_eq!(owners(&record, "server"), [(server.pid, "accept".into())]);
+    assert!(record["handshake"]["rtt_ns"].is_u64());
+}
+
+#[test]
+fn namespaces_are_told_apart_and_new_ones_followed() {
+    let test = "namespaces";
+    let (Some(one), Some(two)) = (Netns::new(test), Netns::new(test)) else { return };
+    let Some(watch) = Watch::start(test, &[]) else { return };
+    let later = Netns::new(test).expect("as the others");
+    for netns in [&one, &two, &later] {
+        // The same addresses and ports in each.
+        let server = netns.serve("127.0.0.1:7777", "echo", 1);
+        let client = netns.connect(v4(7777), "send", 1);
+        let inode = netns.inode();
+        let record = watch.connection("the connection", |record| record["netns"] == inode && to_port(7777)(record));
+        assert_eq!(owners(&record, "client"), [(client.pid, "connect".into())]);
+        assert_eq!(owners(&record, "server"), [(server.pid, "accept".into())]);
+        assert_eq!(record["conn_state"], "SF");
+    }
+}

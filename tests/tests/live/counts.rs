@@ -1,0 +1,91 @@
+//! What is counted, held against others who count: the sockets themselves, and tcpdump.
+
+use observer_tests::live::{Capture, Netns, Watch, is_emulated};
+use serde_json::Value;
+
+use crate::{near, stage, to_port, v4};
+
+#[test]
+fn retransmissions_are_those_the_sockets_count() {
+    let test = "retransmissions";
+    let (Some(one), Some(two)) = (Netns::new(test), Netns::new(test)) else { return };
+    one.link(&two, "wire", "10.0.0.1/24", "10.0.0.2/24");
+    for netns in [&one, &two] {
+        netns.ip(&["link", "set", "wire", "gso_max_size", "1500", "gso_max_segs", "1"]);
+        netns.run("nft", &["add table inet t; add chain inet t c { type filter hook input priority 0; }"]);
+        netns.run("nft", &["add rule inet t c iifname wire numgen random mod 100 < 3 drop"]);
+    }
+    let inode = one.inode();
+    let Some(watch) = Watch::start(test, &["--netns", &inode.to_string()]) else { return };
+    let Some(capture) = Capture::start(test, &one, "wire") else { return };
+    let server = two.serve("10.0.0.2:0", "echo", 1);
+    let _client = one.connect(([10, 0, 0, 2], server.port).into(), "bulk", 1);
+    let record = watch.connection("the connection", to_port(server.port));
+    let socket = &record["kernel"]["client"];
+    let total = socket["info"]["total_retrans"].as_u64().expect("the kernel counts");
+    assert!(total > 0, "3 % of the packets were lost");
+    assert_eq!(socket["retransmit_events"].as_u64(), Some(total), "each was seen");
+    let replayed = capture.replay().into_iter().find(|record| to_port(server.port)(record)).expect("tcpdump saw it");
+    let causes = replayed["retransmissions"]["client"].as_object().expect("they are counted");
+    assert_eq!(causes.values().filter_map(Value::as_u64).sum::<u64>(), total, "as many on the wire: {causes:?}");
+    agree(&record, &replayed);
+}
+
+#[test]
+fn a_capture_of_the_same_traffic_tells_the_same() {
+    let test = "a capture of the same traffic";
+    let Some((netns, watch)) = stage(test, &[]) else { return };
+    let Some(capture) = Capture::start(test, &netns, "lo") else { return };
+    let deeds = [("echo", "send"), ("reset", "await_reset"), ("unread", "expect_reset"), ("close", "await_reset")];
+    let servers: Vec<_> = deeds.map(|(serve, _)| netns.serve("127.0.0.1:0", serve, 1)).into();
+    let ports: Vec<u16> = servers.iter().map(|server| server.port).chain([1]).collect();
+    for (server, (_, connect)) in servers.iter().zip(deeds) {
+        netns.connect(v4(server.port), connect, 1).end();
+    }
+    netns.connect(v4(1), "fail", 1).end();
+    let live: Vec<_> = ports.iter().map(|port| watch.connection("each connection", to_port(*port))).collect();
+    let replayed = capture.replay();
+    for (port, live) in ports.iter().zip(&live) {
+        let replayed = replayed.iter().find(|record| to_port(*port)(record)).expect("tcpdump saw it");
+        agree(live, replayed);
+    }
+}
+
+/// Holds what was seen live against the same seen by tcpdump.
+fn agree(live: &Value, replayed: &Value) {
+    assert_eq!(live["conn_state"], replayed["conn_state"], "{live}");
+    let connect = |record: &Value| record["handshake"]["connect_ns"].as_i64();
+    match (connect(live), connect(replayed)) {
+        (Some(live), Some(replayed)) => {
+            assert!(near(live, replayed), "the handshake took {live} ns live and {replayed} ns captured");
+        }
+        (live, replayed) => assert_eq!(live, replayed),
+    }
+    for name in ["syn_retransmissions", "syn_ack_retransmissions"] {
+        assert_eq!(live["handshake"][name], replayed["handshake"][name], "{name}");
+    }
+}
+
+#[test]
+fn what_is_lost_is_counted() {
+    let Some((netns, watch)) = stage("lost records", &["--ring", "64"]) else { return };
+    let times = if is_emulated() { 2_000 } else { 20_000 };
+    let server = netns.serve("127.0.0.1:0", "close", times);
+    let client = netns.connect(v4(server.port), "expect_reset", times);
+    client.end();
+    let port = server.port;
+    server.end();
+    let objects = watch.finish();
+    let capture = objects.iter().find(|object| object["type"] == "capture").expect("it is the last");
+    let hooks = capture["hooks"].as_array().expect("they are listed");
+    let lost: u64 =
+        hooks.iter().flat_map(|hook| hook["lost"].as_array().into_iter().flatten()).filter_map(Value::as_u64).sum();
+    assert_eq!(capture["dropped"].as_u64(), Some(lost));
+    let told = objects.iter().filter(|object| object["type"] == "connection" && to_port(port)(object));
+    let (touched, whole): (Vec<_>, Vec<_>) = told.partition(|record| record["lost"].as_u64() > Some(0));
+    assert!(whole.len() + touched.len() <= times as usize);
+    assert!(lost > 0 || whole.len() == times as usize, "nothing lost, and {} of {times} told", whole.len());
+    if lost > 0 {
+        assert!(!touched.is_empty(), "{lost} records were lost, and no connection says so");
+    }
+}

@@ -1,0 +1,78 @@
+//! Connections that fail, and why.
+
+use std::time::{Duration, Instant};
+
+use observer_tests::live::{events, gives, owners};
+
+use crate::{between, stage, to_port, v4};
+
+#[test]
+fn a_refused_connection_says_why() {
+    let Some((netns, watch)) = stage("a refused connection", &[]) else { return };
+    let client = netns.connect(v4(1), "fail", 1);
+    let record = watch.connection("the attempt", to_port(1));
+    assert_eq!(record["conn_state"], "REJ");
+    let events = events(&record);
+    let has = |kind: &str, detail: &str| events.iter().any(|event| event.0 == kind && event.2.starts_with(detail));
+    // Kernels that give no reason say nothing of a reset without a socket.
+    assert_eq!(has("reset_sent", "NO_SOCKET"), gives("reset_sent.reason"), "{events:?}");
+    assert!(has("drop", if gives("drop.reason") { "NO_SOCKET @ tcp_v4_rcv" } else { "tcp_v4_rcv" }), "{events:?}");
+    assert!(has("reset_received", ""), "{events:?}");
+    assert!(has("error", "ECONNREFUSED"), "{events:?}");
+    assert_eq!(record["kernel"]["client"]["error"], "ECONNREFUSED");
+    assert_eq!(owners(&record, "client"), [(client.pid, "connect".into())]);
+}
+
+#[test]
+fn a_reset_says_why_it_was_sent() {
+    let causes = [("reset", "await_reset", "TCP_STATE"), ("unread", "expect_reset", "TCP_ABORT_ON_CLOSE")];
+    for (deed, client, reason) in causes {
+        let Some((record, ..)) = between("a reset", deed, client) else { return };
+        assert_eq!(record["conn_state"], "RSTR", "{deed}");
+        let events = events(&record);
+        let reason = if gives("reset_sent.reason") { reason } else { "" };
+        let is_it =
+            |event: &(String, String, String)| event.0 == "reset_sent" && event.1 == "server" && event.2 == reason;
+        assert!(events.iter().any(is_it), "{deed}: {events:?}");
+    }
+}
+
+#[test]
+fn an_unanswered_syn_is_sent_again_and_dropped_by_the_firewall() {
+    let Some((netns, watch)) = stage("an unanswered SYN", &[]) else { return };
+    netns.run("nft", &["add table inet t; add chain inet t c { type filter hook input priority 0; }"]);
+    netns.run("nft", &["add rule inet t c tcp dport 81 drop"]);
+    let client = netns.connect(v4(81), "fail", 1);
+    // It would go on for minutes; what was seen by then is told when the observer ends.
+    let seen = Instant::now();
+    while seen.elapsed() < Duration::from_millis(1500) {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    drop(client);
+    let record = watch.connection("the attempt", to_port(81));
+    assert_eq!(record["conn_state"], "S0");
+    let events = events(&record);
+    assert!(events.iter().any(|event| event.0 == "retransmit"), "{events:?}");
+    let drop = if gives("drop.reason") { "NETFILTER_DROP @ nf" } else { "nf_hook_slow" };
+    assert!(events.iter().any(|event| event.0 == "drop" && event.2.starts_with(drop)), "{events:?}");
+    assert!(record["handshake"]["syn_retransmissions"].as_u64() >= Some(1));
+}
+
+#[test]
+fn a_full_accept_queue_leaves_syns_unanswered() {
+    let Some((netns, watch)) = stage("a full accept queue", &[]) else { return };
+    let server = netns.serve("127.0.0.1:0", "never", 1);
+    // A backlog of 1 holds two.
+    let _queued = [(); 2].map(|()| netns.connect(v4(server.port), "hold", 1));
+    let late = netns.connect(v4(server.port), "fail", 1);
+    let waited = Instant::now();
+    while waited.elapsed() < Duration::from_millis(1200) {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let pid = late.pid;
+    drop(late);
+    let record = watch.connection("the attempt", |record| owners(record, "client") == [(pid, "connect".into())]);
+    assert_eq!(record["conn_state"], "S0");
+    assert!(record["handshake"]["syn_retransmissions"].as_u64() >= Some(1));
+    assert!(events(&record).iter().any(|event| event.0 == "retransmit"));
+}
