@@ -26,24 +26,8 @@ const MOST_WAITING: usize = 1000;
 const MOST_TARGET: usize = 1024;
 const MOST_HOST: usize = 255;
 
-const METHODS: [&[u8]; 16] = [
-    b"GET",
-    b"HEAD",
-    b"POST",
-    b"PUT",
-    b"DELETE",
-    b"CONNECT",
-    b"OPTIONS",
-    b"TRACE",
-    b"PATCH",
-    b"PROPFIND",
-    b"PROPPATCH",
-    b"MKCOL",
-    b"COPY",
-    b"MOVE",
-    b"LOCK",
-    b"UNLOCK",
-];
+/// Letters of a method.
+const MOST_METHOD: usize = 24;
 
 /// A connection that speaks HTTP/1.
 #[derive(Debug, Default)]
@@ -114,10 +98,9 @@ pub(super) fn recognise(octets: &[u8]) -> Guess {
         return Guess::Yes(Side::Server, Box::new(Http::default()));
     }
     let line = octets.split(|octet| *octet == b'\n').next().unwrap_or_default();
-    let is_method = METHODS.iter().any(|method| match line.split_at_checked(method.len()) {
-        Some((start, rest)) => start == *method && rest.first().is_none_or(|octet| *octet == b' '),
-        None => method.starts_with(line),
-    });
+    let is_letter = |octet: &u8| octet.is_ascii_uppercase() || matches!(octet, b'_' | b'-');
+    let method = line.iter().take_while(|octet| is_letter(octet)).count();
+    let is_method = (1..=MOST_METHOD).contains(&method) && line.get(method).is_none_or(|octet| *octet == b' ');
     match () {
         () if is_method && line.len() < octets.len() && line.windows(VERSION.len()).any(|part| part == VERSION) => {
             Guess::Yes(Side::Client, Box::new(Http::default()))

@@ -65,7 +65,7 @@ const PROTOCOLS: &[Recognise] = &[
 ];
 
 /// Octets by which a protocol must have been recognised.
-const MOST_UNSURE: usize = 64;
+const MOST_UNSURE: usize = 2048;
 
 /// How often a connection may change its protocol.
 const MOST_CHANGES: usize = 4;
@@ -218,3 +218,6 @@ fn recognise(octets: &[u8]) -> Guess {
     }
     if unsure && octets.len() < MOST_UNSURE { Guess::Unsure } else { Guess::No }
 }
+
+#[cfg(test)]
+mod tests;

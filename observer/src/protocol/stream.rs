@@ -16,6 +16,9 @@ const MOST_PIECES: usize = 256;
 /// Octets of one unfinished unit. Protocols give up before; this is the bound on those that do not.
 const MOST_PENDING: usize = 256 << 10;
 
+/// How far from the first octet the first to come may be.
+const FAR: u32 = MOST_EARLY as u32;
+
 /// How far the next wanted octet may be ahead: less than half the space of sequence numbers.
 const AHEAD: u32 = 1 << 30;
 
@@ -94,6 +97,8 @@ pub struct Payload<'a> {
     pub at: Timestamp,
     /// What the other end has acknowledged so far.
     pub acknowledged: Option<Seq>,
+    /// Where the direction's octets begin, where that is known.
+    pub first: Option<Seq>,
 }
 
 /// One direction.
@@ -101,6 +106,8 @@ pub struct Payload<'a> {
 pub struct Stream {
     /// The octet wanted next; `None` where the next to come is.
     next: Option<Seq>,
+    /// The first octet was wanted already.
+    begun: bool,
     /// While passing over octets: how many in all, and how many of them come after `next`.
     passing: Option<Box<Passing>>,
     /// Nothing is wanted.
@@ -151,7 +158,7 @@ impl Stream {
 
     /// Wants nothing, and keeps nothing.
     pub fn stop(&mut self) {
-        *self = Self { deaf: true, ended: self.ended, ..Self::default() };
+        *self = Self { deaf: true, ended: self.ended, begun: self.begun, ..Self::default() };
     }
 
     /// Wants octets again, whether it did or not. Where it did not, `take` is told of a gap.
@@ -181,7 +188,10 @@ impl Stream {
             }
             self.pass_on(end);
         }
-        let next = *self.next.get_or_insert(start);
+        // A connection may have begun long before what was captured of it.
+        let first = payload.first.filter(|first| !self.begun && start.offset_from(*first) < FAR);
+        let next = *self.next.get_or_insert(first.unwrap_or(start));
+        self.begun = true;
         if start.after(next) {
             self.keep(start, data);
         } else if end.at_or_after(next) {
@@ -266,17 +276,19 @@ impl Stream {
     }
 
     /// Keeps octets beyond a hole, those that are not kept already.
-    fn keep(&mut self, start: Seq, data: &[u8]) {
-        let at = self.early.partition_point(|piece| piece.start.at_or_before(start));
-        let before = at.checked_sub(1).and_then(|before| self.early.get(before)).map_or(start, Piece::end);
-        let seen = if before.after(start) { before.offset_from(start) as usize } else { 0 };
-        let mut fresh = data.get(seen..).unwrap_or_default();
-        if let Some(after) = self.early.get(at) {
-            let room = after.start.offset_from(start.plus(seen as u32)) as usize;
-            fresh = fresh.get(..room).unwrap_or(fresh);
-        }
-        if !fresh.is_empty() {
-            self.early.insert(at, Piece { start: start.plus(seen as u32), data: fresh.into() });
+    fn keep(&mut self, mut start: Seq, mut data: &[u8]) {
+        while !data.is_empty() {
+            let at = self.early.partition_point(|piece| piece.start.at_or_before(start));
+            let before = at.checked_sub(1).and_then(|before| self.early.get(before)).map_or(start, Piece::end);
+            let seen = if before.after(start) { before.offset_from(start) as usize } else { 0 };
+            data = data.get(seen..).unwrap_or_default();
+            start = start.plus(seen as u32);
+            let room = self.early.get(at).map_or(data.len(), |after| after.start.offset_from(start) as usize);
+            let (fresh, rest) = data.split_at_checked(room).unwrap_or((data, &[]));
+            if !fresh.is_empty() {
+                self.early.insert(at, Piece { start, data: fresh.into() });
+            }
+            (start, data) = (start.plus(fresh.len() as u32), rest);
         }
     }
 
@@ -287,14 +299,12 @@ impl Stream {
         {
             if first.start.at_or_before(next) {
                 let piece = self.early.remove(0);
+                self.pass_on(piece.end());
+                let next = self.next.unwrap_or(next);
                 let seen = next.offset_from(piece.start) as usize;
                 if let Some(fresh) = piece.data.get(seen..)
-                    && !fresh.is_empty()
+                    && (!fresh.is_empty() || self.passing.is_some())
                 {
-                    self.pass_on(piece.end());
-                    let next = self.next.unwrap_or(next);
-                    let seen = next.offset_from(piece.start) as usize;
-                    let fresh = piece.data.get(seen..).unwrap_or_default();
                     self.next = Some(next.plus(fresh.len() as u32));
                     self.deliver(fresh, take);
                 }
@@ -427,5 +437,161 @@ impl Stream {
             Next::AtLeast(least) => self.least = least,
             Next::Octets | Next::Change => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Octet number `at` of every stream here.
+    fn octet(at: usize) -> u8 {
+        (at * 7 + at / 256) as u8
+    }
+
+    fn octets(start: usize, len: usize) -> Vec<u8> {
+        (start..start + len).map(octet).collect()
+    }
+
+    /// Takes units: a length `n` in one octet, then `n` octets that are read or, where `n` is odd, passed over.
+    #[derive(Default)]
+    struct Units {
+        seen: Vec<String>,
+    }
+
+    impl Units {
+        fn take(&mut self, arrival: Arrival<'_>) -> Take {
+            match arrival {
+                Arrival::Octets(&[length, ref rest @ ..]) => {
+                    let length = usize::from(length);
+                    if length % 2 == 1 {
+                        return Take::then(1, Next::Pass(length as u64));
+                    }
+                    let Some(body) = rest.get(..length) else { return Take::wait_for(1 + length) };
+                    self.seen.push(format!("{body:?}"));
+                    Take::used(1 + length)
+                }
+                Arrival::Octets(_) => Take::wait_for(1),
+                Arrival::Passed(octets) => {
+                    self.seen.push(format!("passed {octets}"));
+                    Take::used(0)
+                }
+                Arrival::Gap(octets) => {
+                    self.seen.push(format!("gap {octets}"));
+                    Take::used(0)
+                }
+                Arrival::End => {
+                    self.seen.push("end".to_string());
+                    Take::nothing()
+                }
+            }
+        }
+    }
+
+    fn payload(first: u32, start: usize, data: &[u8]) -> Payload<'_> {
+        Payload {
+            start: Seq(first).plus(start as u32),
+            data,
+            len: data.len() as u32,
+            at: Timestamp::default(),
+            acknowledged: None,
+            first: Some(Seq(first)),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn order_and_repetition_change_nothing(
+            first: u32,
+            total in 1..600_usize,
+            cuts in prop::collection::vec((0..600_usize, 1..80_usize), 0..40),
+            rotate in 0..40_usize,
+        ) {
+            let mut segments = cuts;
+            segments.extend((0..total).step_by(37).map(|start| (start, 37)));
+            let turned = rotate % segments.len();
+            segments.rotate_left(turned);
+            let (mut stream, mut units) = (Stream::default(), Units::default());
+            for (start, len) in segments {
+                let start = start.min(total);
+                let data = octets(start, len.min(total - start));
+                stream.payload(&payload(first, start, &data), &mut |arrival| units.take(arrival));
+            }
+            stream.fin(Seq(first).plus(total as u32), &mut |arrival| units.take(arrival));
+
+            let (mut plain, mut expected) = (Stream::default(), Units::default());
+            let whole = octets(0, total);
+            plain.payload(&payload(first, 0, &whole), &mut |arrival| expected.take(arrival));
+            plain.fin(Seq(first).plus(total as u32), &mut |arrival| expected.take(arrival));
+            prop_assert_eq!(units.seen, expected.seen);
+        }
+    }
+
+    /// Takes whatever comes.
+    fn log(seen: &mut Vec<String>) -> impl FnMut(Arrival<'_>) -> Take + '_ {
+        |arrival| {
+            seen.push(format!("{arrival:?}"));
+            Take::used(if let Arrival::Octets(octets) = arrival { octets.len() } else { 0 })
+        }
+    }
+
+    #[test]
+    fn a_hole_that_was_acknowledged_is_a_gap() {
+        let (mut stream, mut seen) = (Stream::default(), Vec::new());
+        stream.payload(&payload(5, 0, b"ab"), &mut log(&mut seen));
+        stream.payload(&payload(5, 4, b"ef"), &mut log(&mut seen));
+        assert_eq!(seen, ["Octets([97, 98])"]);
+        let acknowledged = Some(Seq(11));
+        stream.payload(&Payload { acknowledged, ..payload(5, 6, b"g") }, &mut log(&mut seen));
+        assert_eq!(seen, ["Octets([97, 98])", "Gap(2)", "Octets([101, 102])", "Octets([103])"]);
+    }
+
+    #[test]
+    fn what_came_first_counts() {
+        let (mut stream, mut seen) = (Stream::default(), Vec::new());
+        stream.payload(&payload(5, 1, b"b"), &mut log(&mut seen));
+        stream.payload(&payload(5, 0, b"xyz"), &mut log(&mut seen));
+        stream.payload(&payload(5, 0, b"qqq"), &mut log(&mut seen));
+        assert_eq!(seen, ["Octets([120, 121, 122])"], "the octets in order came in one piece first");
+        stream.payload(&payload(5, 4, b"e"), &mut log(&mut seen));
+        stream.payload(&payload(5, 3, b"de"), &mut log(&mut seen));
+        assert_eq!(seen.len(), 2, "{seen:?}");
+    }
+
+    #[test]
+    fn a_body_of_many_gigabytes_is_passed_over() {
+        let length = 10 << 30;
+        let (mut stream, mut told) = (Stream::default(), Vec::new());
+        let mut take = |arrival: Arrival<'_>| match arrival {
+            Arrival::Octets([b'!', ..]) => Take::then(1, Next::Pass(length)),
+            other => {
+                told.push(format!("{other:?}"));
+                Take::used(1)
+            }
+        };
+        stream.payload(&payload(9, 0, b"!"), &mut take);
+        let mut at = 1_u64;
+        while at < length + 1 {
+            let step = (length + 1 - at).min(1 << 20);
+            let segment = Payload { len: step as u32, ..payload(9, at as u32 as usize, b"") };
+            stream.payload(&segment, &mut take);
+            at += step;
+        }
+        assert_eq!(stream.held(), 0);
+        stream.payload(&payload(9, at as u32 as usize, b"?"), &mut take);
+        assert_eq!(told, [format!("Passed({length})"), "Octets([63])".to_string()]);
+    }
+
+    #[test]
+    fn what_waits_is_bounded() {
+        let (mut stream, mut seen) = (Stream::default(), Vec::new());
+        for piece in 1..100_000 {
+            stream.payload(&payload(0, piece * 10, b"abc"), &mut log(&mut seen));
+            assert!(stream.held() <= MOST_EARLY + 3, "{} octets", stream.held());
+            assert!(stream.early.len() <= MOST_PIECES + 1);
+        }
+        assert!(seen.iter().any(|told| told.starts_with("Gap")));
     }
 }

@@ -24,9 +24,9 @@ impl Connection {
         let at = input.packet.at;
         let start = segment.seq.plus(segment.flags.contains(Flags::SYN).into());
         if segment.len > 0 {
-            let [_, other] = super::connection::both(&mut self.sent, from);
-            let acknowledged = other.acked();
-            let payload = Payload { start, data: input.payload, len: segment.len, at, acknowledged };
+            let [own, other] = super::connection::both(&mut self.sent, from);
+            let (acknowledged, first) = (other.acked(), own.isn().map(|isn| isn.plus(1)));
+            let payload = Payload { start, data: input.payload, len: segment.len, at, acknowledged, first };
             let opener = self.outcome.originator();
             self.conversation.get_or_insert_with(|| Box::new(Conversation::new(opener))).payload(from, &payload);
         }

@@ -1,0 +1,257 @@
+//! Conversations made up octet by octet.
+
+use super::*;
+use crate::record::{ProtocolName as Name, Side::*};
+
+/// What is learnt of a conversation in which each end says its part by turns.
+fn talk(turns: &[(Side, &[u8])]) -> Application {
+    cut(turns, usize::MAX)
+}
+
+/// The same, in segments of at most `most` octets.
+fn cut(turns: &[(Side, &[u8])], most: usize) -> Application {
+    let mut conversation = Conversation::new(0);
+    let mut next = [Seq(100), Seq(4_000_000_000)];
+    let mut at = 0;
+    for (from, said) in turns {
+        let direction = u8::from(*from == Server);
+        for data in said.chunks(most) {
+            at += 1;
+            let start = next[usize::from(direction)];
+            let at = Timestamp::from_nanos(at);
+            let len = data.len() as u32;
+            conversation.payload(direction, &Payload { start, data, len, at, acknowledged: None, first: None });
+            next[usize::from(direction)] = start.plus(len);
+        }
+    }
+    let at = Timestamp::from_nanos(at + 1);
+    (0..2).for_each(|from| conversation.fin(from, next[usize::from(from)], at));
+    conversation.record(false).unwrap_or_default()
+}
+
+/// Each exchange without its times.
+fn exchanges(application: &Application) -> Vec<String> {
+    let line = |exchange: &crate::record::Exchange| {
+        let text = |value: &Option<String>| value.clone().unwrap_or("-".to_string());
+        let (method, host, path) = (text(&exchange.method), text(&exchange.host), text(&exchange.path));
+        let status = exchange.status.map_or("-".to_string(), |status| status.to_string());
+        let (sent, received) = (exchange.request_bytes, exchange.response_bytes);
+        let more = match (exchange.continued, exchange.complete) {
+            (true, _) => " continued",
+            (_, false) => " cut",
+            _ => "",
+        };
+        format!("{method} {host} {path} {sent} {status} {received}{more}")
+    };
+    application.exchanges.entries.iter().map(line).collect()
+}
+
+const HTTP: &[(Side, &[u8])] = &[
+    (Client, b"GET /a?user=me&key=secret&flag HTTP/1.1\r\nHost: example.com:8080\r\nCookie: x\r\n\r\n"),
+    (Client, b"HEAD http://me:pass@other.example/b HTTP/1.1\r\nHost: ignored\r\n\r\n"),
+    (Server, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n4;x=y\r\nabcd\r\nA\r\n0123456789\r\n0\r\nT: u\r\n\r\n"),
+    (Server, b"HTTP/1.1 404 Not Found\r\nContent-Length: 1000\r\n\r\n"),
+    (Client, b"\r\nPOST /c HTTP/1.1\r\nHost: example.com\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"),
+    (Server, b"HTTP/1.1 100 Continue\r\n\r\n"),
+    (Client, b"hello"),
+    (Server, b"HTTP/1.1 204 No Content\r\n\r\n"),
+    (Client, b"GET /d HTTP/1.1\r\nHost: example.com\r\n\r\n"),
+    (Server, b"HTTP/1.1 200 OK\nConnection: close\n\nas long as it takes"),
+];
+
+#[test]
+fn http_exchanges() {
+    let application = talk(HTTP);
+    assert_eq!(
+        exchanges(&application),
+        [
+            "GET example.com:8080 /a?user=…&key=…&… 0 200 14",
+            "HEAD other.example /b 0 404 0",
+            "POST example.com /c 5 204 0 continued",
+            "GET example.com /d 0 200 19",
+        ]
+    );
+    let http = application.http.as_ref().expect("it is HTTP");
+    assert_eq!((http.requests, http.responses, http.errors, http.pipelined), (4, 4, 1, 1));
+    assert_eq!(http.version, "HTTP/1.1");
+    assert_eq!(application.name.as_ref().map(|name| name.name.as_str()), Some("example.com"));
+    assert_eq!((application.protocol, application.malformed), (Some(Name::Http), 0));
+}
+
+#[test]
+fn http_is_the_same_in_segments_of_any_size() {
+    let whole = exchanges(&talk(HTTP));
+    for most in 1..60 {
+        assert_eq!(exchanges(&cut(HTTP, most)), whole, "segments of {most} octets");
+    }
+}
+
+#[test]
+fn http_that_is_hostile_is_bounded() {
+    let endless = [b"GET / HTTP/1.1\r\n".to_vec(), b"A: b\r\n".repeat(50_000)].concat();
+    let application = cut(&[(Client, &endless)], 1000);
+    assert_eq!((application.malformed, application.exchanges.entries.len()), (1, 0));
+    let many = b"GET / HTTP/1.1\r\n\r\n".repeat(5000);
+    let application = talk(&[(Client, &many)]);
+    assert_eq!((application.exchanges.entries.len() as u64 + application.exchanges.cut), 5000);
+    assert!(application.exchanges.entries.len() <= 100);
+    let nonsense = talk(&[(Client, b"GET / HTTP/1.1\r\nContent-Length: -1\r\n\r\n")]);
+    assert_eq!(nonsense.malformed, 1);
+    let chunk = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n";
+    assert_eq!(talk(&[(Server, chunk)]).malformed, 1);
+}
+
+/// A ClientHello without extensions.
+fn client_hello() -> Vec<u8> {
+    let mut hello = vec![3, 3];
+    hello.extend([7; 32]);
+    hello.extend([0, 0, 2, 0x00, 0x2f, 1, 0]);
+    handshake(1, &hello)
+}
+
+fn server_hello() -> Vec<u8> {
+    let mut hello = vec![3, 3];
+    hello.extend([8; 32]);
+    hello.extend([0, 0x00, 0x2f, 0]);
+    handshake(2, &hello)
+}
+
+/// A handshake message in records as large as they may be.
+fn handshake(kind: u8, body: &[u8]) -> Vec<u8> {
+    let length = (body.len() as u32).to_be_bytes();
+    let message = [&[kind][..], &length[1..], body].concat();
+    message.chunks(1 << 14).flat_map(|part| record(22, part)).collect()
+}
+
+fn record(kind: u8, body: &[u8]) -> Vec<u8> {
+    [&[kind, 3, 3][..], &(body.len() as u16).to_be_bytes(), body].concat()
+}
+
+#[test]
+fn tls_1_2_from_hello_to_close_notify() {
+    let finished = [record(20, &[1]), record(22, &[9; 40])].concat();
+    let turns: [(Side, Vec<u8>); 7] = [
+        (Client, client_hello()),
+        (Server, server_hello()),
+        (Server, handshake(14, &[])),
+        (Client, finished.clone()),
+        (Server, finished),
+        (Client, [record(23, &[1; 100]), record(21, &[2; 26])].concat()),
+        (Server, record(23, &[1; 16_000])),
+    ];
+    let turns: Vec<_> = turns.iter().map(|(from, said)| (*from, said.as_slice())).collect();
+    let whole = talk(&turns);
+    for most in [1, 2, 7, 1448] {
+        let tls = cut(&turns, most).tls.expect("it is TLS");
+        assert_eq!(tls.version.as_deref(), Some("TLS 1.2"));
+        assert_eq!(tls.cipher.as_deref(), Some("TLS_RSA_WITH_AES_128_CBC_SHA"));
+        assert!(tls.established && tls.resumed == Some(false));
+        assert_eq!((tls.close_notify.client, tls.close_notify.server), (Some(true), Some(false)));
+        assert_eq!(tls.ja3, whole.tls.as_ref().and_then(|tls| tls.ja3.clone()));
+    }
+}
+
+#[test]
+fn a_chain_of_certificates_of_a_megabyte_is_malformed() {
+    let chain = handshake(11, &vec![0; 1 << 20]);
+    let (hello, answer, done) = (client_hello(), server_hello(), handshake(14, &[]));
+    let application = talk(&[(Client, &hello), (Server, &answer), (Server, &chain), (Server, &done)]);
+    let tls = application.tls.expect("it is TLS");
+    assert_eq!((application.malformed, tls.certificates.len()), (1, 0));
+}
+
+#[test]
+fn mail_turns_into_tls() {
+    let (hello, answer) = (client_hello(), server_hello());
+    let turns: &[(Side, &[u8])] = &[
+        (Server, b"220 mail.example ESMTP\r\n"),
+        (Client, b"EHLO me\r\n"),
+        (Server, b"250-mail.example\r\n250 STARTTLS\r\n"),
+        (Client, b"STARTTLS\r\n"),
+        (Server, b"220 go ahead\r\n"),
+        (Client, &hello),
+        (Server, &answer),
+    ];
+    for most in [1, 1000] {
+        let application = cut(turns, most);
+        assert_eq!((application.via, application.protocol), (vec![Name::Smtp], Some(Name::Tls)));
+        assert_eq!(application.tls.and_then(|tls| tls.version).as_deref(), Some("TLS 1.2"));
+    }
+}
+
+#[test]
+fn what_stands_in_front() {
+    let get: &[u8] = b"GET / HTTP/1.0\r\n\r\n";
+    let proxied = talk(&[(Client, b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n"), (Client, get)]);
+    assert_eq!((proxied.via, proxied.protocol), (vec![Name::Proxy], Some(Name::Http)));
+    let second = [&b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c"[..], &[0; 12], get].concat();
+    assert_eq!(talk(&[(Client, &second)]).protocol, Some(Name::Http));
+    let socks = talk(&[
+        (Client, &[5, 1, 0]),
+        (Server, &[5, 0]),
+        (Client, b"\x05\x01\0\x03\x07example\0\x50"),
+        (Server, &[5, 0, 0, 1, 0, 0, 0, 0, 0, 0]),
+        (Client, get),
+    ]);
+    assert_eq!((socks.via, socks.protocol), (vec![Name::Socks], Some(Name::Http)));
+    assert_eq!(socks.name.map(|name| name.name).as_deref(), Some("example"));
+    let hello = client_hello();
+    let tunnel = talk(&[
+        (Client, b"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n"),
+        (Server, b"HTTP/1.1 200 Connection established\r\n\r\n"),
+        (Client, &hello),
+    ]);
+    assert_eq!((tunnel.via, tunnel.protocol), (vec![Name::Http], Some(Name::Tls)));
+    let postgres = talk(&[(Client, &[0, 0, 0, 8, 4, 210, 22, 47]), (Server, b"S"), (Client, &hello)]);
+    assert_eq!((postgres.via, postgres.protocol), (vec![Name::Postgresql], Some(Name::Tls)));
+}
+
+#[test]
+fn ssh_names_what_both_ends_come_to() {
+    let kexinit = |lists: [&str; 6]| {
+        let mut body = vec![0; 16];
+        for list in lists {
+            body.extend((list.len() as u32).to_be_bytes());
+            body.extend(list.as_bytes());
+        }
+        let length = (body.len() as u32 + 2).to_be_bytes();
+        [&length[..], &[0, 20], &body].concat()
+    };
+    let client = kexinit(["new,old", "ed25519,rsa", "aes,3des", "3des", "sha2", "sha2"]);
+    let server = kexinit(["old,new", "rsa", "3des", "3des", "sha2", "sha1"]);
+    let application =
+        talk(&[(Server, b"SSH-2.0-Server\r\n"), (Client, b"SSH-2.0-Client\r\n"), (Client, &client), (Server, &server)]);
+    let ssh = application.ssh.expect("it is SSH");
+    assert_eq!(ssh.banners.client.as_deref(), Some("SSH-2.0-Client"));
+    assert_eq!((ssh.key_exchange.as_deref(), ssh.host_key.as_deref()), (Some("new"), Some("rsa")));
+    assert_eq!((ssh.cipher.client.as_deref(), ssh.mac.server), (Some("3des"), None));
+}
+
+#[test]
+fn dns_over_tcp_pairs_questions_and_answers() {
+    let query: &[u8] = b"\0\x1d\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x07example\x03com\0\0\x01\0\x01";
+    let answer: &[u8] = b"\0\x2d\x12\x34\x81\x80\0\x01\0\x01\0\0\0\0\x07example\x03com\0\0\x01\0\x01\
+        \xc0\x0c\0\x01\0\x01\0\0\0\x3c\0\x04\xc0\0\x02\x01";
+    let application = talk(&[(Client, query), (Server, answer), (Client, query)]);
+    let [answered, open] = &application.lookups[..] else { panic!("two lookups, not {:?}", application.lookups) };
+    assert_eq!((answered.name.as_str(), answered.kind.as_str()), ("example.com", "A"));
+    assert_eq!((answered.code.as_deref(), answered.ttl), (Some("NOERROR"), Some(60)));
+    assert_eq!(answered.answers, ["192.0.2.1"]);
+    assert_eq!(open.code, None);
+    let mut looped = answer.to_vec();
+    looped[14] = 0xc0;
+    looped[15] = 0x0c;
+    assert_eq!(talk(&[(Client, query), (Server, &looped)]).malformed, 1, "a name that points at itself");
+}
+
+#[test]
+fn what_is_no_protocol_is_let_go() {
+    let mut conversation = Conversation::new(0);
+    for from in [0, 1] {
+        let data = &[0xaa; 1448];
+        let at = Timestamp::default();
+        conversation.payload(from, &Payload { start: Seq(1), data, len: 1448, at, acknowledged: None, first: None });
+    }
+    assert!(conversation.is_void());
+    assert_eq!(conversation.held(), 0);
+}
