@@ -76,6 +76,18 @@ pub fn is_wanted(sk: Struct) -> bool {
     netns == 0 || kernel::netns(sk) == netns
 }
 
+/// Whether `socket` is between ports that this run does not want; takes it out of the book then. As long as it is not bound
+/// and connected, that is not known.
+#[inline(always)]
+pub fn drop_unwanted(socket: &Socket, sk: Struct) -> bool {
+    let (local, remote) = (socket.local_port, socket.remote_port);
+    let unwanted = local != 0 && remote != 0 && !maps::wants_ports(local, remote);
+    if unwanted {
+        let _ = maps::sockets().remove(sk.address());
+    }
+    unwanted
+}
+
 /// Fills in what is known of the ends only after the socket is bound and connected.
 #[inline(always)]
 pub fn fill_ends(socket: &mut Socket, sk: Struct) {

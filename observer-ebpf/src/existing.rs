@@ -47,6 +47,9 @@ extern "C" fn existing_sockets(context: *const TcpContext) -> i32 {
         entry.marks |= Socket::EXISTED;
         entry.cookie = kernel::cookie(sk);
         book::fill_ends(entry, sk);
+        if book::drop_unwanted(entry, sk) {
+            return 0;
+        }
         entry.state = state;
         book::count(entry, sk);
     } else if let Some(entry) = book::find(sk) {

@@ -29,6 +29,10 @@ static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(HOOKS.len() as u32
 #[map]
 static PASSED: Array<u64> = Array::with_max_entries(crate::packets::FLOWS, 0);
 
+/// The ports to observe, a bit each, where the run does not want all.
+#[map]
+static PORTS: Array<u64> = Array::with_max_entries(1 << 10, 0);
+
 /// One of [`FIELDS`].
 macro_rules! field {
     ($name:ident) => {
@@ -71,6 +75,13 @@ pub fn sockets() -> &'static HashMap<u64, Socket> {
 #[inline(always)]
 pub fn passed() -> &'static Array<u64> {
     &PASSED
+}
+
+/// Whether a connection between these ports is one that this run wants.
+#[inline(always)]
+pub fn wants_ports(one: u16, other: u16) -> bool {
+    let is_listed = |port: u16| PORTS.get(u32::from(port >> 6)).is_some_and(|ports| ports >> (port & 63) & 1 != 0);
+    setting!(by_port) == 0 || is_listed(one) || is_listed(other)
 }
 
 /// Sends a record; counts it as `hook`'s loss where there is no room.

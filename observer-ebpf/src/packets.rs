@@ -109,6 +109,9 @@ impl Headers {
             _ => return None,
         };
         let tcp: [u32; 4] = load(context, transport)?;
+        if !maps::wants_ports(u16::from_be(tcp[0] as u16), u16::from_be((tcp[0] >> 16) as u16)) {
+            return None;
+        }
         hash = mix(hash ^ u64::from(tcp[0]));
         let [offset, flags, ..] = tcp[3].to_ne_bytes();
         Some(Self { len: transport + u32::from(offset >> 4) * 4, flags, hash })

@@ -58,6 +58,9 @@ fn change(sk: Struct, from: u8, to: u8) {
     // Addresses and ports are complete once the first state after the handshake's first is reached; they stay.
     if entry.remote_port == 0 || entry.local_port == 0 {
         book::fill_ends(entry, sk);
+        if book::drop_unwanted(entry, sk) {
+            return;
+        }
     }
     // The last moment at which all is there: a program that tries again resets the numbers, and the socket goes on.
     if to == CLOSE {

@@ -32,6 +32,9 @@ pub fn of_sock(sk: Struct, kind: Kind, value: i32, hook: Hook) {
         padding: [0; 2],
         event: event(kind, value),
     };
+    if !maps::wants_ports(stray.source_port, stray.destination_port) {
+        return;
+    }
     maps::send(&stray, hook);
 }
 
@@ -86,6 +89,9 @@ pub fn of_packet(skb: Struct, kind: Kind, value: i32, location: u64, hook: Hook)
     stray.source_port = u16::from_be_bytes([tcp[0], tcp[1]]);
     stray.destination_port = u16::from_be_bytes([tcp[2], tcp[3]]);
     stray.flags = tcp[13];
+    if !maps::wants_ports(stray.source_port, stray.destination_port) {
+        return;
+    }
     maps::send(&stray, hook);
 }
 

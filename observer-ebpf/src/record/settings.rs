@@ -14,8 +14,8 @@ pub struct Settings {
     pub quiet_high: u64,
     /// Inode of the one network namespace to observe; 0 for all.
     pub netns: u32,
-    /// The one port to observe, local or remote; 0 for all.
-    pub port: u32,
+    /// Whether only connections with a port in the map `PORTS` are observed, which has a bit for each.
+    pub by_port: u32,
     /// Whether `kfree_skb` gives a reason (Linux 5.17).
     pub has_drop_reason: u32,
     /// Whether `tcp_send_reset` gives a reason (Linux 6.10).
@@ -39,7 +39,7 @@ impl Settings {
         quiet_low: 0,
         quiet_high: 0,
         netns: 0,
-        port: 0,
+        by_port: 0,
         has_drop_reason: 0,
         has_reset_reason: 0,
         payload: 0,

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use observer::packet::Tuple;
 use observer::record::{CaptureRecord, ConnectionRecord, TcpState};
 use observer::recording::Begin;
 use observer::time::{Nanos, Timestamp};
@@ -18,7 +19,7 @@ use crate::live::{Live, News};
 use crate::run::seed;
 use crate::sink::Recorder;
 use crate::source::ebpf::{self, Kernel};
-use crate::source::live::{Batch, LiveSource};
+use crate::source::live::{Batch, LiveSource, Seen};
 use crate::source::namespace;
 
 /// How often what the kernel has gathered is taken out. Nothing wakes us: a wake-up an event is what costs most.
@@ -174,6 +175,7 @@ impl Observe {
             ring: self.ring,
             sockets: self.max_sockets,
             netns,
+            ports: self.port.clone(),
             payload: PAYLOAD,
         })
         .context("observing the kernel with eBPF")
@@ -200,6 +202,20 @@ impl Observe {
     /// Whether it matters whose a connection is.
     pub fn asks_for_processes(&self) -> bool {
         !(self.pid.is_empty() && self.comm.is_empty() && self.cgroup.is_empty())
+    }
+
+    /// Leaves out what the source could not: sockets and events between other ports.
+    fn thin(&self, batch: &mut Batch) {
+        if self.port.is_empty() {
+            return;
+        }
+        let wants = |tuple: &Tuple| self.port.contains(&tuple.sport) || self.port.contains(&tuple.dport);
+        batch.seen.retain(|seen| match seen {
+            Seen::Socket(_, socket) => wants(&socket.tuple),
+            Seen::Stray(_, stray) => wants(&stray.tuple),
+            // What is in it, only decoding tells.
+            Seen::Packet(..) => true,
+        });
     }
 
     /// The states that are asked for.
@@ -271,7 +287,7 @@ pub fn run(
     let begin = Live::begin(&config, source);
     let recorder = observe.recorder(&begin, source)?;
     let live = Live::new(config, &begin);
-    let mut run = Run { source, live, teller, recorder, batch: Batch::default() };
+    let mut run = Run { observe, source, live, teller, recorder, batch: Batch::default() };
     let status = runtime.block_on(run.watch(observe, until))?;
     run.finish()?;
     Ok(status)
@@ -279,6 +295,7 @@ pub fn run(
 
 /// What is at work while it is observed.
 struct Run<'a> {
+    observe: &'a Observe,
     source: &'a mut dyn LiveSource,
     live: Live,
     teller: &'a mut dyn Teller,
@@ -367,6 +384,7 @@ impl Run<'_> {
     /// Takes in what is in the batch, and tells what comes of it.
     fn take(&mut self) -> Result<()> {
         let now = self.source.now();
+        self.observe.thin(&mut self.batch);
         let Self { live, teller, recorder, batch, .. } = self;
         if let Some(recorder) = recorder {
             recorder.take(batch, now);

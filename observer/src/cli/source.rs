@@ -160,6 +160,17 @@ impl Packets {
         !interface.is_empty() || filter.is_some() || snaplen.is_some() || buffer.is_some() || *promiscuous
     }
 
+    /// What the kernel is to leave out, in libpcap's language. Of what `ports` do not show (tunnels, fragments, ICMP errors)
+    /// all is kept: decoded, it may be about one of them.
+    fn filter(&self, ports: &[u16]) -> Option<String> {
+        if ports.is_empty() {
+            return self.filter.clone();
+        }
+        let ports: Vec<_> = ports.iter().map(|port| format!("tcp port {port}")).collect();
+        let ports = format!("({} or not tcp or ip[6:2] & 0x1fff != 0)", ports.join(" or "));
+        Some(self.filter.as_ref().map_or_else(|| ports.clone(), |filter| format!("({filter}) and {ports}")))
+    }
+
     fn open(&self, observe: &Observe) -> Result<Box<dyn LiveSource>> {
         if observe.asks_for_processes() {
             bail!("packets do not tell whose they are: --pid, --comm and --cgroup need --source ebpf or sock_diag");
@@ -174,7 +185,7 @@ impl Packets {
             snaplen: self.snaplen.unwrap_or(262_144),
             buffer: self.buffer.unwrap_or(16_384).saturating_mul(1024),
             promiscuous: self.promiscuous,
-            filter: self.filter.clone(),
+            filter: self.filter(&observe.port),
         };
         Ok(Box::new(Interfaces::open(&options).context("capturing packets with libpcap")?))
     }

@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::os::fd::AsFd;
 
 use anyhow::{Context as _, Result, bail};
-use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
+use aya::maps::{Array, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::{BtfTracePoint, Iter, ProgramError, SocketFilter};
 use aya::{Ebpf, EbpfLoader, Pod};
 use observer_ebpf::{HOOKS, Hook, Settings};
@@ -129,6 +129,18 @@ impl Loaded {
         let mut nothing = [0; 256];
         // The programs write nothing: a read runs them until the end.
         while file.read(&mut nothing).with_context(|| format!("reading the iterator {name}"))? > 0 {}
+        Ok(())
+    }
+
+    /// Says which ports are observed, where not all are.
+    pub fn choose_ports(&mut self, ports: &[u16]) -> Result<()> {
+        let map = self.ebpf.map_mut("PORTS").context("the eBPF object has no map of ports")?;
+        let mut map: Array<_, u64> = map.try_into().context("opening the map of ports")?;
+        for port in ports {
+            let (word, bit) = (u32::from(port >> 6), port & 63);
+            let bits = map.get(&word, 0)? | 1 << bit;
+            map.set(word, bits, 0).with_context(|| format!("choosing the port {port}"))?;
+        }
         Ok(())
     }
 

@@ -52,6 +52,8 @@ pub struct Options {
     pub sockets: u32,
     /// The one network namespace to observe, by its inode; `None` for all.
     pub netns: Option<u32>,
+    /// The ports to observe, at either end; none for all.
+    pub ports: Vec<u16>,
     /// Octets of payload of each direction that are passed on.
     pub payload: u32,
 }
@@ -95,12 +97,14 @@ impl Kernel {
         let resolved = Resolved::new(&btf);
         let settings = Settings {
             netns: options.netns.unwrap_or(0),
+            by_port: u32::from(!options.ports.is_empty()),
             payload: options.payload,
             error_at_close: u32::from(options.hooks.contains(&Hook::Error)) & resolved.settings.error_at_close,
             ..resolved.settings
         };
         let sizes = Sizes { ring: options.ring, sockets: options.sockets };
         let mut loaded = Loaded::new(&resolved, settings, sizes)?;
+        loaded.choose_ports(&options.ports)?;
         loaded.attach(&options.hooks, &resolved, &btf);
         if loaded.attached.is_empty()
             && let Some((_, why)) = loaded.off.first()
