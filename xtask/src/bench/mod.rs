@@ -2,6 +2,7 @@
 
 mod flood;
 mod frame;
+mod live;
 mod load;
 mod measure;
 mod memory;
@@ -23,6 +24,8 @@ pub struct Args {
 #[derive(clap::Subcommand)]
 enum Bench {
     Replay(replay::Args),
+    Live(live::Args),
+    Traffic(live::traffic::Args),
     Flood(flood::Args),
     Memory(memory::Args),
 }
@@ -31,6 +34,8 @@ impl Args {
     pub fn run(self) -> Result<()> {
         match self.bench {
             Bench::Replay(args) => args.run(),
+            Bench::Live(args) => args.run(),
+            Bench::Traffic(args) => args.run(),
             Bench::Flood(args) => args.run(),
             Bench::Memory(args) => args.run(),
         }

@@ -1,0 +1,106 @@
+//! `cargo xtask bench live`: what observing costs those who are observed.
+//!
+//! Every figure is a ratio: traffic while observed, to the same traffic just before and just after without. All of it
+//! goes over the loopback interface of a network namespace that is made for the purpose.
+
+mod cost;
+mod stage;
+pub mod traffic;
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use self::stage::{Observer, Stage};
+use super::{Target, judge};
+use crate::{process, setup};
+
+/// Measure what `observer watch` costs those who are observed, beside its peers, by turns.
+#[derive(clap::Args)]
+pub struct Args {
+    /// How many pairs of runs for each
+    #[arg(long, default_value_t = 7)]
+    rounds: usize,
+    /// How long each run lasts, in milliseconds
+    #[arg(long, default_value_t = 1000)]
+    milliseconds: u64,
+    /// Leave out the peers
+    #[arg(long)]
+    alone: bool,
+}
+
+/// Someone who observes.
+struct Contender {
+    name: &'static str,
+    observer: Observer,
+    traffic: &'static str,
+    ratios: Vec<f64>,
+    /// The ratio to reach.
+    target: Option<f64>,
+}
+
+impl Contender {
+    fn new(name: &'static str, observer: Observer, traffic: &'static str, target: Option<f64>) -> Self {
+        Self { name, observer, traffic, ratios: Vec::new(), target }
+    }
+}
+
+impl Args {
+    pub fn run(self) -> Result<()> {
+        setup::ensure(setup::BUILD)?;
+        let observer = process::release_observer()?;
+        let stage = Stage::new()?;
+        let watch = |words: &[&str]| Observer::watch(&observer, words);
+        let mut contenders = vec![
+            Contender::new("lock-step connections, default hooks", watch(&[]), "lockstep", Some(0.85)),
+            Contender::new(
+                "lock-step connections, --hooks state",
+                watch(&["--hooks", "state"]),
+                "lockstep",
+                Some(0.92),
+            ),
+            Contender::new("bulk stream, MTU 1500, no GSO, default hooks", watch(&[]), "bulk", Some(0.95)),
+        ];
+        if !self.alone {
+            contenders.extend(stage::PEERS.iter().filter_map(|peer| {
+                let observer = Observer::peer(&stage, peer)?;
+                Some(Contender::new(peer.name, observer, "lockstep", None))
+            }));
+        }
+        let length = Duration::from_millis(self.milliseconds);
+        for round in 0..self.rounds {
+            for contender in &mut contenders {
+                let before = stage.traffic(contender.traffic, length)?;
+                let running = contender.observer.start().with_context(|| format!("starting {}", contender.name))?;
+                let observed = stage.traffic(contender.traffic, length)?;
+                running.stop()?;
+                let after = stage.traffic(contender.traffic, length)?;
+                let ratio = observed / f64::midpoint(before, after);
+                println!(
+                    "{:>2}  {ratio:>6.3}  {}  ({observed:.0} of {before:.0} and {after:.0}/s)",
+                    round + 1,
+                    contender.name
+                );
+                contender.ratios.push(ratio);
+            }
+        }
+        println!();
+        let mut targets = Vec::new();
+        for contender in &mut contenders {
+            contender.ratios.sort_by(f64::total_cmp);
+            let median = contender.ratios.get(contender.ratios.len() / 2).copied();
+            match contender.target {
+                Some(limit) => targets.push(Target::at_least(contender.name, limit, median, "")),
+                None => println!("{:>6.3}  {}", median.unwrap_or(f64::NAN), contender.name),
+            }
+        }
+        let idle = cost::idle(&observer)?;
+        let steady = cost::steady(&observer, &stage)?;
+        println!("at {STEADY} connections/s: {steady}");
+        targets.push(Target::at_most("idle, of one processor", 0.3, Some(idle), " %"));
+        judge(&targets)
+    }
+}
+
+/// Connections a second at which the cost of each is taken.
+const STEADY: u32 = 5_000;
