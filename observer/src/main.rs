@@ -4,6 +4,7 @@ mod cli;
 mod lab;
 mod live;
 mod recorded;
+mod privilege;
 mod run;
 mod sink;
 mod source;

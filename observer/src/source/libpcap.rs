@@ -9,6 +9,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::live::{Batch, LiveSource, Seen, SeenPacket};
 use super::namespace;
+use crate::privilege::{self, Needs};
 
 /// The interface that stands for all of them.
 pub const ANY: &str = "any";
@@ -131,6 +132,10 @@ impl LiveSource for Interfaces {
             "what the kernel decides (drops, errors, reasons, its own counters)".to_string(),
             "what passes only interfaces of other network namespaces, or none that is captured on".to_string(),
         ]
+    }
+
+    fn needs(&self) -> Needs {
+        privilege::PACKETS
     }
 
     fn describe(&self, record: &mut CaptureRecord) -> Result<()> {

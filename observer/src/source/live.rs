@@ -6,6 +6,8 @@ use observer::kernel::{SocketInput, StrayInput};
 use observer::record::CaptureRecord;
 use observer::time::Timestamp;
 
+use crate::privilege::Needs;
+
 /// A live source, as the loop asks it again and again.
 pub trait LiveSource {
     /// What was seen since the last time, in the order of time, as far as nothing earlier can still come. Replaces the
@@ -36,6 +38,9 @@ pub trait LiveSource {
 
     /// What it does not show of the connections that it is asked for, a phrase each.
     fn unseen(&self) -> Vec<String>;
+
+    /// The rights it needs once it is open.
+    fn needs(&self) -> Needs;
 
     /// Adds what this source has to say of itself to the record of the whole run.
     fn describe(&self, record: &mut CaptureRecord) -> Result<()>;

@@ -12,6 +12,7 @@ pub mod live;
 mod merge;
 pub mod namespace;
 pub mod owner;
+mod porter;
 mod progress;
 pub mod rights;
 pub mod sock_diag;

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Read as _;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context as _, Result, bail};
 use aya::maps::{Array, Map, MapData, PerCpuArray, RingBuf};
@@ -119,13 +119,11 @@ impl Loaded {
         Ok(())
     }
 
-    /// Has an iterator go over everything once, in the namespace that this thread is in.
-    pub fn iterate(&mut self, name: &str) -> Result<()> {
-        let found: &mut Iter =
-            self.ebpf.program_mut(name).with_context(|| format!("there is no iterator {name}"))?.try_into()?;
-        let link = found.attach().with_context(|| format!("starting the iterator {name}"))?;
-        let mut file: File =
-            found.take_link(link)?.into_file().with_context(|| format!("opening the iterator {name}"))?;
+    /// Has an iterator go over everything once, in the namespace that `open` opens it in.
+    pub fn iterate(&self, name: &str, open: impl FnOnce(BorrowedFd<'_>) -> Result<OwnedFd>) -> Result<()> {
+        let found: &Iter =
+            self.ebpf.program(name).with_context(|| format!("there is no iterator {name}"))?.try_into()?;
+        let mut file: File = open(found.fd()?.as_fd())?.into();
         let mut nothing = [0; 256];
         // The programs write nothing: a read runs them until the end.
         while file.read(&mut nothing).with_context(|| format!("reading the iterator {name}"))? > 0 {}

@@ -9,6 +9,7 @@ mod resolve;
 mod translate;
 
 use std::collections::{BTreeMap, HashMap};
+use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -31,9 +32,15 @@ use super::clock::WallClock;
 use super::live::{Batch, LiveSource, Seen, SeenPacket};
 use super::namespace;
 use super::owner::Owners;
+use super::porter::{self, Errand, Porter};
+use crate::privilege::{self, Needs};
 
 /// `TCP_LISTEN` of include/net/tcp_states.h.
 const LISTEN: u8 = 10;
+
+/// The programs that visit every socket, and every file descriptor.
+const SOCKETS: &str = "existing_sockets";
+const DESCRIPTORS: &str = "existing_descriptors";
 
 /// A record is written a moment after its time is taken: what is younger than this may still have company on the way.
 const SETTLED: u64 = 2_000_000;
@@ -68,6 +75,8 @@ pub struct Kernel {
     translator: Translator,
     options: Options,
     own_netns: u32,
+    /// Enters other namespaces; none where only this one is observed, or where that is forbidden.
+    porter: Option<Porter>,
     /// Packet filters by namespace; `None` where one could not be had.
     filters: BTreeMap<u32, Option<PacketSocket>>,
     /// Who listens where.
@@ -93,6 +102,9 @@ impl Kernel {
     /// # Errors
     /// When nothing works: no rights, no types, no eBPF.
     pub fn open(options: Options) -> Result<Self> {
+        let own_netns = namespace::own()?;
+        // First of all, while there is one thread and nothing to inherit.
+        let porter = if options.netns == Some(own_netns) { None } else { Some(Porter::start()?) };
         let btf = Btf::of_kernel()?;
         let resolved = Resolved::new(&btf);
         let settings = Settings {
@@ -111,7 +123,11 @@ impl Kernel {
         {
             anyhow::bail!("no hook can be attached: {why}");
         }
-        let translator = Translator { clock: WallClock::new(), names: Names::new(&btf), owners: Owners::new() };
+        let translator = Translator {
+            clock: WallClock::new(),
+            names: Names::new(&btf, options.hooks.contains(&Hook::Drop)),
+            owners: Owners::new(),
+        };
         let mut kernel = Self {
             ring: loaded.ring()?,
             sockets: loaded.sockets()?,
@@ -119,7 +135,8 @@ impl Kernel {
             loaded,
             resolved,
             translator,
-            own_netns: namespace::own()?,
+            own_netns,
+            porter,
             options,
             filters: BTreeMap::new(),
             listeners: HashMap::new(),
@@ -164,9 +181,10 @@ impl Kernel {
 
     /// A packet socket with the filter in the namespace at `path`, or in this thread's.
     fn filter_in(&mut self, path: Option<&PathBuf>) -> Result<PacketSocket> {
-        let socket = match path {
-            Some(path) => namespace::within(path, namespace::packet_socket)?,
-            None => namespace::packet_socket()?,
+        let socket = match (path, &self.porter) {
+            (Some(path), Some(porter)) => porter.open(Errand::PacketSocket, path, None)?.into(),
+            (Some(_), None) => anyhow::bail!("it is not the one that observer runs in"),
+            (None, _) => namespace::packet_socket()?,
         };
         self.loaded.filter(&socket)?;
         namespace::open_up(&socket)?;
@@ -179,7 +197,7 @@ impl Kernel {
             return Ok(());
         }
         self.count()?;
-        self.loaded.iterate("existing_descriptors")
+        self.loaded.iterate(DESCRIPTORS, porter::open_iterator)
     }
 
     fn drain_until(&mut self, batch: &mut Batch, until: u64) -> Result<()> {
@@ -293,12 +311,12 @@ impl LiveSource for Kernel {
         }
         let wanted = |inode: &u32| self.options.netns.is_none_or(|one| one == *inode);
         for (inode, path) in namespace::all().into_iter().filter(|(inode, _)| wanted(inode)) {
-            let loaded = &mut self.loaded;
             if inode == self.own_netns {
-                loaded.iterate("existing_sockets")?;
-            } else {
+                self.loaded.iterate(SOCKETS, porter::open_iterator)?;
+            } else if let Some(porter) = &self.porter {
+                let open = |program: BorrowedFd<'_>| porter.open(Errand::Iterator, &path, Some(program));
                 // A namespace may go while we look; its sockets go with it.
-                let _ = namespace::within(&path, || loaded.iterate("existing_sockets"));
+                let _ = self.loaded.iterate(SOCKETS, open);
             }
         }
         Ok(())
@@ -319,6 +337,10 @@ impl LiveSource for Kernel {
 
     fn sees_every_packet(&self) -> bool {
         false
+    }
+
+    fn needs(&self) -> Needs {
+        privilege::KERNEL
     }
 
     fn unseen(&self) -> Vec<String> {

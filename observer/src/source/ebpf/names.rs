@@ -11,7 +11,7 @@ use super::btf::Btf;
 pub struct Names {
     drops: HashMap<i64, Box<str>>,
     resets: HashMap<i64, Box<str>>,
-    symbols: Option<Vec<(u64, Box<str>)>>,
+    symbols: Symbols,
 }
 
 /// Errors that TCP sockets are told, by `include/uapi/asm-generic/errno.h`.
@@ -36,8 +36,9 @@ const ERRORS: [(i32, &str); 17] = [
 ];
 
 impl Names {
-    /// Asks the kernel's types.
-    pub fn new(btf: &Btf) -> Self {
+    /// Asks the kernel's types, and where its functions lie if places in its code are to be named: that takes CAP_SYSLOG,
+    /// which is laid down later.
+    pub fn new(btf: &Btf, with_places: bool) -> Self {
         let of = |name, prefix| {
             let named = btf.enumerators(name).into_iter();
             named.map(|(name, number)| (number, name.strip_prefix(prefix).unwrap_or(name).into())).collect()
@@ -45,14 +46,14 @@ impl Names {
         Self {
             drops: of("skb_drop_reason", "SKB_DROP_REASON_"),
             resets: of("sk_rst_reason", "SK_RST_REASON_"),
-            symbols: None,
+            symbols: if with_places { Symbols::read() } else { Symbols::default() },
         }
     }
 
     /// Why a packet was dropped, and where: `NO_SOCKET @ tcp_v4_rcv`.
-    pub fn drop(&mut self, reason: i32, location: u64) -> Option<String> {
+    pub fn drop(&self, reason: i32, location: u64) -> Option<String> {
         let reason = named(&self.drops, reason);
-        match (reason, self.symbol(location)) {
+        match (reason, self.symbols.at(location)) {
             (Some(reason), Some(symbol)) => Some(format!("{reason} @ {symbol}")),
             (reason, symbol) => reason.or_else(|| symbol.map(str::to_string)),
         }
@@ -83,16 +84,6 @@ impl Names {
             other => Self::error(other),
         }
     }
-
-    /// The function that an address lies in.
-    fn symbol(&mut self, address: u64) -> Option<&str> {
-        if address == 0 {
-            return None;
-        }
-        let symbols = self.symbols.get_or_insert_with(read_symbols);
-        let place = symbols.partition_point(|(start, _)| *start <= address);
-        symbols.get(place.checked_sub(1)?).map(|(_, name)| &**name)
-    }
 }
 
 fn named(names: &HashMap<i64, Box<str>>, number: i32) -> Option<String> {
@@ -103,18 +94,40 @@ fn named(names: &HashMap<i64, Box<str>>, number: i32) -> Option<String> {
     Some(names.get(&number.into()).map_or_else(|| format!("reason {number:#x}"), |name| name.to_string()))
 }
 
-/// Functions by address; none where the kernel hides them.
-fn read_symbols() -> Vec<(u64, Box<str>)> {
-    let Ok(file) = File::open("/proc/kallsyms") else { return Vec::new() };
-    let mut symbols = Vec::new();
-    for line in BufReader::new(file).lines().map_while(Result::ok) {
-        let mut words = line.split_ascii_whitespace();
-        if let (Some(address), Some("t" | "T" | "w" | "W"), Some(name)) = (words.next(), words.next(), words.next())
-            && let Ok(address @ 1..) = u64::from_str_radix(address, 16)
-        {
-            symbols.push((address, name.into()));
+/// The kernel's functions by address; none where it hides them.
+#[derive(Debug, Default)]
+struct Symbols {
+    /// Where each begins, in order, and where its name ends in `names`.
+    places: Vec<(u64, u32)>,
+    names: String,
+}
+
+impl Symbols {
+    fn read() -> Self {
+        let Ok(file) = File::open("/proc/kallsyms") else { return Self::default() };
+        let mut found: Vec<(u64, Box<str>)> = Vec::new();
+        for line in BufReader::new(file).lines().map_while(Result::ok) {
+            let mut words = line.split_ascii_whitespace();
+            if let (Some(address), Some("t" | "T" | "w" | "W"), Some(name)) = (words.next(), words.next(), words.next())
+                && let Ok(address @ 1..) = u64::from_str_radix(address, 16)
+            {
+                found.push((address, name.into()));
+            }
         }
+        found.sort_unstable();
+        let mut symbols = Self::default();
+        for (address, name) in found {
+            symbols.names.push_str(&name);
+            symbols.places.push((address, symbols.names.len() as u32));
+        }
+        symbols
     }
-    symbols.sort_unstable_by_key(|(address, _)| *address);
-    symbols
+
+    /// The function that an address lies in.
+    fn at(&self, address: u64) -> Option<&str> {
+        let place = self.places.partition_point(|(start, _)| *start <= address).checked_sub(1)?;
+        let (_, end) = self.places.get(place)?;
+        let start = place.checked_sub(1).and_then(|before| self.places.get(before)).map_or(0, |(_, end)| *end);
+        self.names.get(start as usize..*end as usize)
+    }
 }

@@ -20,6 +20,7 @@ use super::clock::WallClock;
 use super::live::{Batch, LiveSource, Seen};
 use super::namespace;
 use super::owner::Owners;
+use crate::privilege::{self, Needs};
 use book::{Book, Whose};
 use dump::{Shown, Table};
 
@@ -180,6 +181,10 @@ impl LiveSource for Tables {
             unseen.push(format!("{closed} network namespaces that cannot be entered (this takes CAP_SYS_ADMIN)"));
         }
         unseen
+    }
+
+    fn needs(&self) -> Needs {
+        privilege::TABLES
     }
 
     fn describe(&self, _record: &mut CaptureRecord) -> Result<()> {
