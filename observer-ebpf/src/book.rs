@@ -136,7 +136,7 @@ fn words(sk: Struct, offset: u32) -> [u32; 4] {
 pub fn note(socket: &mut Socket, kind: Kind, states: (u8, u8), value: i32, hook: Hook) {
     if socket.filled as usize >= EVENTS {
         socket.tag = tag::CHAPTER;
-        maps::send(&*socket, hook);
+        maps::send_socket(socket, hook);
         socket.tag = tag::GONE;
         socket.sent += EVENTS as u32;
         socket.filled = 0;
@@ -184,6 +184,15 @@ pub fn count(socket: &mut Socket, sk: Struct) {
         rcv_wnd: tcp.load_u32(field!(rcv_wnd)),
     };
     socket.marks |= Socket::COUNTED;
+}
+
+/// Whether the kernel has counted a retransmission since it was last looked at; takes the new number over.
+#[inline(always)]
+pub fn count_again(socket: &mut Socket, sk: Struct) -> bool {
+    let Some(tcp) = tcp_sock(sk) else { return true };
+    let (before, now) = (socket.counters.total_retrans, tcp.load_u32(field!(total_retrans)));
+    socket.counters.total_retrans = now;
+    now != before || now == u32::MAX
 }
 
 /// `sk` as the larger struct that it is a part of.

@@ -18,7 +18,7 @@ fn destroy(context: BtfTracePointContext) -> i32 {
         if entry.state != CLOSE {
             book::count(entry, sk);
         }
-        maps::send(&*entry, Hook::Destroy);
+        maps::send_socket(entry, Hook::Destroy);
         let _ = maps::sockets().remove(sk.address());
     }
     0

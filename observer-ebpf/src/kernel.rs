@@ -68,11 +68,17 @@ pub fn read<T: Copy>(address: u64) -> Option<T> {
     unsafe { bpf_probe_read_kernel(address as *const T) }.ok()
 }
 
+/// Process identifier of the process at work.
+#[inline(always)]
+pub fn current_pid() -> u32 {
+    (bpf_get_current_pid_tgid() >> 32) as u32
+}
+
 /// The process at work. Right only where the kernel works on its behalf.
 #[inline(always)]
 pub fn current() -> Task {
     let mut task = Task {
-        pid: (bpf_get_current_pid_tgid() >> 32) as u32,
+        pid: current_pid(),
         uid: bpf_get_current_uid_gid() as u32,
         parent: parent(),
         padding: 0,

@@ -12,7 +12,7 @@ pub use record::fields::{ABSENT, Fields, PATHS, Path};
 pub use record::hook::{HOOKS, Hook};
 pub use record::packet::{PACKET_BYTES, PacketHead};
 pub use record::settings::Settings;
-pub use record::socket::{Counters, EVENTS, Event, How, Kind, Socket, Task};
+pub use record::socket::{Counters, EVENTS, Event, How, Kind, SOCKET_HEAD, Socket, Task};
 pub use record::stray::Stray;
 
 /// What a record in the ring buffer is: its first four bytes, in the byte order of the machine.

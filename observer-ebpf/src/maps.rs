@@ -1,9 +1,10 @@
 //! What the programs share with each other and with user space.
 
 use aya_ebpf::bindings::{BPF_F_NO_PREALLOC, BPF_RB_NO_WAKEUP};
+use aya_ebpf::helpers::generated::bpf_ringbuf_output;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
-use observer_ebpf::{Fields, HOOKS, Hook, Settings, Socket};
+use observer_ebpf::{EVENTS, Event, Fields, HOOKS, Hook, SOCKET_HEAD, Settings, Socket};
 
 /// Where the kernel's fields lie. User space sets it before it loads the programs, so that the verifier sees constants.
 #[unsafe(no_mangle)]
@@ -88,6 +89,26 @@ pub fn wants_ports(one: u16, other: u16) -> bool {
 #[inline(always)]
 pub fn send<T>(record: &T, hook: Hook) {
     if RECORDS.output::<T>(record, u64::from(BPF_RB_NO_WAKEUP)).is_err() {
+        lose(hook);
+    }
+}
+
+/// Sends a socket, as far as its log is filled.
+#[inline(always)]
+pub fn send_socket(socket: &Socket, hook: Hook) {
+    // SAFETY: a socket's own field. Volatile, so that the bound below is not taken for granted and left out.
+    let filled = unsafe { core::ptr::read_volatile(&raw const socket.filled) };
+    if filled > EVENTS as u32 {
+        return;
+    }
+    let size = SOCKET_HEAD as u64 + u64::from(filled) * size_of::<Event>() as u64;
+    // SAFETY: the helper checks what it is given.
+    let result = unsafe {
+        let ring = core::ptr::from_ref::<RingBuf>(&RECORDS).cast_mut().cast();
+        let data = core::ptr::from_ref(socket).cast_mut().cast();
+        bpf_ringbuf_output(ring, data, size, u64::from(BPF_RB_NO_WAKEUP))
+    };
+    if result != 0 {
         lose(hook);
     }
 }

@@ -1,15 +1,20 @@
-//! A filter on a packet socket. It queues nothing there: what is wanted goes to the ring buffer.
+//! Packets, as they arrive and as they leave. What is wanted of them goes to the ring buffer.
 //!
 //! Segments with SYN, FIN or RST are passed on, and the first octets of payload of each direction whose SYN was seen;
-//! bulk data costs a look at its headers. The socket is one of kind SOCK_DGRAM: what it shows begins with the IP header.
+//! bulk data costs a look at its headers.
+//!
+//! Those that arrive are seen by a filter on packet sockets, which queues nothing there; those that leave by a program on
+//! the root of the cgroups, because a packet socket would have each of them cloned. Where there are no cgroups of version 2
+//! the packet socket is opened for both directions. Either program finds the IP header at the packet's start: the sockets
+//! are of kind SOCK_DGRAM.
 
+use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
 use aya_ebpf::helpers::bpf_ktime_get_ns;
-use aya_ebpf::helpers::generated::{bpf_ringbuf_output, bpf_skb_load_bytes};
-use aya_ebpf::macros::{map, socket_filter};
+use aya_ebpf::helpers::generated::bpf_skb_load_bytes;
+use aya_ebpf::macros::{cgroup_skb, map, socket_filter};
 use aya_ebpf::maps::PerCpuArray;
 use aya_ebpf::programs::SkBuffContext;
-use aya_ebpf::{EbpfContext as _, maps::RingBuf};
 use observer_ebpf::{Hook, PACKET_BYTES, PacketHead, tag};
 
 use crate::kernel;
@@ -31,50 +36,89 @@ const FIN: u8 = 1;
 const SYN: u8 = 2;
 const RST: u8 = 4;
 
-/// A packet in the making.
-#[repr(C)]
-struct Scratch {
-    head: PacketHead,
-    /// Larger than needed: what the verifier can be shown by a mask is a power of two.
-    bytes: [u8; ROOM],
-}
-
-const ROOM: usize = PACKET_BYTES.next_power_of_two();
-
-#[map]
-static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
-
+/// Queues nothing, whatever it sees.
 #[socket_filter]
 fn packets(context: SkBuffContext) -> i64 {
-    let skb = context.skb.skb;
     // SAFETY: the program's argument; the verifier knows its fields.
-    let (protocol, interface, direction, len) =
-        unsafe { ((*skb).protocol, (*skb).ifindex, (*skb).pkt_type, (*skb).len) };
-    // What goes over the loopback interface is seen twice, leaving and arriving.
-    if interface == LOOPBACK && direction == PACKET_OUTGOING {
-        return 0;
-    }
-    if let Some(headers) = Headers::of(&context, protocol) {
-        let wanted = headers.wanted(len);
-        if wanted != 0 {
-            pass_on(
-                &context,
-                wanted.min(len),
-                PacketHead { tag: tag::PACKET, netns: netns(&context), at: 0, len, captured: 0, interface, direction },
-            );
-        }
+    let (interface, direction) = unsafe { ((*context.skb.skb).ifindex, (*context.skb.skb).pkt_type) };
+    // What goes over the loopback interface is seen as it arrives.
+    if interface != LOOPBACK || direction != PACKET_OUTGOING {
+        look(&context, interface, direction);
     }
     0
+}
+
+/// Lets every packet go.
+#[cgroup_skb(egress)]
+fn leaving(context: SkBuffContext) -> i32 {
+    // SAFETY: as above.
+    let interface = unsafe { (*context.skb.skb).ifindex };
+    if interface != LOOPBACK {
+        look(&context, interface, PACKET_OUTGOING);
+    }
+    1
+}
+
+#[inline(always)]
+fn look(context: &SkBuffContext, interface: u32, direction: u32) {
+    // SAFETY: as above.
+    let (protocol, len) = unsafe { ((*context.skb.skb).protocol, (*context.skb.skb).len) };
+    let Some(headers) = Headers::of(context, protocol) else { return };
+    let wanted = headers.wanted(len);
+    if wanted != 0 {
+        // SAFETY: the helper takes nothing.
+        let at = unsafe { bpf_ktime_get_ns() };
+        let netns = netns(context, at);
+        // The cgroups do not divide at namespaces.
+        if setting!(netns) == 0 || setting!(netns) == netns {
+            let head = PacketHead { tag: tag::PACKET, netns, at, len, captured: 0, interface, direction };
+            pass_on(context, wanted.min(len), head);
+        }
+    }
+}
+
+/// Which namespace a device was in, a moment ago: a word of [`Place::word`], and the device's address mixed with that word.
+/// An interrupt that writes here in between leaves what does not fit together.
+#[repr(C)]
+struct Place {
+    mixed: u64,
+    word: u64,
+}
+
+#[map]
+static PLACES: PerCpuArray<Place> = PerCpuArray::with_max_entries(1, 0);
+
+impl Place {
+    /// The namespace, and until when it is believed: for about a millisecond, in which the kernel neither moves nor frees a
+    /// device.
+    #[inline(always)]
+    fn word(netns: u32, now: u64) -> u64 {
+        u64::from(netns) << 32 | now >> 20 & 0xffff_ffff
+    }
 }
 
 /// Inode of the namespace of the device that the packet is at. The context is the kernel's own `struct sk_buff`, though the
 /// verifier shows a part of it only.
 #[inline(always)]
-fn netns(context: &SkBuffContext) -> u32 {
+fn netns(context: &SkBuffContext, now: u64) -> u32 {
     let skb = context.as_ptr() as u64;
-    let device = kernel::read::<u64>(skb + u64::from(field!(skb_dev)));
-    let net = device.and_then(|device| kernel::read::<u64>(device + u64::from(field!(dev_net))));
-    net.and_then(|net| kernel::read(net + u64::from(field!(net_inum)))).unwrap_or(0)
+    let Some(device) = kernel::read::<u64>(skb + u64::from(field!(skb_dev))) else { return 0 };
+    let Some(place) = PLACES.get_ptr_mut(0) else { return 0 };
+    // SAFETY: a map's value; see above for who else writes.
+    let (mixed, word) = unsafe { ((*place).mixed, (*place).word) };
+    let known = (word >> 32) as u32;
+    if word == Place::word(known, now) && mixed == device ^ word {
+        return known;
+    }
+    let net = kernel::read::<u64>(device + u64::from(field!(dev_net)));
+    let netns = net.and_then(|net| kernel::read(net + u64::from(field!(net_inum)))).unwrap_or(0);
+    let word = Place::word(netns, now);
+    // SAFETY: as above.
+    unsafe {
+        (*place).word = word;
+        (*place).mixed = device ^ word;
+    }
+    netns
 }
 
 /// What has to be known of a packet to decide about it.
@@ -149,26 +193,53 @@ impl Headers {
     }
 }
 
+/// A packet on its way to user space.
+#[repr(C)]
+struct Sent<const BYTES: usize> {
+    head: PacketHead,
+    bytes: [u8; BYTES],
+}
+
+/// Octets of the headers of IPv6 and TCP at their longest, without extensions.
+const HEADERS: usize = 104;
+/// Octets of a short request or answer.
+const SHORT: usize = 480;
+
 #[inline(always)]
 fn pass_on(context: &SkBuffContext, wanted: u32, head: PacketHead) {
-    let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return };
-    let wanted = wanted.min(PACKET_BYTES as u32);
-    // SAFETY: a map's value that this program has to itself: filters run with preemption off. The helpers check what they
-    // are given; the verifier sees that `captured` is at most what the scratch holds.
-    unsafe {
-        (*scratch).head = PacketHead { at: bpf_ktime_get_ns(), captured: wanted, ..head };
+    // The ring gives out room in sizes that are known beforehand.
+    if wanted <= HEADERS as u32 {
+        send::<HEADERS>(context, wanted, head);
+    } else if wanted <= SHORT as u32 {
+        send::<SHORT>(context, wanted, head);
+    } else {
+        send::<PACKET_BYTES>(context, wanted.min(PACKET_BYTES as u32), head);
+    }
+}
+
+#[inline(always)]
+fn send<const BYTES: usize>(context: &SkBuffContext, wanted: u32, head: PacketHead) {
+    let Some(mut entry) = maps::records().reserve::<Sent<BYTES>>(0) else {
+        maps::lose(Hook::Packets);
+        return;
+    };
+    let sent = entry.as_mut_ptr();
+    // SAFETY: the ring's memory, which is this program's until it is submitted. The helper checks what it is given; what
+    // lies beyond `captured` is not looked at.
+    let loaded = unsafe {
+        (*sent).head = PacketHead { captured: wanted, ..head };
         // Read back, the number is new to the compiler, which would else leave out the bounds that the verifier wants.
-        let captured = core::ptr::read_volatile(&raw const (*scratch).head.captured);
-        let captured = (captured.wrapping_sub(1) & (ROOM as u32 - 1)) + 1;
-        let bytes = (&raw mut (*scratch).bytes).cast();
-        if bpf_skb_load_bytes(context.as_ptr().cast(), 0, bytes, captured) != 0 {
-            return;
+        let captured = core::ptr::read_volatile(&raw const (*sent).head.captured);
+        if captured == 0 || captured > BYTES as u32 {
+            false
+        } else {
+            bpf_skb_load_bytes(context.as_ptr().cast(), 0, (&raw mut (*sent).bytes).cast(), captured) == 0
         }
-        let ring = core::ptr::from_ref::<RingBuf>(maps::records()).cast_mut().cast();
-        let size = u64::from(captured) + size_of::<PacketHead>() as u64;
-        if bpf_ringbuf_output(ring, scratch.cast(), size, u64::from(BPF_RB_NO_WAKEUP)) != 0 {
-            maps::lose(Hook::Packets);
-        }
+    };
+    if loaded {
+        entry.submit(u64::from(BPF_RB_NO_WAKEUP));
+    } else {
+        entry.discard(u64::from(BPF_RB_NO_WAKEUP));
     }
 }
 

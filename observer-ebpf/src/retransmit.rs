@@ -18,7 +18,9 @@ fn retransmit(context: BtfTracePointContext) -> i32 {
             book::fill_ends(entry, sk);
         }
         let state: u8 = sk.load(field!(skc_state));
-        book::note(entry, Kind::Retransmit, (state, state), error, Hook::Retransmit);
+        // The kernel comes here with segments, too, that it could not even try to send: it counts those that it did.
+        let kind = if book::count_again(entry, sk) { Kind::Retransmit } else { Kind::NotRetransmitted };
+        book::note(entry, kind, (state, state), error, Hook::Retransmit);
     }
     0
 }

@@ -50,7 +50,8 @@ fn change(sk: Struct, from: u8, to: u8) {
         (_, SYN_RECV) => entry.marks |= Socket::PASSIVE,
         // tcp_close_state, from close(2), shutdown(2) or the end of the process.
         (ESTABLISHED | SYN_RECV, FIN_WAIT1) | (CLOSE_WAIT, LAST_ACK) => {
-            entry.closer = kernel::current();
+            let pid = kernel::current_pid();
+            entry.closer = if pid == entry.owner.pid { entry.owner } else { kernel::current() };
             entry.closer_how = How::Close as u8;
         }
         _ => {}

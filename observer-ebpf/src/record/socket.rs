@@ -1,9 +1,12 @@
 //! A socket's life, gathered in the kernel and sent once.
 
-use crate::Plain;
+use crate::{Plain, TooShort};
 
 /// How many events a socket's log holds before it is sent as a chapter and begins anew; a power of two.
 pub const EVENTS: usize = 16;
+
+/// Octets of a [`Socket`] before its log: of the log, those events are sent that are filled.
+pub const SOCKET_HEAD: usize = core::mem::offset_of!(Socket, events);
 
 /// A TCP socket, from the first that was seen of it.
 ///
@@ -88,6 +91,22 @@ impl Socket {
         filled: 0,
         events: [Event::NONE; EVENTS],
     };
+}
+
+impl Socket {
+    /// Reads a record whose log ends where it is filled.
+    ///
+    /// # Errors
+    /// When `bytes` ends before the log does.
+    pub fn read(bytes: &[u8]) -> Result<Self, TooShort> {
+        let mut whole = [0; size_of::<Self>()];
+        let got = bytes.len().min(whole.len());
+        let (room, _) = whole.split_at_mut(got);
+        room.copy_from_slice(bytes.split_at(got).0);
+        let socket = Self::parse(&whole)?;
+        let need = SOCKET_HEAD + (socket.filled as usize).min(EVENTS) * size_of::<Event>();
+        if got < need { Err(TooShort { need, got }) } else { Ok(socket) }
+    }
 }
 
 /// A process, as `current` gives it.
@@ -234,7 +253,7 @@ pub enum Kind {
     /// The state changed.
     State = 1,
     /// A segment was sent again; the value is what the layer below gave back (1 dropped by the local queue, −1 by the
-    /// firewall, −16 no neighbour), where the kernel says.
+    /// firewall), where the kernel says.
     Retransmit = 2,
     /// A SYN-ACK was sent again.
     SynAckRetransmit = 3,
@@ -246,6 +265,9 @@ pub enum Kind {
     Drop = 6,
     /// The socket was told an error, an errno.
     Error = 7,
+    /// A segment was to be sent again, and could not even be tried; the value says why (−16, `EBUSY`: it has not left this
+    /// host since the last time).
+    NotRetransmitted = 8,
 }
 
 impl Kind {
@@ -259,6 +281,7 @@ impl Kind {
             5 => Self::ResetReceived,
             6 => Self::Drop,
             7 => Self::Error,
+            8 => Self::NotRetransmitted,
             _ => return None,
         })
     }
@@ -279,7 +302,6 @@ unsafe impl Plain for Socket {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::TooShort;
 
     #[test]
     fn reads_back_what_was_written() {
@@ -291,6 +313,7 @@ mod tests {
         assert_eq!((read.cookie, read.local_port, read.events[0]), (7, 443, socket.events[0]));
         for cut in 0..bytes.len() {
             assert_eq!(Socket::parse(&bytes[..cut]).map(|_| ()), Err(TooShort { need: 536, got: cut }));
+            assert_eq!(Socket::read(&bytes[..cut]).is_ok(), cut >= 280 + 16, "one event is filled");
         }
     }
 }

@@ -87,6 +87,8 @@ pub enum EntryKind {
     State,
     /// The kernel sent a segment of this end again.
     Retransmit,
+    /// The kernel was to send a segment of this end again, and could not even try.
+    NotRetransmitted,
     /// The kernel sent a SYN-ACK of this end again.
     SynAckRetransmit,
     /// The kernel sent a RST for this end.

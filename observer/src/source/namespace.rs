@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
@@ -77,10 +77,14 @@ struct LinkAddress {
     address: [u8; 8],
 }
 
-/// Lets a packet socket receive from every interface of its namespace.
-pub fn open_up(socket: &Socket) -> Result<()> {
+/// Lets a packet socket receive from every interface of its namespace: what arrives, and what leaves unless that is seen
+/// elsewhere, because the kernel clones it for each socket.
+pub fn open_up(socket: &Socket, leaving: bool) -> Result<()> {
     const AF_PACKET: u16 = 17;
     const ETH_P_ALL: u16 = 3;
+    if !leaving {
+        ignore_outgoing(socket)?;
+    }
     let all = LinkAddress {
         family: AF_PACKET,
         protocol: ETH_P_ALL.to_be(),
@@ -100,4 +104,20 @@ pub fn open_up(socket: &Socket) -> Result<()> {
         })
     }?;
     socket.bind(&address).context("binding a packet socket to every interface")
+}
+
+/// packet(7), PACKET_IGNORE_OUTGOING: since Linux 4.20.
+fn ignore_outgoing(socket: &Socket) -> Result<()> {
+    let yes: libc::c_int = 1;
+    // SAFETY: the option's value is an int, which outlives the call.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_PACKET,
+            libc::PACKET_IGNORE_OUTGOING,
+            std::ptr::from_ref(&yes).cast(),
+            size_of_val(&yes) as libc::socklen_t,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()).context("leaving out what leaves") }
 }

@@ -191,6 +191,7 @@ impl Said {
             EntryKind::Icmp => return icmp(record, entry),
             EntryKind::State
             | EntryKind::Retransmit
+            | EntryKind::NotRetransmitted
             | EntryKind::SynAckRetransmit
             | EntryKind::ResetSent
             | EntryKind::ResetReceived
@@ -328,6 +329,9 @@ fn kernel(entry: &TimelineEntry) -> Line {
     let because = entry.detail.as_ref().map_or(String::new(), |detail| format!(": {detail}"));
     let (tone, text) = match entry.kind {
         EntryKind::Retransmit => (Tone::Bad, format!("the {who}'s kernel sends a segment again{because}")),
+        EntryKind::NotRetransmitted => {
+            (Tone::Bad, format!("the {who}'s kernel does not send the segment again{because}"))
+        }
         EntryKind::SynAckRetransmit => (Tone::Bad, format!("the {who}'s kernel sends its SYN-ACK again")),
         EntryKind::ResetSent => (Tone::Bad, format!("the {who}'s kernel sends a RST{because}")),
         EntryKind::ResetReceived => (Tone::Bad, format!("the {who}'s socket takes the RST")),

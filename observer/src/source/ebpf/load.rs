@@ -3,16 +3,20 @@
 use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
 
 use anyhow::{Context as _, Result, bail};
 use aya::maps::{Array, Map, MapData, PerCpuArray, RingBuf};
-use aya::programs::{BtfTracePoint, Iter, ProgramError, SocketFilter};
+use aya::programs::{
+    BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, Iter, ProgramError, SocketFilter,
+};
 use aya::{Ebpf, EbpfLoader, Pod};
 use observer_ebpf::{HOOKS, Hook, Settings};
 
 use super::book::Book;
 use super::btf::Btf;
-use super::resolve::{Kind, PROGRAMS, Program, Resolved};
+use super::resolve::{Kind, LEAVING, PROGRAMS, Program, Resolved};
+use crate::source::owner;
 
 /// The programs as they are delivered.
 static OBJECT: &[u8] =
@@ -37,6 +41,8 @@ pub struct Loaded {
     pub attached: Vec<Hook>,
     /// The hooks that cannot work here, and why.
     pub off: Vec<(Hook, String)>,
+    /// Whether packets that leave are seen without a packet socket.
+    pub sees_leaving: bool,
 }
 
 /// How large the shared maps are.
@@ -63,7 +69,7 @@ impl Loaded {
             .load(object.as_deref().unwrap_or(OBJECT))
             .context("creating the eBPF maps")?;
         let types = aya::Btf::from_sys_fs().context("reading the kernel's types")?;
-        Ok(Self { ebpf, types, attached: Vec::new(), off: Vec::new() })
+        Ok(Self { ebpf, types, attached: Vec::new(), off: Vec::new(), sees_leaving: false })
     }
 
     /// Attaches what `wanted` names, as far as this kernel allows; what it does not allow is kept in [`Self::off`].
@@ -82,7 +88,12 @@ impl Loaded {
         if let Some(obstacle) = programs().find_map(|program| resolved.obstacle(program, btf)) {
             bail!(obstacle);
         }
-        programs().try_for_each(|program| self.start(program))
+        programs().try_for_each(|program| self.start(program))?;
+        if hook == LEAVING.hook {
+            // Packet sockets do it alone, at a higher price.
+            self.sees_leaving = self.start(&LEAVING).is_ok();
+        }
+        Ok(())
     }
 
     fn start(&mut self, program: &Program) -> Result<()> {
@@ -107,6 +118,13 @@ impl Loaded {
             Kind::SocketFilter => {
                 let found: &mut SocketFilter = found.try_into()?;
                 found.load().map_err(brief).context("loading the packet filter")?;
+            }
+            Kind::Egress => {
+                let root = root_cgroup()?;
+                let found: &mut CgroupSkb = found.try_into()?;
+                found.load().map_err(brief).context("loading the program for packets that leave")?;
+                // A link is never the only one, and the kernel refuses to be told so.
+                found.attach(root, CgroupSkbAttachType::Egress, CgroupAttachMode::Single)?;
             }
         }
         Ok(())
@@ -161,6 +179,16 @@ impl Loaded {
         let map = self.ebpf.take_map("LOST").context("the eBPF object has no counters of lost records")?;
         PerCpuArray::try_from(map).context("opening the counters of lost records")
     }
+}
+
+/// The cgroup that every process is in.
+fn root_cgroup() -> Result<File> {
+    /// The inode of the root; inside a container, something else is mounted in its place.
+    const ROOT: u64 = 1;
+    let path = owner::root().context("no cgroups of version 2 are mounted")?;
+    let root = File::open(&path).with_context(|| format!("opening {}", path.display()))?;
+    anyhow::ensure!(root.metadata()?.ino() == ROOT, "{} is not the root of all cgroups", path.display());
+    Ok(root)
 }
 
 /// Why the kernel refuses a program: of the verifier's pages, the line that says it.

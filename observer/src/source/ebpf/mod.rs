@@ -187,7 +187,7 @@ impl Kernel {
             (None, _) => namespace::packet_socket()?,
         };
         self.loaded.filter(&socket)?;
-        namespace::open_up(&socket)?;
+        namespace::open_up(&socket, !self.loaded.sees_leaving)?;
         Ok(socket)
     }
 
@@ -366,7 +366,7 @@ fn take(ring: &mut RingBuf<MapData>, out: &mut Vec<(u64, Raw)>, bytes: &mut Vec<
     while let Some(item) = ring.next() {
         let raw = match translate::tag_of(&item) {
             tag::GONE | tag::CHAPTER => {
-                let socket = Socket::parse(&item)?;
+                let socket = Socket::read(&item)?;
                 let filled = socket.events.get(..socket.filled as usize).unwrap_or(&socket.events);
                 let at = filled.last().map_or(socket.born, |event| event.at);
                 (at, Raw::Socket(Box::new(socket)))

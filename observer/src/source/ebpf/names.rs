@@ -80,7 +80,10 @@ impl Names {
             0 => None,
             1 => Some("dropped by the queueing discipline".to_string()),
             -1 => Some("dropped by the firewall".to_string()),
-            -16 => Some("no neighbour to send it to".to_string()),
+            // EBUSY
+            -16 => Some("the last copy has not left this host yet".to_string()),
+            // EAGAIN
+            -11 => Some("the receiver's window is closed".to_string()),
             other => Self::error(other),
         }
     }

@@ -32,6 +32,8 @@ pub enum Kind {
     Iterator(&'static str),
     /// A filter on packet sockets.
     SocketFilter,
+    /// What leaves the processes of every cgroup.
+    Egress,
 }
 
 const SOCKET: [&str; 10] = [
@@ -71,11 +73,16 @@ const OF_TASK: [&str; 8] = [
     "task_cred",
 ];
 
+<<<<<<< HEAD
 /// The tracepoint of errors.
 const ERROR_REPORT: &str = "inet_sk_error_report";
+=======
+/// The program for packets that leave, which the hook can do without.
+pub const LEAVING: &str = "leaving";
+>>>>>>> 3888d09 (ebpf: packets that leave by the cgroups, records as long as their logs, retransmissions that were not tried)
 
 /// Every program.
-pub const PROGRAMS: [Program; 12] = [
+pub const PROGRAMS: [Program; 13] = [
     Program { hook: Hook::State, name: "state", kind: Kind::Tracepoint("inet_sock_set_state"), needs: &SOCKET },
     Program { hook: Hook::Destroy, name: "destroy", kind: Kind::Tracepoint("tcp_destroy_sock"), needs: &SOCKET },
     Program {
@@ -101,6 +108,7 @@ pub const PROGRAMS: [Program; 12] = [
         kind: Kind::SocketFilter,
         needs: &["skb_dev", "dev_net", "net_inum"],
     },
+    Program { hook: Hook::Packets, name: LEAVING, kind: Kind::Egress, needs: &["skb_dev", "dev_net", "net_inum"] },
     Program { hook: Hook::Existing, name: "existing_sockets", kind: Kind::Iterator("tcp"), needs: &SOCKET },
     Program { hook: Hook::Existing, name: "existing_descriptors", kind: Kind::Iterator("task_file"), needs: &OF_TASK },
 ];

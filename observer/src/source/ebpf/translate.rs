@@ -97,6 +97,9 @@ impl Translator {
         let (kind, source, detail) = match Kind::from_number(event.kind)? {
             Kind::State => (EntryKind::State, Source::State, None),
             Kind::Retransmit => (EntryKind::Retransmit, Source::Retransmit, Names::transmission(event.value)),
+            Kind::NotRetransmitted => {
+                (EntryKind::NotRetransmitted, Source::Retransmit, Names::transmission(event.value))
+            }
             Kind::SynAckRetransmit => (EntryKind::SynAckRetransmit, Source::SynAck, None),
             Kind::ResetSent => (EntryKind::ResetSent, Source::ResetSent, self.names.reset(event.value)),
             Kind::ResetReceived => (EntryKind::ResetReceived, Source::ResetReceived, None),
