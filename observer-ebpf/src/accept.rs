@@ -1,6 +1,5 @@
 //! The end of accept(2) and accept4(2): a process takes a connection over.
 
-use aya_ebpf::helpers::generated::bpf_get_current_task;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use observer_ebpf::How;
@@ -30,11 +29,13 @@ fn accept(context: BtfTracePointContext) -> i32 {
 /// The address of the socket that a file descriptor of the process at work stands for.
 #[inline(always)]
 fn socket_of(descriptor: u64) -> Option<u64> {
-    // SAFETY: the helper takes nothing.
-    let task = unsafe { bpf_get_current_task() };
-    let files: u64 = kernel::read(task + u64::from(field!(task_files)))?;
-    let table: u64 = kernel::read(files + u64::from(field!(files_fdt)))?;
-    let descriptors: u64 = kernel::read(table + u64::from(field!(fdt_fd)))?;
+    let descriptors: u64 = if setting!(has_task_btf) != 0 {
+        kernel::current_task().follow(field!(task_files)).follow(field!(files_fdt)).load(field!(fdt_fd))
+    } else {
+        let files: u64 = kernel::read(kernel::task_address() + u64::from(field!(task_files)))?;
+        let table: u64 = kernel::read(files + u64::from(field!(files_fdt)))?;
+        kernel::read(table + u64::from(field!(fdt_fd)))?
+    };
     let file: u64 = kernel::read(descriptors + descriptor * 8)?;
     let socket: u64 = kernel::read(file + u64::from(field!(file_private_data)))?;
     kernel::read(socket + u64::from(field!(socket_sk)))

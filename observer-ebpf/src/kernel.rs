@@ -1,6 +1,6 @@
 //! Reading the kernel's structs.
 
-use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_get_socket_cookie};
+use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_get_current_task_btf, bpf_get_socket_cookie};
 use aya_ebpf::helpers::{
     bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid,
     bpf_probe_read_kernel,
@@ -98,9 +98,10 @@ fn process_name() -> Option<[u8; 16]> {
     if field!(task_group_leader) == ABSENT || field!(task_comm) == ABSENT {
         return None;
     }
-    // SAFETY: the helper takes nothing.
-    let task = unsafe { bpf_get_current_task() };
-    let leader: u64 = read(task + u64::from(field!(task_group_leader)))?;
+    if setting!(has_task_btf) != 0 {
+        return Some(current_task().follow(field!(task_group_leader)).load(field!(task_comm)));
+    }
+    let leader: u64 = read(task_address() + u64::from(field!(task_group_leader)))?;
     read(leader + u64::from(field!(task_comm)))
 }
 
@@ -110,9 +111,10 @@ fn parent() -> u32 {
     if field!(task_real_parent) == ABSENT || field!(task_tgid) == ABSENT {
         return 0;
     }
-    // SAFETY: the helper takes nothing.
-    let task = unsafe { bpf_get_current_task() };
-    let parent: Option<u64> = read(task + u64::from(field!(task_real_parent)));
+    if setting!(has_task_btf) != 0 {
+        return current_task().follow(field!(task_real_parent)).load(field!(task_tgid));
+    }
+    let parent: Option<u64> = read(task_address() + u64::from(field!(task_real_parent)));
     parent.and_then(|parent| read(parent + u64::from(field!(task_tgid)))).unwrap_or(0)
 }
 
@@ -124,6 +126,20 @@ pub fn cookie(sk: Struct) -> u64 {
         return unsafe { bpf_get_socket_cookie(sk.pointer() as *mut _) };
     }
     if field!(skc_cookie) == ABSENT { 0 } else { sk.load(field!(skc_cookie)) }
+}
+
+/// The thread at work, where `has_task_btf` says that this kernel gives it so: its fields are loaded without a helper.
+#[inline(always)]
+pub fn current_task() -> Struct {
+    // SAFETY: the helper takes nothing.
+    Struct::new(unsafe { bpf_get_current_task_btf() } as *const u8)
+}
+
+/// Address of the thread at work.
+#[inline(always)]
+pub fn task_address() -> u64 {
+    // SAFETY: the helper takes nothing.
+    unsafe { bpf_get_current_task() }
 }
 
 /// Inode of a socket's network namespace.

@@ -133,30 +133,32 @@ struct Headers {
 impl Headers {
     #[inline(always)]
     fn of(context: &SkBuffContext, protocol: u32) -> Option<Self> {
-        let (transport, mut hash) = match protocol {
+        // Most headers have no options between them and are loaded at once.
+        let (transport, hash, tcp) = match protocol {
             ETH_P_IP => {
-                let ip: [u32; 5] = load(context, 0)?;
+                let [ip @ .., a, b, c, d]: [u32; 9] = load(context, 0)?;
                 let (first, fragment, next) = (ip[0] as u8, u16::from_be((ip[1] >> 16) as u16), (ip[2] >> 8) as u8);
                 if next != IPPROTO_TCP || fragment & 0x1fff != 0 {
                     return None;
                 }
-                (u32::from(first & 15) * 4, mix(u64::from(ip[3]) << 32 | u64::from(ip[4])))
+                let transport = u32::from(first & 15) * 4;
+                let tcp = if transport == 20 { [a, b, c, d] } else { load(context, transport)? };
+                (transport, mix(u64::from(ip[3]) << 32 | u64::from(ip[4])), tcp)
             }
             ETH_P_IPV6 => {
-                let ip: [u32; 10] = load(context, 0)?;
+                let [ip @ .., a, b, c, d]: [u32; 14] = load(context, 0)?;
                 if (ip[1] >> 16) as u8 != IPPROTO_TCP {
                     return None;
                 }
                 let word = |at: usize| u64::from(ip[at]) << 32 | u64::from(ip[at + 1]);
-                (40, mix(mix(mix(word(2)) ^ word(4)) ^ word(6)) ^ word(8))
+                (40, mix(mix(mix(word(2)) ^ word(4)) ^ word(6)) ^ word(8), [a, b, c, d])
             }
             _ => return None,
         };
-        let tcp: [u32; 4] = load(context, transport)?;
         if !maps::wants_ports(u16::from_be(tcp[0] as u16), u16::from_be((tcp[0] >> 16) as u16)) {
             return None;
         }
-        hash = mix(hash ^ u64::from(tcp[0]));
+        let hash = mix(hash ^ u64::from(tcp[0]));
         let [offset, flags, ..] = tcp[3].to_ne_bytes();
         Some(Self { len: transport + u32::from(offset >> 4) * 4, flags, hash })
     }

@@ -3,8 +3,8 @@
 mod cli;
 mod lab;
 mod live;
-mod recorded;
 mod privilege;
+mod recorded;
 mod run;
 mod sink;
 mod source;

@@ -29,6 +29,8 @@ pub struct Settings {
     /// Whether the error of a socket is looked at when it closes: for kernels without `inet_sk_error_report`, which came
     /// with Linux 5.14.
     pub error_at_close: u32,
+    /// Whether there is the helper `bpf_get_current_task_btf` (Linux 5.11).
+    pub has_task_btf: u32,
 }
 
 impl Settings {
@@ -46,5 +48,6 @@ impl Settings {
         has_retransmit_error: 0,
         has_cookie_helper: 0,
         error_at_close: 0,
+        has_task_btf: 0,
     };
 }

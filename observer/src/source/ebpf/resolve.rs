@@ -73,16 +73,14 @@ const OF_TASK: [&str; 8] = [
     "task_cred",
 ];
 
-<<<<<<< HEAD
 /// The tracepoint of errors.
 const ERROR_REPORT: &str = "inet_sk_error_report";
-=======
-/// The program for packets that leave, which the hook can do without.
-pub const LEAVING: &str = "leaving";
->>>>>>> 3888d09 (ebpf: packets that leave by the cgroups, records as long as their logs, retransmissions that were not tried)
+
+/// The program for packets that leave, which its hook can do without.
+pub const LEAVING: Program = Program { hook: Hook::Packets, name: "leaving", kind: Kind::Egress, needs: &[] };
 
 /// Every program.
-pub const PROGRAMS: [Program; 13] = [
+pub const PROGRAMS: [Program; 12] = [
     Program { hook: Hook::State, name: "state", kind: Kind::Tracepoint("inet_sock_set_state"), needs: &SOCKET },
     Program { hook: Hook::Destroy, name: "destroy", kind: Kind::Tracepoint("tcp_destroy_sock"), needs: &SOCKET },
     Program {
@@ -108,7 +106,6 @@ pub const PROGRAMS: [Program; 13] = [
         kind: Kind::SocketFilter,
         needs: &["skb_dev", "dev_net", "net_inum"],
     },
-    Program { hook: Hook::Packets, name: LEAVING, kind: Kind::Egress, needs: &["skb_dev", "dev_net", "net_inum"] },
     Program { hook: Hook::Existing, name: "existing_sockets", kind: Kind::Iterator("tcp"), needs: &SOCKET },
     Program { hook: Hook::Existing, name: "existing_descriptors", kind: Kind::Iterator("task_file"), needs: &OF_TASK },
 ];
@@ -121,6 +118,8 @@ impl Resolved {
             .map(|path| path.paths.iter().find_map(|path| btf.offset(path)).unwrap_or(ABSENT))
             .collect::<Vec<_>>();
         let has = |tracepoint, arguments| u32::from(btf.arguments(tracepoint).is_some_and(|count| count >= arguments));
+        let helpers = btf.enumerators("bpf_func_id");
+        let has_helper = |wanted| helpers.iter().any(|(name, _)| *name == wanted);
         let (accept, accept4) = accept_calls();
         let settings = Settings {
             accept,
@@ -130,6 +129,7 @@ impl Resolved {
             has_retransmit_error: has("tcp_retransmit_skb", 3),
             error_at_close: u32::from(btf.arguments(ERROR_REPORT).is_none()),
             has_cookie_helper: u32::from(btf.has_function("bpf_get_socket_ptr_cookie")),
+            has_task_btf: u32::from(has_helper("BPF_FUNC_get_current_task_btf")),
             ..quiet(btf)
         };
         Self { offsets, settings }
