@@ -22,9 +22,9 @@ static RECORDS: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
 #[map]
 static SOCKETS: HashMap<u64, Socket> = HashMap::with_max_entries(1 << 18, BPF_F_NO_PREALLOC);
 
-/// Records that could not be sent or kept, by hook.
+/// Records that could not be sent or kept, by hook: one entry, so that one look shows all.
 #[map]
-static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(HOOKS.len() as u32, 0);
+static LOST: PerCpuArray<[u64; HOOKS.len()]> = PerCpuArray::with_max_entries(1, 0);
 
 /// Octets of payload that the packet filter has passed on, by a hash of the direction's addresses and ports.
 #[map]
@@ -116,8 +116,8 @@ pub fn send_socket(socket: &Socket, hook: Hook) {
 /// Counts a record that was lost.
 #[inline(always)]
 pub fn lose(hook: Hook) {
-    if let Some(lost) = LOST.get_ptr_mut(hook as u32) {
-        // SAFETY: a map's value; the program is alone on its processor.
-        unsafe { *lost += 1 };
+    if let Some(lost) = LOST.get_ptr_mut(0) {
+        // SAFETY: a map's value, on this processor; an interrupt in between may cost one count.
+        unsafe { (*lost)[hook as usize] += 1 };
     }
 }

@@ -1,59 +1,49 @@
 //! Laying rights down: what is not needed any more is given up before the first byte of others is read.
 
 use anyhow::{Context as _, Result};
-use caps::{CapSet, Capability, CapsHashSet};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set, remove_capability_from_bounding_set,
+    set_capabilities, set_no_new_privs,
+};
 
-/// What a part of observer needs.
-#[derive(Clone, Copy, Debug)]
-pub struct Needs {
-    capabilities: &'static [Capability],
-}
+/// What a part of observer needs once it is set up.
+pub type Needs = CapabilitySet;
 
 /// Observing with eBPF: the maps and iterators, packet sockets, and the command lines of others' processes.
-pub const KERNEL: Needs = Needs {
-    capabilities: &[
-        Capability::CAP_BPF,
-        Capability::CAP_PERFMON,
-        Capability::CAP_NET_ADMIN,
-        Capability::CAP_NET_RAW,
-        Capability::CAP_SYS_PTRACE,
-    ],
-};
+pub const KERNEL: Needs =
+    CapabilitySet::BPF.union(CapabilitySet::PERFMON).union(CapabilitySet::NET_RAW).union(CapabilitySet::SYS_PTRACE);
 
 /// Reading packets from interfaces that are open.
-pub const PACKETS: Needs = Needs { capabilities: &[] };
+pub const PACKETS: Needs = CapabilitySet::empty();
 
 /// Asking for the tables of sockets, in namespaces that appear later too, and whose they are.
-pub const TABLES: Needs =
-    Needs { capabilities: &[Capability::CAP_SYS_ADMIN, Capability::CAP_NET_ADMIN, Capability::CAP_SYS_PTRACE] };
+pub const TABLES: Needs = CapabilitySet::SYS_ADMIN
+    .union(CapabilitySet::NET_ADMIN)
+    .union(CapabilitySet::SYS_PTRACE)
+    .union(CapabilitySet::DAC_READ_SEARCH);
 
 /// The process that enters namespaces.
-pub const PORTER: Needs = Needs {
-    capabilities: &[
-        Capability::CAP_SYS_ADMIN,
-        Capability::CAP_BPF,
-        Capability::CAP_PERFMON,
-        Capability::CAP_NET_ADMIN,
-        Capability::CAP_NET_RAW,
-        Capability::CAP_SYS_PTRACE,
-    ],
-};
+pub const PORTER: Needs = KERNEL.union(CapabilitySet::SYS_ADMIN);
+
+/// What is being done when [`lay_down`] fails.
+pub const LAYING_DOWN: &str = "giving up rights that are not needed any more";
 
 /// Keeps of this thread's capabilities those that are needed, gives up all others for good, and forbids to gain new ones by
 /// running other programs.
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn lay_down(needs: &Needs) -> Result<()> {
-    let held = caps::read(None, CapSet::Permitted).context("reading this process's capabilities")?;
-    let kept: CapsHashSet = needs.capabilities.iter().copied().filter(|one| held.contains(one)).collect();
-    // Without CAP_SETPCAP the bounding set stays as it is; it matters to programs that are run only, and none is.
-    let _ = caps::clear(None, CapSet::Bounding);
-    caps::clear(None, CapSet::Ambient).context("clearing the ambient capabilities")?;
-    caps::set(None, CapSet::Effective, &kept).context("laying down effective capabilities")?;
-    caps::set(None, CapSet::Permitted, &kept).context("laying down permitted capabilities")?;
-    caps::clear(None, CapSet::Inheritable).context("clearing the inheritable capabilities")?;
-    rustix::thread::set_no_new_privs(true).context("forbidding new privileges")?;
+pub fn lay_down(needs: Needs) -> Result<()> {
+    let held = capabilities(None).context("reading this process's capabilities")?.permitted;
+    for one in CapabilitySet::all().iter() {
+        // Takes CAP_SETPCAP, and matters to programs that are run only: there will be none.
+        let _ = remove_capability_from_bounding_set(one);
+    }
+    clear_ambient_capability_set().context("clearing the ambient capabilities")?;
+    let kept = held.intersection(needs);
+    let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
+    set_capabilities(None, sets).context("laying down capabilities")?;
+    set_no_new_privs(true).context("forbidding new privileges")?;
     forbid_system_calls().context("forbidding system calls")
 }
 

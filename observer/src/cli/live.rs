@@ -265,6 +265,11 @@ pub trait Teller {
         Ok(())
     }
 
+    /// It begins: from now on a signal is an orderly end.
+    fn start(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     /// How it goes, about once a second: so many connections are followed, so many records were lost.
     fn status(&mut self, _open: usize, _lost: Option<u64>) -> Result<()> {
         Ok(())
@@ -307,6 +312,7 @@ impl Run<'_> {
     async fn watch(&mut self, observe: &Observe, until: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
         let mut interrupted = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
         let mut terminated = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+        self.teller.start()?;
         let mut drain = interval(DRAIN);
         let mut report = interval(observe.interval);
         drain.set_missed_tick_behavior(MissedTickBehavior::Delay);

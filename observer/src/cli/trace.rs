@@ -16,7 +16,9 @@ use super::live::{self, Observe, Teller};
 use super::page::{Color, page};
 use super::watch::ENTRIES;
 use crate::live::News;
+use crate::privilege::{self, LAYING_DOWN, Needs};
 use crate::sink::{Detail, Page, connection, json};
+use crate::source::live::LiveSource as _;
 
 /// Show the connections of a process and its children, or of a command that is started here
 #[derive(Debug, clap::Args)]
@@ -78,11 +80,15 @@ impl Trace {
             child: &child_pid,
             all: Vec::new(),
         };
-        // A runtime is at work only within the loop: there the command is started.
+        let needs = kernel.needs();
+        // A runtime is at work only within the loop: there the command is started, with the rights that we were given.
         let until = async {
             let status = match pids {
-                Some(pids) => wait_for(&pids).await,
-                None => self.command(&child_pid).await,
+                Some(pids) => {
+                    privilege::lay_down(needs).context(LAYING_DOWN)?;
+                    wait_for(&pids).await
+                }
+                None => self.command(&child_pid, needs).await,
             };
             tokio::time::sleep(REST).await;
             status
@@ -90,10 +96,11 @@ impl Trace {
         live::run(&self.observe, &mut kernel, config, &mut printer, until)
     }
 
-    async fn command(&self, pid: &Cell<Option<u32>>) -> Result<ExitCode> {
+    async fn command(&self, pid: &Cell<Option<u32>>, needs: Needs) -> Result<ExitCode> {
         let (program, args) = self.what.split_first().context("there is no command")?;
         let mut child = Command::new(program).args(args).spawn().with_context(|| format!("starting {program}"))?;
         pid.set(child.id());
+        privilege::lay_down(needs).context(LAYING_DOWN)?;
         let status = wait(&mut child).await?;
         Ok(ExitCode::from(status))
     }

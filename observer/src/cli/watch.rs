@@ -13,7 +13,7 @@ use super::page::Color;
 use super::source::{self, From};
 use super::status::Status;
 use crate::live::News;
-use crate::privilege;
+use crate::privilege::{self, LAYING_DOWN};
 use crate::sink::packets::{Lines, Look, Shown};
 use crate::sink::{Detail, Page, connection, json, one_line};
 
@@ -86,7 +86,7 @@ impl Watch {
             status: Status::new(self.output == Output::Text),
             silent: self.observe.writes_to_standard_output(),
         };
-        privilege::lay_down(&source.needs()).context("giving up rights that are not needed any more")?;
+        privilege::lay_down(source.needs()).context(LAYING_DOWN)?;
         live::run(&self.observe, source.as_mut(), config, &mut teller, std::future::pending())
     }
 }

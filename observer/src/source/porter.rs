@@ -81,7 +81,7 @@ fn serve(line: &OwnedFd) {
     // SAFETY: ignoring a signal takes no handler.
     unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };
     // What it cannot lay down it keeps: less is better, but nothing depends on it.
-    let _ = privilege::lay_down(&privilege::PORTER);
+    let _ = privilege::lay_down(privilege::PORTER);
     while let Ok((message, program)) = receive(line) {
         let Some((errand, path)) = message.split_first() else { return };
         let path = PathBuf::from(std::ffi::OsStr::from_bytes(path));

@@ -33,6 +33,9 @@ struct SettingsValue(Settings);
 // SAFETY: `Settings` is `repr(C)`, of integers, without padding.
 unsafe impl Pod for SettingsValue {}
 
+/// Lost records of one processor, by hook.
+pub type LostCounts = [u64; HOOKS.len()];
+
 /// Programs in the kernel, and the maps they share with us. Dropping it detaches them.
 pub struct Loaded {
     ebpf: Ebpf,
@@ -175,7 +178,7 @@ impl Loaded {
     }
 
     /// The counters of lost records, once.
-    pub fn lost(&mut self) -> Result<PerCpuArray<MapData, u64>> {
+    pub fn lost(&mut self) -> Result<PerCpuArray<MapData, LostCounts>> {
         let map = self.ebpf.take_map("LOST").context("the eBPF object has no counters of lost records")?;
         PerCpuArray::try_from(map).context("opening the counters of lost records")
     }

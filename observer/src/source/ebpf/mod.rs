@@ -23,7 +23,7 @@ use socket2::Socket as PacketSocket;
 
 use book::Book;
 use btf::Btf;
-use load::{Loaded, Sizes};
+use load::{Loaded, LostCounts, Sizes};
 use names::Names;
 use resolve::Resolved;
 use translate::{Occasion, Translator};
@@ -70,7 +70,7 @@ pub struct Kernel {
     loaded: Loaded,
     ring: RingBuf<MapData>,
     sockets: Book,
-    lost: PerCpuArray<MapData, u64>,
+    lost: PerCpuArray<MapData, LostCounts>,
     resolved: Resolved,
     translator: Translator,
     options: Options,
@@ -275,12 +275,9 @@ impl Kernel {
 
     /// Records that were lost so far, by hook and processor.
     fn lost_by_hook(&self) -> Result<Vec<(Hook, Vec<u64>)>> {
-        let mut all = Vec::new();
-        for hook in HOOKS {
-            let own = self.lost.get(&(hook as u32), 0).context("reading the counters of lost records")?;
-            all.push((hook, own.to_vec()));
-        }
-        Ok(all)
+        let processors = self.lost.get(&0, 0).context("reading the counters of lost records")?;
+        let of_hook = |hook: Hook| processors.iter().map(|counts| counts[hook as usize]).collect();
+        Ok(HOOKS.iter().map(|hook| (*hook, of_hook(*hook))).collect())
     }
 }
 

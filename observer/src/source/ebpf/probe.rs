@@ -7,6 +7,7 @@ use super::btf::{Btf, KERNEL};
 use super::load::{Loaded, Sizes};
 use super::resolve::Resolved;
 use crate::source::namespace;
+use crate::source::porter::open_iterator;
 
 /// Room for next to nothing: what is seen meanwhile is thrown away.
 const SIZES: Sizes = Sizes { ring: 1 << 16, sockets: 64 };
@@ -49,7 +50,7 @@ fn attach() -> Result<Vec<(Hook, Option<String>)>> {
         }
     };
     tried(Hook::Packets, "filtering packets", &mut |loaded| loaded.filter(&namespace::packet_socket()?));
-    tried(Hook::Existing, "going over what is there", &mut |loaded| loaded.iterate("existing_sockets"));
+    tried(Hook::Existing, "going over what is there", &mut |loaded| loaded.iterate("existing_sockets", open_iterator));
     let why = |hook| loaded.off.iter().find(|(off, _)| *off == hook).map(|(_, why)| why.clone());
     Ok(HOOKS.iter().map(|hook| (*hook, why(*hook))).collect())
 }
