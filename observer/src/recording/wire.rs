@@ -18,7 +18,7 @@ use crate::time::{Nanos, Timestamp};
 const MOST_PROCESSES: usize = 8;
 
 /// A number stands for its place.
-const KINDS: [EntryKind; 7] = [
+const KINDS: [EntryKind; 8] = [
     EntryKind::State,
     EntryKind::Retransmit,
     EntryKind::SynAckRetransmit,
@@ -26,6 +26,7 @@ const KINDS: [EntryKind; 7] = [
     EntryKind::ResetReceived,
     EntryKind::Drop,
     EntryKind::Error,
+    EntryKind::NotRetransmitted,
 ];
 const SOURCES: [Source; 12] = [
     Source::Packets,
