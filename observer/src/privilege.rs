@@ -25,16 +25,17 @@ pub const TABLES: Needs = CapabilitySet::SYS_ADMIN
 /// The process that enters namespaces.
 pub const PORTER: Needs = KERNEL.union(CapabilitySet::SYS_ADMIN);
 
-/// What is being done when [`lay_down`] fails.
-pub const LAYING_DOWN: &str = "giving up rights that are not needed any more";
-
 /// Keeps of this thread's capabilities those that are needed, gives up all others for good, and forbids to gain new ones by
 /// running other programs.
 ///
 /// # Errors
 /// When the kernel refuses.
 pub fn lay_down(needs: Needs) -> Result<()> {
-    let held = capabilities(None).context("reading this process's capabilities")?.permitted;
+    give_up(needs).context("giving up rights that are not needed any more")
+}
+
+fn give_up(needs: Needs) -> Result<()> {
+    let held = capabilities(None).context("asking for this process's capabilities")?.permitted;
     for one in CapabilitySet::all().iter() {
         // Takes CAP_SETPCAP, and matters to programs that are run only: there will be none.
         let _ = remove_capability_from_bounding_set(one);

@@ -252,7 +252,8 @@ const PAYLOAD: u32 = 4096;
 
 /// What prints.
 pub trait Teller {
-    /// Everything is in place: what happens from now on is seen.
+    /// Everything is in place and open: what happens from now on is seen, and a signal is an orderly end. Rights that are
+    /// not needed any more are laid down here.
     fn start(&mut self) -> Result<()> {
         Ok(())
     }
@@ -262,11 +263,6 @@ pub trait Teller {
 
     /// Nothing more comes for now.
     fn pause(&mut self) -> Result<()> {
-        Ok(())
-    }
-
-    /// It begins: from now on a signal is an orderly end.
-    fn start(&mut self) -> Result<()> {
         Ok(())
     }
 
@@ -312,7 +308,6 @@ impl Run<'_> {
     async fn watch(&mut self, observe: &Observe, until: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
         let mut interrupted = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
         let mut terminated = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
-        self.teller.start()?;
         let mut drain = interval(DRAIN);
         let mut report = interval(observe.interval);
         drain.set_missed_tick_behavior(MissedTickBehavior::Delay);

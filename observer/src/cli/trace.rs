@@ -16,7 +16,7 @@ use super::live::{self, Observe, Teller};
 use super::page::{Color, page};
 use super::watch::ENTRIES;
 use crate::live::News;
-use crate::privilege::{self, LAYING_DOWN, Needs};
+use crate::privilege::{self, Needs};
 use crate::sink::{Detail, Page, connection, json};
 use crate::source::live::LiveSource as _;
 
@@ -85,7 +85,7 @@ impl Trace {
         let until = async {
             let status = match pids {
                 Some(pids) => {
-                    privilege::lay_down(needs).context(LAYING_DOWN)?;
+                    privilege::lay_down(needs)?;
                     wait_for(&pids).await
                 }
                 None => self.command(&child_pid, needs).await,
@@ -100,7 +100,7 @@ impl Trace {
         let (program, args) = self.what.split_first().context("there is no command")?;
         let mut child = Command::new(program).args(args).spawn().with_context(|| format!("starting {program}"))?;
         pid.set(child.id());
-        privilege::lay_down(needs).context(LAYING_DOWN)?;
+        privilege::lay_down(needs)?;
         let status = wait(&mut child).await?;
         Ok(ExitCode::from(status))
     }

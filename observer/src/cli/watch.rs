@@ -13,7 +13,7 @@ use super::page::Color;
 use super::source::{self, From};
 use super::status::Status;
 use crate::live::News;
-use crate::privilege::{self, LAYING_DOWN};
+use crate::privilege::{self, Needs};
 use crate::sink::packets::{Lines, Look, Shown};
 use crate::sink::{Detail, Page, connection, json, one_line};
 
@@ -85,8 +85,8 @@ impl Watch {
             buffer: Vec::new(),
             status: Status::new(self.output == Output::Text),
             silent: self.observe.writes_to_standard_output(),
+            needs: source.needs(),
         };
-        privilege::lay_down(source.needs()).context(LAYING_DOWN)?;
         live::run(&self.observe, source.as_mut(), config, &mut teller, std::future::pending())
     }
 }
@@ -99,6 +99,7 @@ struct Printer {
     lines: Lines,
     buffer: Vec<u8>,
     status: Status,
+    needs: Needs,
     /// Standard output takes the recording.
     silent: bool,
 }
@@ -149,6 +150,7 @@ const FLUSH: usize = 1 << 16;
 
 impl Teller for Printer {
     fn start(&mut self) -> Result<()> {
+        privilege::lay_down(self.needs)?;
         eprintln!("observer: watching; Ctrl-C ends it");
         Ok(())
     }

@@ -350,10 +350,7 @@ impl LiveSource for Kernel {
             name: hook.name(),
             attached: attached.contains(hook),
             why: self.off().iter().find(|(off, _)| off == hook).map(|(_, why)| why.clone()),
-            lacks: match attached.contains(hook) {
-                true => self.resolved.lacks(*hook).into_iter().map(str::to_string).collect(),
-                false => Vec::new(),
-            },
+            lacks: if attached.contains(hook) { self.resolved.lacks(*hook) } else { Vec::new() },
             lost: lost.iter().find(|(of, _)| of == hook).map(|(_, lost)| lost.clone()).unwrap_or_default(),
         });
         record.hooks = hooks.collect();
