@@ -3,6 +3,7 @@
 mod connections;
 mod counts;
 mod failures;
+mod rights;
 
 use std::net::{Ipv4Addr, SocketAddr};
 
