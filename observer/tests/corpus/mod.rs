@@ -8,7 +8,7 @@ use observer::capture::{Chunk, Reader};
 use observer::decode::{Checksums, Decoder};
 use observer::input::{Input, PacketInput};
 use observer::packet::Decoded;
-use observer::record::ConnectionRecord;
+use observer::record::{ConnectionRecord, LookupRecord};
 use observer::tracker::{Config, Event, Tracker};
 
 /// The folder of captures; `None` where there is none with other tools' results in it.
@@ -20,11 +20,16 @@ pub fn corpus() -> Option<PathBuf> {
 
 /// Every connection of a capture, the first one first. What is damaged ends the reading.
 pub fn replay(capture: &Path, checksums: Checksums, config: Config) -> Vec<ConnectionRecord> {
+    replay_all(capture, checksums, config).0
+}
+
+/// The same, and every lookup.
+pub fn replay_all(capture: &Path, checksums: Checksums, config: Config) -> (Vec<ConnectionRecord>, Vec<LookupRecord>) {
     let mut chunk = Chunk { bytes: std::fs::read(capture).expect("a capture can be read"), ..Chunk::default() };
     let mut reader = Reader::new(0);
     let _damage = reader.read(&mut chunk);
     let mut decoded = Decoded::default();
-    Decoder::new(checksums, 0).decode(&chunk, &mut decoded);
+    Decoder::new(checksums, 0).with_datagrams(true).decode(&chunk, &mut decoded);
     let mut tracker = Tracker::new(config);
     for packet in &decoded.packets {
         let (options, payload) = decoded.tail_of(packet, &chunk.bytes);
@@ -32,10 +37,13 @@ pub fn replay(capture: &Path, checksums: Checksums, config: Config) -> Vec<Conne
         tracker.handle(Input::Packet(PacketInput { packet, layers, options, payload }));
     }
     tracker.finish();
-    let mut records = Vec::new();
-    while let Some(Event::Connection(record)) = tracker.poll() {
-        records.push(*record);
+    let (mut records, mut lookups) = (Vec::new(), Vec::new());
+    while let Some(event) = tracker.poll() {
+        match event {
+            Event::Connection(record) | Event::Update(record) => records.push(*record),
+            Event::Lookup(record) => lookups.push(*record),
+        }
     }
     records.sort_by_key(|record| record.id);
-    records
+    (records, lookups)
 }
