@@ -131,9 +131,30 @@ impl Watch {
     /// # Panics
     /// When it has not come by the deadline.
     pub fn connection(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        let find = |state: &State| {
-            state.objects.iter().find(|object| object["type"] == "connection" && wanted(object)).cloned()
-        };
+        self.object("connection", what, wanted)
+    }
+
+    /// The first object of `type: update` for which `wanted` holds, once it is there.
+    ///
+    /// # Panics
+    /// When it has not come by the deadline.
+    pub fn update(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        self.object("update", what, wanted)
+    }
+
+    /// The first object of `type: update` that says what `turned`, and for which `wanted` holds, once it is there.
+    ///
+    /// # Panics
+    /// When it has not come by the deadline.
+    pub fn turned(&self, turned: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let has_turned =
+            |object: &Value| object["turned"].as_array().is_some_and(|all| all.iter().any(|t| t == turned));
+        self.object("update", turned, |object| has_turned(object) && wanted(object))
+    }
+
+    fn object(&self, kind: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let find =
+            |state: &State| state.objects.iter().find(|object| object["type"] == kind && wanted(object)).cloned();
         let state = self.wait_until(|state| find(state).is_some() || state.ended);
         find(&state).unwrap_or_else(|| {
             let seen: Vec<_> = state.objects.iter().map(brief).collect();

@@ -105,6 +105,10 @@ fn connect(address: SocketAddr, deed: &str, times: u32) -> Result<()> {
                 stream.shutdown(Shutdown::Write)?;
                 stream.read_to_end(&mut Vec::new())?;
             }
+            // More than both ends' buffers take.
+            "flood" => {
+                let _ = stream.write_all(&vec![7; 64 << 20]);
+            }
             "leave" => stream.write_all(b"hello")?,
             "expect_reset" => {
                 let _ = stream.write_all(b"hello");

@@ -3,7 +3,9 @@
 mod connections;
 mod counts;
 mod failures;
+mod filters;
 mod rights;
+mod turns;
 
 use std::net::{Ipv4Addr, SocketAddr};
 

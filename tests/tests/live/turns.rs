@@ -1,0 +1,104 @@
+//! Connections that turn remarkable, told while they go on.
+
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use observer_tests::live::{Netns, Watch};
+use observer_tests::run::observer;
+
+use super::{stage, to_port, v4};
+
+/// A rule of the firewall that drops what comes in.
+fn drop_incoming(netns: &Netns, what: &str) {
+    netns.run("nft", &["add table inet t; add chain inet t c { type filter hook input priority 0; }"]);
+    netns.run("nft", &[&format!("add rule inet t c {what} drop")]);
+}
+
+#[test]
+fn a_syn_without_an_answer_is_told_before_it_is_given_up() {
+    let Some((netns, watch)) = stage("a stuck SYN", &[]) else { return };
+    drop_incoming(&netns, "tcp dport 81");
+    let client = netns.connect(v4(81), "fail", 1);
+    let record = watch.turned("syn_unanswered", to_port(81));
+    assert_eq!(record["tcp_state"]["client"], "SYN-SENT");
+    assert_eq!(record["processes"][0]["pid"], client.pid);
+}
+
+#[test]
+fn data_that_does_not_get_through_is_told() {
+    let Some((netns, watch)) = stage("repeated retransmissions", &[]) else { return };
+    let server = netns.serve("127.0.0.1:0", "echo", 1);
+    drop_incoming(&netns, &format!("tcp dport {} tcp flags & (syn | psh) == psh", server.port));
+    let _client = netns.connect(v4(server.port), "send", 1);
+    let record = watch.turned("retransmissions", to_port(server.port));
+    assert!(record["kernel"]["client"]["retransmit_events"].as_u64() >= Some(3));
+    let told = |objects: &[serde_json::Value]| {
+        let is_it = |object: &&serde_json::Value| object["type"] == "update" && to_port(server.port)(object);
+        objects.iter().filter(is_it).filter(|object| object["turned"].to_string().contains("retransmissions")).count()
+    };
+    assert_eq!(told(&watch.finish()), 1, "once");
+}
+
+#[test]
+fn a_reader_that_does_not_read_is_told() {
+    let Some((netns, watch)) = stage("a zero window", &["--interval", "0.5"]) else { return };
+    let server = netns.serve("127.0.0.1:0", "hold", 1);
+    let _client = netns.connect(v4(server.port), "flood", 1);
+    watch.turned("zero_window", to_port(server.port));
+}
+
+#[test]
+fn a_socket_that_is_not_closed_is_told_where_its_state_is_asked_for() {
+    let Some((netns, watch)) = stage("CLOSE-WAIT", &["--state", "close-wait"]) else { return };
+    let server = netns.serve("127.0.0.1:0", "hold", 1);
+    netns.connect(v4(server.port), "leave", 1).end();
+    let record = watch.turned("state", to_port(server.port));
+    assert_eq!(record["tcp_state"]["server"], "CLOSE-WAIT");
+    let other = netns.serve("127.0.0.1:0", "echo", 1);
+    netns.connect(v4(other.port), "send", 1).end();
+    server.end();
+    let objects = watch.finish();
+    assert!(!objects.iter().any(to_port(other.port)), "it was never in CLOSE-WAIT for long");
+}
+
+/// Observer's text, ended when dropped.
+struct Text(Child);
+
+impl Drop for Text {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn in_text_it_is_one_line_that_says_so() {
+    let test = "a stuck SYN in text";
+    let Some(netns) = Netns::new(test) else { return };
+    let inode = netns.inode().to_string();
+    if Watch::start(test, &["--netns", &inode]).is_none() {
+        return;
+    }
+    drop_incoming(&netns, "tcp dport 81");
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let out = folder.path().join("out");
+    let file = std::fs::File::create(&out).expect("it can be made");
+    let mut command = Command::new(observer().expect("there is an observer"));
+    command.args(["watch", "--source", "ebpf", "--netns", &inode]).env("COLUMNS", "200");
+    let _text = Text(command.stdout(file).stderr(Stdio::null()).spawn().expect("it starts"));
+    let started = Instant::now();
+    // Until it observes, attempts leave no trace; each of these waits for the one before.
+    loop {
+        let _client = netns.connect(v4(81), "fail", 1);
+        let tried = Instant::now();
+        while tried.elapsed() < Duration::from_secs(4) {
+            let text = std::fs::read_to_string(&out).expect("it is there");
+            if let Some(line) = text.lines().find(|line| line.contains("127.0.0.1:81")) {
+                assert!(line.contains("still open · no answer to its SYN yet"), "{line}");
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        assert!(started.elapsed() < observer_tests::live::DEADLINE, "nothing was said of it");
+    }
+}
