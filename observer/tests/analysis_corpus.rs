@@ -64,7 +64,7 @@ type Ends = [(String, u64); 2];
 fn compare(capture: &Path, expected: &str, scores: &mut BTreeMap<String, Score>) {
     let mut ours: HashMap<Ends, VecDeque<Value>> = HashMap::new();
     let wireshark = Config { strict_wireshark: true, ..Config::default() };
-    for record in corpus::replay(capture, Checksums::Ignore, wireshark) {
+    for record in corpus::replay(capture, Checksums::Ignore, wireshark).0 {
         let row = serde_json::to_value(record).expect("a record is JSON");
         let mut ends = [end_of(&row["client"]), end_of(&row["server"])];
         ends.sort();

@@ -69,7 +69,7 @@ fn captures(corpus: &Path) -> Vec<PathBuf> {
 
 fn replay(capture: &Path) -> (HashMap<Ends, Vec<ConnectionRecord>>, Vec<LookupRecord>) {
     let config = Config { show_secrets: true, ..Config::default() };
-    let (connections, lookups) = corpus::replay_all(capture, Checksums::Count, config);
+    let (connections, lookups) = corpus::replay(capture, Checksums::Count, config);
     let mut by_ends: HashMap<_, Vec<_>> = HashMap::new();
     for connection in connections {
         let [client, server] = [connection.client, connection.server].map(|end| (end.ip.to_string(), end.port));
@@ -92,7 +92,7 @@ fn tls_of<'a>(ours: &'a HashMap<Ends, Vec<ConnectionRecord>>, ends: &Ends) -> Op
 fn tshark(capture: &Path, filter: &str, fields: &[&str]) -> Vec<Vec<String>> {
     let mut command = Command::new("tshark");
     command.arg("-r").arg(capture).args(["-Y", filter, "-T", "fields", "-E", "separator=/t", "-E", "aggregator=;"]);
-    fields.iter().for_each(|field| drop(command.args(["-e", field])));
+    command.args(fields.iter().flat_map(|field| ["-e", field]));
     let output = command.output().expect("tshark runs");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     text.lines().map(|line| line.split('\t').map(str::to_owned).collect()).collect()

@@ -112,7 +112,7 @@ fn replay(capture: &Path, drops: bool) -> HashMap<Ends, VecDeque<(String, String
     let checksums = if drops { Checksums::Count } else { Checksums::Ignore };
     let zeek = Config { timeouts: Timeouts::Zeek, drop_bad_checksums: drops, ..Config::default() };
     let mut ours: HashMap<Ends, VecDeque<_>> = HashMap::new();
-    for record in corpus::replay(capture, checksums, zeek) {
+    for record in corpus::replay(capture, checksums, zeek).0 {
         let mut ends = [record.client, record.server].map(|end| (end.ip.to_string(), end.port));
         ends.sort();
         ours.entry(ends)

@@ -18,13 +18,8 @@ pub fn corpus() -> Option<PathBuf> {
     path.join("expected").is_dir().then_some(path)
 }
 
-/// Every connection of a capture, the first one first. What is damaged ends the reading.
-pub fn replay(capture: &Path, checksums: Checksums, config: Config) -> Vec<ConnectionRecord> {
-    replay_all(capture, checksums, config).0
-}
-
-/// The same, and every lookup.
-pub fn replay_all(capture: &Path, checksums: Checksums, config: Config) -> (Vec<ConnectionRecord>, Vec<LookupRecord>) {
+/// Every connection of a capture, the first one first, and every lookup. What is damaged ends the reading.
+pub fn replay(capture: &Path, checksums: Checksums, config: Config) -> (Vec<ConnectionRecord>, Vec<LookupRecord>) {
     let mut chunk = Chunk { bytes: std::fs::read(capture).expect("a capture can be read"), ..Chunk::default() };
     let mut reader = Reader::new(0);
     let _damage = reader.read(&mut chunk);
