@@ -37,6 +37,5 @@ fn socket_of(descriptor: u64) -> Option<u64> {
         kernel::read(table + u64::from(field!(fdt_fd)))?
     };
     let file: u64 = kernel::read(descriptors + descriptor * 8)?;
-    let socket: u64 = kernel::read(file + u64::from(field!(file_private_data)))?;
-    kernel::read(socket + u64::from(field!(socket_sk)))
+    kernel::socket_of(kernel::read(file + u64::from(field!(file_private_data)))?)
 }

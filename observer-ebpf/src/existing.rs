@@ -76,8 +76,7 @@ extern "C" fn existing_descriptors(context: *const TaskFileContext) -> i32 {
     if mode & S_IFMT != S_IFSOCK {
         return 0;
     }
-    let socket: u64 = file.load(field!(file_private_data));
-    let Some(sk) = kernel::read::<u64>(socket + u64::from(field!(socket_sk))) else { return 0 };
+    let Some(sk) = kernel::socket_of(file.load(field!(file_private_data))) else { return 0 };
     if let Some(entry) = book::find(Struct::new(sk as *const u8))
         && entry.owner_how == 0
     {

@@ -74,6 +74,19 @@ pub fn current_pid() -> u32 {
     (bpf_get_current_pid_tgid() >> 32) as u32
 }
 
+const IPPROTO_MPTCP: u16 = 262;
+
+/// The address of the TCP socket behind a `struct socket`; of MPTCP's that of its first subflow.
+#[inline(always)]
+pub fn socket_of(socket: u64) -> Option<u64> {
+    let sk: u64 = read(socket + u64::from(field!(socket_sk)))?;
+    if field!(mptcp_first) == ABSENT {
+        return Some(sk);
+    }
+    let protocol: u16 = read(sk + u64::from(field!(sk_protocol)))?;
+    if protocol == IPPROTO_MPTCP { read(sk + u64::from(field!(mptcp_first))) } else { Some(sk) }
+}
+
 /// The process at work. Right only where the kernel works on its behalf.
 #[inline(always)]
 pub fn current() -> Task {

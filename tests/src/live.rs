@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -270,6 +270,23 @@ impl Netns {
         run("ip", &[&["netns", "exec", &self.name, program], args].concat());
     }
 
+    /// What a program prints that runs in it to its end.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub fn output(&self, program: &str, args: &[&str]) -> String {
+        let words = [&["netns", "exec", &self.name, program], args].concat();
+        try_run("ip", &words).unwrap_or_else(|why| panic!("{program} {}: {why}", args.join(" ")))
+    }
+
+    /// Runs a program in it to its end.
+    ///
+    /// # Errors
+    /// With what it says where it fails.
+    pub fn try_run(&self, program: &str, args: &[&str]) -> Result<String, String> {
+        try_run("ip", &[&["netns", "exec", &self.name, program], args].concat())
+    }
+
     /// Connects this namespace to another: both ends are called `name`, and have these addresses.
     pub fn link(&self, other: &Self, name: &str, own: &str, others: &str) {
         run(
@@ -290,6 +307,15 @@ impl Netns {
     /// Starts a client.
     pub fn connect(&self, address: SocketAddr, deed: &str, times: u32) -> Actor {
         Actor::start(Some(self), "connect", &address.to_string(), deed, times)
+    }
+
+    /// Starts a client that belongs to a control group: the folder of a cgroup v2.
+    pub fn connect_from(&self, cgroup: &Path, address: SocketAddr, deed: &str) -> Actor {
+        let mut command = Command::new("sh");
+        // What `ip netns exec` shows as /sys is without control groups.
+        command.args(["-c", r#"echo $$ >"$0"/cgroup.procs && exec ip netns exec "$@""#]).arg(cgroup);
+        command.args([&self.name, &actor_path()]);
+        Actor::spawn(command, "connect", &address.to_string(), deed, 1)
     }
 
     /// A command that will run in it.
@@ -318,10 +344,14 @@ pub struct Actor {
 impl Actor {
     fn start(netns: Option<&Netns>, role: &str, address: &str, deed: &str, times: u32) -> Self {
         let program = actor_path();
-        let mut command = match netns {
+        let command = match netns {
             Some(netns) => netns.command(&program),
             None => Command::new(&program),
         };
+        Self::spawn(command, role, address, deed, times)
+    }
+
+    fn spawn(mut command: Command, role: &str, address: &str, deed: &str, times: u32) -> Self {
         command.args([role, address, deed, &times.to_string()]).stdin(Stdio::piped()).stdout(Stdio::piped());
         // A group of its own: what it forks ends with it.
         command.process_group(0);
@@ -451,8 +481,54 @@ fn actor_path() -> String {
 }
 
 fn run(program: &str, args: &[&str]) {
-    let output = Command::new(program).args(args).output().unwrap_or_else(|e| panic!("running {program}: {e}"));
-    assert!(output.status.success(), "{program} {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr));
+    try_run(program, args).unwrap_or_else(|why| panic!("{program} {}: {why}", args.join(" ")));
+}
+
+/// Runs a program to its end; gives what it prints, or what it says on standard error where it fails.
+fn try_run(program: &str, args: &[&str]) -> Result<String, String> {
+    let output = Command::new(program).args(args).output().map_err(|error| error.to_string())?;
+    let said = if output.status.success() { output.stdout } else { output.stderr };
+    let said = String::from_utf8_lossy(&said).into_owned();
+    if output.status.success() { Ok(said) } else { Err(said) }
+}
+
+/// A control group of the test's own; gone when dropped.
+pub struct Cgroup {
+    path: PathBuf,
+}
+
+impl Cgroup {
+    /// Makes one; `None`, after saying so, where this machine has no cgroup v2 or forbids it.
+    pub fn new(test: &str, name: &str) -> Option<Self> {
+        let roots = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(Path::new);
+        let Some(root) = roots.into_iter().find(|root| root.join("cgroup.controllers").is_file()) else {
+            crate::skip(test, "there is no cgroup v2");
+            return None;
+        };
+        let path = root.join(name);
+        match std::fs::create_dir(&path) {
+            Ok(()) => Some(Self { path }),
+            Err(error) => {
+                crate::skip(test, &format!("making {}: {error}", path.display()));
+                None
+            }
+        }
+    }
+
+    /// Its folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        // It goes once the last of its processes has ended.
+        let started = Instant::now();
+        while std::fs::remove_dir(&self.path).is_err() && started.elapsed() < DEADLINE {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
 }
 
 /// The processes of a side that a record names, with how they are known.

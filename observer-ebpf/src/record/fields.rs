@@ -53,6 +53,7 @@ fields! {
     sk_cgroup_val: "sock.sk_cgrp_data.val";
     cgroup_kn: "cgroup.kn";
     kn_id: "kernfs_node.id";
+    mptcp_first: "mptcp_sock.first";
     inet_sport: "tcp_sock.inet_conn.icsk_inet.inet_sport";
     total_retrans: "tcp_sock.total_retrans";
     bytes_sent: "tcp_sock.bytes_sent";

@@ -1,7 +1,8 @@
 //! A client or a server for live tests: real sockets, one deed a run.
 //!
 //! `actor serve ADDRESS DEED TIMES` prints its port and its process identifier, `actor connect ADDRESS DEED TIMES` its
-//! process identifier; both wait for a line on standard input where the deed says so.
+//! process identifier; both wait for a line on standard input where the deed says so. `mptcp` before a deed has it done
+//! over MPTCP.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -9,7 +10,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use socket2::{Domain, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 fn main() -> ExitCode {
     match run() {
@@ -26,15 +27,20 @@ fn run() -> Result<()> {
     let [role, address, deed, times] = words.as_slice() else { bail!("usage: actor ROLE ADDRESS DEED TIMES") };
     let address: SocketAddr = address.parse().context("reading the address")?;
     let times: u32 = times.parse().context("reading how many times")?;
+    let (protocol, deed) = match deed.strip_prefix("mptcp ") {
+        Some(deed) => (Some(Protocol::MPTCP), deed),
+        None => (None, deed.as_str()),
+    };
     match role.as_str() {
-        "serve" => serve(address, deed, times),
-        "connect" => connect(address, deed, times),
+        "serve" => serve(address, protocol, deed, times),
+        "connect" if deed == "flood" => flood(address, times),
+        "connect" => connect(address, protocol, deed, times),
         other => bail!("no role {other}"),
     }
 }
 
-fn serve(address: SocketAddr, deed: &str, times: u32) -> Result<()> {
-    let listener = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+fn serve(address: SocketAddr, protocol: Option<Protocol>, deed: &str, times: u32) -> Result<()> {
+    let listener = Socket::new(Domain::for_address(address), Type::STREAM, protocol)?;
     listener.set_reuse_address(true)?;
     listener.bind(&address.into())?;
     listener.listen(if deed == "never" { 1 } else { 4096 })?;
@@ -83,13 +89,14 @@ fn echo(stream: &mut TcpStream) -> Result<()> {
     Ok(())
 }
 
-fn connect(address: SocketAddr, deed: &str, times: u32) -> Result<()> {
+fn connect(address: SocketAddr, protocol: Option<Protocol>, deed: &str, times: u32) -> Result<()> {
     println!("0 {}", std::process::id());
     io::stdout().flush()?;
     let mut held = Vec::new();
     for _ in 0..times {
-        let connected = TcpStream::connect_timeout(&address, Duration::from_secs(30));
-        let mut stream = match (connected, deed) {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, protocol)?;
+        let connected = socket.connect_timeout(&address.into(), Duration::from_secs(30)).map(|()| socket.into());
+        let mut stream: TcpStream = match (connected, deed) {
             (Ok(stream), _) => stream,
             (Err(_), "fail") => continue,
             (Err(error), _) => bail!("connecting to {address}: {error}"),
@@ -119,6 +126,12 @@ fn connect(address: SocketAddr, deed: &str, times: u32) -> Result<()> {
             }
             "hold" => held.push(stream),
             "fail" => {}
+            "time_out" => {
+                SockRef::from(&stream).set_tcp_user_timeout(Some(Duration::from_millis(700)))?;
+                stream.write_all(b"hello")?;
+                let error = stream.read(&mut [0]).err().and_then(|error| error.raw_os_error());
+                anyhow::ensure!(error == Some(libc::ETIMEDOUT), "reading gave {error:?}");
+            }
             // The child keeps the socket when this process ends.
             "bequeath" => {
                 // SAFETY: this process has one thread.
@@ -136,6 +149,30 @@ fn connect(address: SocketAddr, deed: &str, times: u32) -> Result<()> {
     }
     if !held.is_empty() {
         wait()?;
+    }
+    Ok(())
+}
+
+/// Sends SYNs that no socket of this machine answers for, `times` of them from as many ports.
+fn flood(address: SocketAddr, times: u32) -> Result<()> {
+    println!("0 {}", std::process::id());
+    io::stdout().flush()?;
+    let SocketAddr::V4(address) = address else { bail!("the flood is IPv4's") };
+    let raw = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::TCP))?;
+    for port in (20_000_u16..).take(times as usize) {
+        let mut segment = Vec::new();
+        segment.extend(port.to_be_bytes());
+        segment.extend(address.port().to_be_bytes());
+        segment.extend([u32::from(port).to_be_bytes(), [0; 4]].concat());
+        // 20 octets, SYN, a window.
+        segment.extend([0x50, 2, 0xff, 0xff, 0, 0, 0, 0]);
+        let source = [127, 0, 0, 1];
+        let pseudo = [&source[..], &address.ip().octets()[..], &[0, 6, 0, 20]].concat();
+        let words = pseudo.iter().chain(&segment).copied().collect::<Vec<_>>();
+        let sum: u32 = words.chunks_exact(2).map(|two| u32::from(two[0]) << 8 | u32::from(two[1])).sum();
+        let checksum = !((sum & 0xffff) + (sum >> 16)) as u16;
+        segment[16..18].copy_from_slice(&checksum.to_be_bytes());
+        raw.send_to(&segment, &SocketAddr::V4(address).into())?;
     }
     Ok(())
 }

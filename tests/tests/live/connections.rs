@@ -2,7 +2,7 @@
 
 use std::net::Ipv6Addr;
 
-use observer_tests::live::{Netns, Watch, owners};
+use observer_tests::live::{Cgroup, Netns, Watch, owners};
 use serde_json::Value;
 
 use crate::{between, kinds, near, stage, to_port, v4};
@@ -99,4 +99,48 @@ fn namespaces_are_told_apart_and_new_ones_followed() {
         assert_eq!(owners(&record, "server"), [(server.pid, "accept".into())]);
         assert_eq!(record["conn_state"], "SF");
     }
+}
+
+#[test]
+fn a_container_is_known_by_its_cgroup() {
+    let test = "a container";
+    let id = format!("{:064x}", std::process::id());
+    let Some(cgroup) = Cgroup::new(test, &format!("docker-{id}.scope")) else { return };
+    let Some((netns, watch)) = stage(test, &[]) else { return };
+    let server = netns.serve("127.0.0.1:0", "echo", 1);
+    let client = netns.connect_from(cgroup.path(), v4(server.port), "send");
+    let record = watch.connection("the connection", to_port(server.port));
+    assert_eq!(owners(&record, "client"), [(client.pid, "connect".into())]);
+    let processes = record["processes"].as_array().expect("there are some");
+    let of = |side: &str| processes.iter().find(|process| process["side"] == side).expect("both are known");
+    assert_eq!(of("client")["container_id"], id.as_str());
+    assert_eq!(of("client")["container"], format!("docker/{}", &id[..12]));
+    assert_eq!(of("server")["container_id"], Value::Null);
+}
+
+#[test]
+fn time_wait_is_the_kernels() {
+    let Some((netns, watch)) = stage("TIME-WAIT", &[]) else { return };
+    let server = netns.serve("127.0.0.1:0", "echo", 1);
+    netns.connect(v4(server.port), "send", 1).end();
+    let record = watch.connection("the connection", to_port(server.port));
+    assert_eq!(record["tcp_state"], serde_json::json!({ "client": "TIME-WAIT", "server": "CLOSED" }));
+    let table = netns.output("ss", &["-tanH", "state", "time-wait"]);
+    let (client, server) = (&record["client"]["port"], server.port);
+    let has_port = |line: &str, port: &str| line.split_whitespace().any(|word| word.ends_with(&format!(":{port}")));
+    let is_it = |line: &str| has_port(line, &client.to_string()) && has_port(line, &server.to_string());
+    assert!(table.lines().any(is_it), "the kernel's table: {table}");
+}
+
+#[test]
+fn subflows_of_mptcp_are_connections() {
+    let test = "MPTCP";
+    if socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, Some(socket2::Protocol::MPTCP)).is_err() {
+        return observer_tests::skip(test, "this kernel has no MPTCP");
+    }
+    let Some((record, server, client)) = between(test, "mptcp echo", "mptcp send") else { return };
+    assert_eq!(record["conn_state"], "SF");
+    assert_eq!(record["handshake"]["agreed"]["mptcp"], true);
+    assert_eq!(owners(&record, "client").first(), Some(&(client.pid, "connect".to_string())));
+    assert_eq!(owners(&record, "server").first().map(|owner| owner.0), Some(server.pid), "{}", record["processes"]);
 }

@@ -89,3 +89,26 @@ fn what_is_lost_is_counted() {
         assert!(!touched.is_empty(), "{lost} records were lost, and no connection says so");
     }
 }
+
+#[test]
+fn what_netem_loses_is_sent_again() {
+    let test = "netem";
+    let (Some(one), Some(two)) = (Netns::new(test), Netns::new(test)) else { return };
+    one.link(&two, "wire", "10.0.0.1/24", "10.0.0.2/24");
+    one.ip(&["link", "set", "wire", "gso_max_size", "1500", "gso_max_segs", "1"]);
+    if let Err(why) =
+        one.try_run("tc", &["qdisc", "add", "dev", "wire", "root", "netem", "delay", "20ms", "loss", "3%"])
+    {
+        return observer_tests::skip(test, why.trim());
+    }
+    let Some(watch) = Watch::start(test, &["--netns", &one.inode().to_string()]) else { return };
+    let server = two.serve("10.0.0.2:0", "echo", 1);
+    let _client = one.connect(([10, 0, 0, 2], server.port).into(), "bulk", 1);
+    let record = watch.connection("the connection", to_port(server.port));
+    let socket = &record["kernel"]["client"];
+    let total = socket["info"]["total_retrans"].as_u64().expect("the kernel counts");
+    assert!(total > 0, "3 % of the packets were lost");
+    assert_eq!(socket["retransmit_events"].as_u64(), Some(total), "each was seen");
+    assert!(socket["connect_ns"].as_u64() >= Some(20_000_000), "the SYN was under way for 20 ms");
+    assert!(socket["info"]["minrtt"].as_u64() >= Some(20_000));
+}

@@ -1,5 +1,6 @@
 //! Connections that fail, and why.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use observer_tests::live::{events, gives, owners};
@@ -75,4 +76,56 @@ fn a_full_accept_queue_leaves_syns_unanswered() {
     assert_eq!(record["conn_state"], "S0");
     assert!(record["handshake"]["syn_retransmissions"].as_u64() >= Some(1));
     assert!(events(&record).iter().any(|event| event.0 == "retransmit"));
+}
+
+#[test]
+fn what_is_never_acknowledged_times_out() {
+    let Some((netns, watch)) = stage("a timeout", &[]) else { return };
+    netns.run("nft", &["add table inet t; add chain inet t c { type filter hook input priority 0; }"]);
+    let server = netns.serve("127.0.0.1:0", "hold", 1);
+    // The handshake passes: what is dropped has payload.
+    let rule = format!("add rule inet t c tcp dport {} meta length > 56 tcp flags & psh == psh drop", server.port);
+    netns.run("nft", &[&rule]);
+    let client = netns.connect(v4(server.port), "time_out", 1);
+    client.end();
+    let port = server.port;
+    server.end();
+    let record = watch.connection("the connection", to_port(port));
+    assert_eq!(record["kernel"]["client"]["error"], "ETIMEDOUT");
+    let events = events(&record);
+    let at = |kind: &str, detail: &str| {
+        let found = |event: &(String, String, String)| event.0 == kind && event.1 == "client" && event.2 == detail;
+        events.iter().position(found).unwrap_or_else(|| panic!("no {kind} {detail}: {events:?}"))
+    };
+    assert!(at("retransmit", "") < at("state", "CLOSED"));
+    at("error", "ETIMEDOUT");
+}
+
+#[test]
+fn a_syn_flood_is_half_open_connections() {
+    const TIMES: u32 = 100;
+    let Some((netns, watch)) = stage("a SYN flood", &[]) else { return };
+    let server = netns.serve("127.0.0.1:0", "never", 1);
+    netns.run("nft", &["add table inet t; add chain inet t c { type filter hook input priority 0; }"]);
+    // A machine that answers would refuse with a RST what it never asked for.
+    netns.run("nft", &[&format!("add rule inet t c tcp sport {} drop", server.port)]);
+    netns.run("sysctl", &["-qw", "net.ipv4.tcp_syncookies=0"]);
+    netns.connect(v4(server.port), "flood", TIMES).end();
+    // The kernel sends each SYN-ACK again after a second.
+    let seen = Instant::now();
+    while seen.elapsed() < Duration::from_millis(2500) {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let objects = watch.finish();
+    let records: Vec<_> = objects.iter().filter(|o| o["type"] == "connection" && to_port(server.port)(o)).collect();
+    let ports: BTreeSet<_> = records.iter().filter_map(|record| record["client"]["port"].as_u64()).collect();
+    assert_eq!((records.len(), ports.len()), (TIMES as usize, TIMES as usize), "each once");
+    let answered: Vec<_> = records.iter().filter(|record| !record["handshake"]["syn_ack"].is_null()).collect();
+    // A backlog of 1 has room for few; the others' SYNs are dropped without a word.
+    assert!(!answered.is_empty());
+    for record in answered {
+        let events = events(record);
+        assert!(events.iter().any(|event| event.0 == "syn_ack_retransmit" && event.1 == "server"), "{events:?}");
+        assert!(owners(record, "client").is_empty(), "no process is at the other end");
+    }
 }

@@ -60,9 +60,10 @@ const PACKET: [&str; 10] = [
     "skc_daddr",
     "skc_rcv_saddr",
 ];
-const DESCRIPTOR: [&str; 7] =
-    ["pt_regs_nr", "task_files", "files_fdt", "fdt_fd", "file_private_data", "socket_sk", "skc_num"];
-const OF_TASK: [&str; 8] = [
+const DESCRIPTOR: [&str; 8] =
+    ["pt_regs_nr", "task_files", "files_fdt", "fdt_fd", "file_private_data", "socket_sk", "sk_protocol", "skc_num"];
+const OF_TASK: [&str; 9] = [
+    "sk_protocol",
     "task_group_leader",
     "file_inode",
     "inode_mode",

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use observer::kernel::{self, KernelEvent, SocketInput, StrayInput};
 use observer::packet::{Address, Flags, IpVersion, Tuple};
 use observer::record::{EntryKind, ProcessRecord, Source, TcpInfo};
-use observer_ebpf::{Counters, Event, How, Kind, Socket, Stray, tag};
+use observer_ebpf::{Counters, Event, How, Kind, Socket, Stray, Task, tag};
 
 use super::super::clock::WallClock;
 use super::super::owner::Owners;
@@ -40,11 +40,14 @@ impl Translator {
         listener: Option<&Arc<ProcessRecord>>,
     ) -> SocketInput {
         let mut processes = Vec::new();
-        if let Some(how) = How::from_number(socket.owner_how) {
+        if let Some(how) = How::from_number(socket.owner_how)
+            && is_process(&socket.owner)
+        {
             processes.push(self.owners.record(&socket.owner, how, socket.cgroup));
         }
         if let Some(how) = How::from_number(socket.closer_how)
             && (socket.owner_how == 0 || socket.closer.pid != socket.owner.pid)
+            && is_process(&socket.closer)
         {
             processes.push(self.owners.record(&socket.closer, how, 0));
         }
@@ -109,6 +112,13 @@ impl Translator {
         let states = (kernel::state(event.from), kernel::state(event.to));
         Some(KernelEvent { at: self.clock.at(event.at), kind, states, detail, source })
     }
+}
+
+/// Whether a task is no thread of the kernel: those are children of kthreadd, which is the second process. The one that
+/// works for MPTCP opens and closes subflows of others.
+const fn is_process(task: &Task) -> bool {
+    const KTHREADD: u32 = 2;
+    task.parent != KTHREADD
 }
 
 /// What a record in the ring buffer begins with.
