@@ -105,7 +105,7 @@ mod tests {
         let busy = Counts { ended: 10, refused: 1, reset: 2, unanswered: 3, sent_again: 1 };
         assert_eq!(
             busy.line(0, 0.0, Some(7)),
-            "0 open · 10 ended (0/s) · 1 refused · 2 reset · 3 unanswered · 1 segment sent again · 7 records LOST"
+            "0 open · 10 ended (0/s) · 1 refused · 2 reset · 3 unanswered · 1\u{a0}segment sent again · 7\u{a0}records LOST"
         );
     }
 }
