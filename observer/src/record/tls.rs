@@ -47,8 +47,10 @@ pub struct TlsRecord {
     pub server_hello: Option<Timestamp>,
     /// Time of each end's Finished, or of the first record under the new keys.
     pub finished: Sides<Option<Timestamp>>,
-    /// Time of each end's first application data after the handshake.
-    pub first_data: Sides<Option<Timestamp>>,
+    /// The first application data that the client sent after the handshake, up to the server's answer, and that answer up
+    /// to the client's next; `null` where the server spoke first. Session tickets, which TLS 1.3 sends like data, are
+    /// told by their length and place.
+    pub data: Option<TlsData>,
     /// Alerts that could be read.
     pub alerts: Vec<TlsAlert>,
     /// Whether each end sent a close_notify before it closed: in TLS 1.3 a last record that is as long as one. `null` where
@@ -66,6 +68,19 @@ pub struct TlsRecord {
     pub ja4: Option<String>,
     /// JA4S of the ServerHello.
     pub ja4s: Option<String>,
+}
+
+/// What a client asked first, and the server's answer, as far as encryption lets that be seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct TlsData {
+    /// Time of the request's first octet.
+    pub request: Timestamp,
+    /// Time of the request's last octet.
+    pub request_end: Timestamp,
+    /// Time of the answer's first octet.
+    pub response: Option<Timestamp>,
+    /// Time of the answer's last octet.
+    pub response_end: Option<Timestamp>,
 }
 
 /// What a ClientHello offers. Values that stand for nothing (GREASE, RFC 8701) are left out.

@@ -1,6 +1,6 @@
 //! Where a connection's time went: what it was used for first, phase by phase.
 
-use crate::record::{Application, Close, Handshake, Phase, PhaseRecord, Rtt};
+use crate::record::{Application, Close, Exchange, Handshake, Phase, PhaseRecord, Rtt};
 use crate::time::{Nanos, Timestamp};
 
 /// How soon after an answer a connection waited for it.
@@ -43,22 +43,40 @@ pub(super) fn phases(
         let end = tls.finished.client.zip(tls.finished.server).map(|(client, server)| client.max(server));
         add(Phase::Tls, tls.client_hello, end, "ClientHello to the later Finished");
     }
-    if let Some(exchange) = application.exchanges.entries.first() {
+    if let Some(used) = first_use(application) {
         let known = path.is_some();
         let path = path.unwrap_or_default();
-        add(Phase::Request, exchange.request, exchange.request_end, "first to last octet of the first request");
-        let begun = exchange.request_end.map(|end| end.plus(Nanos(path.0 / 2)));
-        let answered = begun.zip(exchange.first_byte_ns());
-        let answered = answered.map(|(begun, wait)| begun.plus(Nanos(wait.0.saturating_sub(path.0))));
+        add(Phase::Request, used.request, used.request_end, "first to last octet of the first request");
+        let begun = used.request_end.map(|end| end.plus(Nanos(path.0 / 2)));
+        let wait = used.response.zip(used.request_end).and_then(|(response, end)| response.checked_since(end));
+        let answered = begun.zip(wait).map(|(begun, wait)| begun.plus(Nanos(wait.0.saturating_sub(path.0))));
         let measured = if known {
             "end of the first request to the first octet of its response, less the round trip to the server"
         } else {
             "end of the first request to the first octet of its response, the way there and back included"
         };
         add(Phase::Server, begun, answered, measured);
-        add(Phase::Transfer, exchange.response, exchange.response_end, "first to last octet of the first response");
+        add(Phase::Transfer, used.response, used.response_end, "first to last octet of the first response");
     }
     let closes = [close.fin.client, close.fin.server, close.rst.client, close.rst.server];
     add(Phase::Close, closes.into_iter().flatten().min(), Some(last_seen), "first FIN or RST to the last packet");
     phases
+}
+
+/// When the first request and its response began and ended.
+struct FirstUse {
+    request: Option<Timestamp>,
+    request_end: Option<Timestamp>,
+    response: Option<Timestamp>,
+    response_end: Option<Timestamp>,
+}
+
+/// The first exchange, in the clear or as far as TLS shows one.
+fn first_use(application: &Application) -> Option<FirstUse> {
+    if let Some(data) = application.tls.as_ref().and_then(|tls| tls.data) {
+        let (request, request_end) = (Some(data.request), Some(data.request_end));
+        return Some(FirstUse { request, request_end, response: data.response, response_end: data.response_end });
+    }
+    let Exchange { request, request_end, response, response_end, .. } = *application.exchanges.entries.first()?;
+    Some(FirstUse { request, request_end, response, response_end })
 }

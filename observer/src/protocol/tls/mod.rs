@@ -5,10 +5,12 @@
 //! - After a gap, records are found again where the next segment begins with one.
 
 mod certificate;
+mod data;
 mod fingerprint;
 mod hello;
 mod names;
 
+use self::data::FirstData;
 use self::hello::{ClientHello, Reader, ServerHello, extension, is_grease};
 use super::text::clean;
 use super::{Arrival, Guess, Next, Protocol, Take};
@@ -53,6 +55,7 @@ struct Tls {
     certificate_requested: bool,
     ocsp_stapled: bool,
     early_data: bool,
+    data: FirstData,
     alerts: Vec<TlsAlert>,
     malformed: u64,
 }
@@ -70,7 +73,6 @@ struct End {
     gap: bool,
     /// Whether it sent a record under new keys.
     finished: Option<Timestamp>,
-    first_data: Option<Timestamp>,
     /// Kind and length of its last record.
     last: Option<(u8, u16)>,
     close_notify: Option<bool>,
@@ -99,7 +101,12 @@ impl Protocol for Tls {
     fn take(&mut self, from: Side, arrival: Arrival<'_>, at: Timestamp) -> Take {
         match arrival {
             Arrival::Octets(octets) => self.record_of(from, octets, at),
-            Arrival::Passed(_) => Take::used(0),
+            Arrival::Passed(_) => {
+                if self.is_established() && self.ends.of(from).last.is_some_and(is_data) {
+                    self.data.end(from, at);
+                }
+                Take::used(0)
+            }
             Arrival::Gap(_) => {
                 let end = self.ends.of_mut(from);
                 (end.message, end.oversize, end.gap, end.last) = (Vec::new(), 0, true, None);
@@ -151,7 +158,7 @@ impl Tls {
             (CHANGE_CIPHER_SPEC, _) => end.changed_cipher = true,
             (HANDSHAKE, Some(body)) if is_clear => self.handshake(from, body, at),
             (ALERT, Some(&[level, description])) if is_clear => self.alert(from, level, description, at),
-            (HANDSHAKE | APPLICATION_DATA, _) => self.sealed(from, kind, at),
+            (HANDSHAKE | APPLICATION_DATA, _) => self.sealed(from, (kind, length), at),
             _ => {}
         }
         Take::then(HEADER, Next::Pass(length.into()))
@@ -175,7 +182,7 @@ impl Tls {
     }
 
     /// A record under keys that are not known here.
-    fn sealed(&mut self, from: Side, kind: u8, at: Timestamp) {
+    fn sealed(&mut self, from: Side, (kind, length): (u8, u16), at: Timestamp) {
         if kind == APPLICATION_DATA && self.server_hello.is_none() {
             self.early_data |= from == Side::Client && self.client_hello.is_some();
             return;
@@ -185,7 +192,9 @@ impl Tls {
         if end.finished.is_none() && (kind == HANDSHAKE || is_1_3) {
             end.finished = Some(at);
         } else if kind == APPLICATION_DATA && self.is_established() {
-            self.ends.of_mut(from).first_data.get_or_insert(at);
+            if is_data((kind, length)) {
+                self.data.begin(from, length, at, is_1_3);
+            }
         }
     }
 
@@ -292,6 +301,11 @@ impl Tls {
     }
 }
 
+/// Whether a record, of the given kind and length, holds what the application has to say. In TLS 1.3 alerts look like it.
+const fn is_data((kind, length): (u8, u16)) -> bool {
+    kind == APPLICATION_DATA && length != SEALED_ALERT
+}
+
 const fn is_1_3(version: u16) -> bool {
     version == 0x0304 || version >> 8 == 0x7f
 }
@@ -333,7 +347,7 @@ impl Tls {
             client_hello: client_at,
             server_hello: self.server_hello.as_ref().map(|(_, at)| *at),
             finished,
-            first_data: Sides { client: self.ends.client.first_data, server: self.ends.server.first_data },
+            data: self.data.seen(is_1_3),
             alerts: self.alerts.clone(),
             close_notify: Sides { client: self.ends.client.close_notify, server: self.ends.server.close_notify },
             certificates: self.ends.server.certificates.clone(),
