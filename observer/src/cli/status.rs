@@ -13,6 +13,8 @@ pub struct Status {
     shown: bool,
     wanted: bool,
     counts: Counts,
+    /// The last line.
+    line: String,
     /// Connections that had ended, and when, at the last line.
     last: (u64, Instant),
 }
@@ -31,7 +33,7 @@ impl Status {
     /// A line that is shown where it is `wanted` and can be seen.
     pub fn new(wanted: bool) -> Self {
         let wanted = wanted && io::stderr().is_terminal();
-        Self { shown: false, wanted, counts: Counts::default(), last: (0, Instant::now()) }
+        Self { shown: false, wanted, counts: Counts::default(), line: String::new(), last: (0, Instant::now()) }
     }
 
     /// Counts a connection that ended.
@@ -48,9 +50,17 @@ impl Status {
         let rate = (self.counts.ended - before) as f64 / then.elapsed().as_secs_f64().max(0.001);
         let columns = terminal_size::terminal_size_of(io::stderr()).map_or(80, |(width, _)| usize::from(width.0));
         // In the last column some terminals begin the next line.
-        let line: String = self.counts.line(open, rate, lost).chars().take(columns.saturating_sub(1)).collect();
+        self.line = self.counts.line(open, rate, lost).chars().take(columns.saturating_sub(1)).collect();
+        self.show()
+    }
+
+    /// Shows the line again, below what was printed.
+    pub fn show(&mut self) -> Result<()> {
+        if !self.wanted {
+            return Ok(());
+        }
         let mut err = io::stderr().lock();
-        write!(err, "\r\x1b[K{line}").and_then(|()| err.flush()).context("writing to standard error")?;
+        write!(err, "\r\x1b[K{}", self.line).and_then(|()| err.flush()).context("writing to standard error")?;
         self.shown = true;
         Ok(())
     }

@@ -141,7 +141,7 @@ impl Printer {
         let mut out = io::stdout().lock();
         out.write_all(&self.buffer).and_then(|()| out.flush()).context("writing to standard output")?;
         self.buffer.clear();
-        Ok(())
+        self.status.show()
     }
 }
 

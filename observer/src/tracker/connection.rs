@@ -249,7 +249,7 @@ impl Connection {
         let is_here = src == dst || (src.to_ip(version).is_loopback() && dst.to_ip(version).is_loopback());
         match self.kernel.as_ref().map_or(0, |kernel| kernel.known_ends()) {
             0 => config.sampled,
-            1 => is_here,
+            1 => is_here && !self.kernel.as_ref().is_some_and(|kernel| kernel.is_refused()),
             _ => false,
         }
     }

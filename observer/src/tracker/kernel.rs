@@ -144,6 +144,11 @@ impl Kernel {
         })
     }
 
+    /// Whether a RST answered the SYN: the other end never had a socket.
+    pub(super) fn is_refused(&self) -> bool {
+        self.sockets.iter().flatten().any(|socket| socket.refused)
+    }
+
     /// The direction of the end that opened the connection, by the word of the kernel.
     pub(super) fn opener(&self) -> Option<u8> {
         let [low, high] = [0, 1].map(|at: usize| self.sockets.get(at)?.as_ref()?.passive);

@@ -113,7 +113,7 @@ fn connect(address: SocketAddr, protocol: Option<Protocol>, deed: &str, times: u
                 stream.read_to_end(&mut Vec::new())?;
             }
             // More than both ends' buffers take.
-            "flood" => {
+            "pour" => {
                 let _ = stream.write_all(&vec![7; 64 << 20]);
             }
             "leave" => stream.write_all(b"hello")?,

@@ -43,7 +43,7 @@ fn data_that_does_not_get_through_is_told() {
 fn a_reader_that_does_not_read_is_told() {
     let Some((netns, watch)) = stage("a zero window", &["--interval", "0.5"]) else { return };
     let server = netns.serve("127.0.0.1:0", "hold", 1);
-    let _client = netns.connect(v4(server.port), "flood", 1);
+    let _client = netns.connect(v4(server.port), "pour", 1);
     watch.turned("zero_window", to_port(server.port));
 }
 
