@@ -2,6 +2,7 @@
 
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
+use aya_log_ebpf::debug;
 use observer_ebpf::How;
 
 use crate::book;
@@ -16,12 +17,17 @@ fn accept(context: BtfTracePointContext) -> i32 {
         return 0;
     }
     let descriptor: i64 = context.arg(1);
-    if descriptor >= 0
-        && let Some(sk) = socket_of(descriptor as u64)
-        && let Some(entry) = book::find(Struct::new(sk as *const u8))
-    {
-        entry.owner = kernel::current();
-        entry.owner_how = How::Accept as u8;
+    if descriptor < 0 {
+        return 0;
+    }
+    let entry = socket_of(descriptor as u64).and_then(|sk| book::find(Struct::new(sk as *const u8)));
+    match entry {
+        Some(entry) => {
+            entry.owner = kernel::current();
+            entry.owner_how = How::Accept as u8;
+        }
+        // Of another protocol, or one that this run does not want.
+        None => debug!(&context, "process {} accepts a socket that is not followed", kernel::current_pid()),
     }
     0
 }

@@ -121,3 +121,10 @@ pub fn lose(hook: Hook) {
         unsafe { (*lost)[hook as usize] += 1 };
     }
 }
+
+/// Records that `hook` has lost on this processor.
+#[inline(always)]
+pub fn lost(hook: Hook) -> u64 {
+    // SAFETY: as above.
+    LOST.get_ptr(0).map_or(0, |lost| unsafe { (*lost)[hook as usize] })
+}

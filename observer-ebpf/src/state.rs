@@ -2,11 +2,12 @@
 
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
+use aya_log_ebpf::{debug, warn};
 use observer_ebpf::{Hook, How, Kind, Socket};
 
 use crate::book;
 use crate::kernel::{self, Struct};
-use crate::maps::{field, setting};
+use crate::maps::{self, field, setting};
 
 // include/net/tcp_states.h
 const ESTABLISHED: u8 = 1;
@@ -24,19 +25,26 @@ fn state(context: BtfTracePointContext) -> i32 {
     let sk = Struct::new(context.arg(0));
     let (from, to) = (context.arg::<i32>(1) as u8, context.arg::<i32>(2) as u8);
     if book::is_tcp(sk) && book::is_wanted(sk) {
-        change(sk, from, to);
+        change(&context, sk, from, to);
     }
     0
 }
 
 #[inline(always)]
-fn change(sk: Struct, from: u8, to: u8) {
+fn change(context: &BtfTracePointContext, sk: Struct, from: u8, to: u8) {
     let is_new = from == CLOSE || to == SYN_RECV;
     let entry = if is_new { book::make(sk, Hook::State) } else { book::find(sk) };
-    let Some(entry) = entry else { return };
+    let Some(entry) = entry else {
+        // Told once; how many there are is counted.
+        if is_new && maps::lost(Hook::State) == 1 {
+            warn!(context, "no room for another socket: it will not be told of");
+        }
+        return;
+    };
     if is_new {
         entry.cookie = kernel::cookie(sk);
     }
+    debug!(context, "socket {}: state {} to {}", entry.cookie, from, to);
     match (from, to) {
         // These two happen in system calls only, so that `current` is who asked for them.
         (CLOSE, SYN_SENT) => {

@@ -162,6 +162,16 @@ impl Watch {
         })
     }
 
+    /// Waits for a line on standard error that ends so.
+    ///
+    /// # Panics
+    /// When it has not come by the deadline.
+    pub fn complains(&self, end: &str) {
+        let is_said = |state: &State| state.complaints.iter().any(|line| line.ends_with(end));
+        let state = self.wait_until(is_said);
+        assert!(is_said(&state), "nothing ends with {end:?}: {:#?}", state.complaints);
+    }
+
     /// Ends it as Ctrl-C would, and gives all it has said.
     ///
     /// # Panics

@@ -42,6 +42,10 @@ pub struct Observe {
     #[arg(long, value_name = "WHICH", default_value = "all", value_parser = netns)]
     pub netns: Netns,
 
+    /// Say on standard error what is set up; twice, what the programs in the kernel do with each socket
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+
     /// Only connections with this port at either end
     #[arg(long, value_name = "PORT")]
     pub port: Vec<u16>,

@@ -5,6 +5,7 @@ mod completions;
 mod cut;
 mod lab;
 mod live;
+mod log;
 mod man;
 mod packets;
 mod page;

@@ -13,6 +13,7 @@ use observer::tracker::Config;
 use tokio::process::{Child, Command};
 
 use super::live::{self, Observe, Teller};
+use super::log;
 use super::page::{Color, page};
 use super::watch::ENTRIES;
 use crate::live::News;
@@ -68,6 +69,7 @@ impl Trace {
         if let Some(gone) = pids.iter().flatten().find(|pid| !is_alive(**pid)) {
             bail!("there is no process {gone}");
         }
+        log::begin(self.observe.verbose)?;
         let mut kernel = self.observe.open()?;
         live::say_what_is_off(&self.observe, &kernel)?;
         let config = Config { timeline_entries: ENTRIES, ..Config::default() };

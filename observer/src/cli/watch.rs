@@ -9,6 +9,7 @@ use observer::record::{CaptureRecord, ConnectionRecord, Object};
 use observer::tracker::Config;
 
 use super::live::{self, Observe, Teller};
+use super::log;
 use super::page::Color;
 use super::source::{self, From};
 use super::status::Status;
@@ -73,6 +74,7 @@ impl Watch {
         if self.from.list_interfaces {
             return source::list_interfaces();
         }
+        log::begin(self.observe.verbose)?;
         let mut source = self.from.open(&self.observe)?;
         let timeline_entries = if self.timeline { ENTRIES } else { 0 };
         let config = Config { timeline_entries, max_connections: self.max_connections.get(), ..Config::default() };

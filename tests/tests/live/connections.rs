@@ -72,6 +72,14 @@ fn sockets_that_were_there_before_are_taken_over() {
 }
 
 #[test]
+fn the_programs_in_the_kernel_say_what_they_do() {
+    let Some((netns, watch)) = stage("the programs' log", &["-vv"]) else { return };
+    netns.connect(v4(1), "fail", 1).end();
+    watch.complains(": state 7 to 2");
+    watch.complains(": state 2 to 7");
+}
+
+#[test]
 fn ipv6_is_seen_as_well() {
     let Some((netns, watch)) = stage("IPv6", &[]) else { return };
     let server = netns.serve("[::1]:0", "echo", 1);

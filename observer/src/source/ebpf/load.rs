@@ -11,6 +11,7 @@ use aya::programs::{
     BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, Iter, ProgramError, SocketFilter,
 };
 use aya::{Ebpf, EbpfLoader, Pod};
+use aya_log::EbpfLogger;
 use observer_ebpf::{HOOKS, Hook, Settings};
 
 use super::book::Book;
@@ -39,6 +40,8 @@ pub type LostCounts = [u64; HOOKS.len()];
 /// Programs in the kernel, and the maps they share with us. Dropping it detaches them.
 pub struct Loaded {
     ebpf: Ebpf,
+    /// What the programs say of their work.
+    log: EbpfLogger<&'static dyn log::Log>,
     types: aya::Btf,
     /// The hooks at work.
     pub attached: Vec<Hook>,
@@ -64,22 +67,28 @@ impl Loaded {
         let read = own.as_ref().map(std::fs::read).transpose();
         let object = read.with_context(|| format!("reading the eBPF object that {OBJECT_VARIABLE} names"))?;
         let settings = SettingsValue(settings);
-        let ebpf = EbpfLoader::new()
+        let mut ebpf = EbpfLoader::new()
             .override_global("FIELDS", resolved.fields(), true)
             .override_global("SETTINGS", &settings, true)
+            // What is below the level is left out of the programs as they are loaded.
+            .override_global(aya_log::LEVEL, &log_level(), true)
             .map_max_entries("RECORDS", sizes.ring)
             .map_max_entries("SOCKETS", sizes.sockets)
             .load(object.as_deref().unwrap_or(OBJECT))
             .context("creating the eBPF maps")?;
         let types = aya::Btf::from_sys_fs().context("reading the kernel's types")?;
-        Ok(Self { ebpf, types, attached: Vec::new(), off: Vec::new(), sees_leaving: false })
+        let log = EbpfLogger::init(&mut ebpf).context("opening the log of the programs in the kernel")?;
+        Ok(Self { ebpf, types, log, attached: Vec::new(), off: Vec::new(), sees_leaving: false })
     }
 
     /// Attaches what `wanted` names, as far as this kernel allows; what it does not allow is kept in [`Self::off`].
     pub fn attach(&mut self, wanted: &[Hook], resolved: &Resolved, btf: &Btf) {
         for hook in HOOKS.iter().filter(|hook| wanted.contains(hook)) {
             match self.attach_hook(*hook, resolved, btf) {
-                Ok(()) => self.attached.push(*hook),
+                Ok(()) => {
+                    tracing::info!("the hook {} is attached", hook.name());
+                    self.attached.push(*hook);
+                }
                 Err(error) => self.off.push((*hook, format!("{error:#}"))),
             }
         }
@@ -94,7 +103,11 @@ impl Loaded {
         programs().try_for_each(|program| self.start(program))?;
         if hook == LEAVING.hook {
             // Packet sockets do it alone, at a higher price.
-            self.sees_leaving = self.start(&LEAVING).is_ok();
+            let leaving = self.start(&LEAVING);
+            if let Err(error) = &leaving {
+                tracing::info!("packet sockets have to show what leaves, too: {error:#}");
+            }
+            self.sees_leaving = leaving.is_ok();
         }
         Ok(())
     }
@@ -163,6 +176,11 @@ impl Loaded {
         Ok(())
     }
 
+    /// Hands on what the programs have said.
+    pub fn flush_log(&mut self) {
+        self.log.flush();
+    }
+
     /// The ring buffer, once.
     pub fn ring(&mut self) -> Result<RingBuf<MapData>> {
         let map = self.ebpf.take_map("RECORDS").context("the eBPF object has no ring buffer")?;
@@ -192,6 +210,19 @@ fn root_cgroup() -> Result<File> {
     let root = File::open(&path).with_context(|| format!("opening {}", path.display()))?;
     anyhow::ensure!(root.metadata()?.ino() == ROOT, "{} is not the root of all cgroups", path.display());
     Ok(root)
+}
+
+/// How much the programs are to say, as [`aya_log::Level`] numbers it.
+fn log_level() -> u8 {
+    let level = match tracing::level_filters::LevelFilter::current().into_level() {
+        None => return 0,
+        Some(tracing::Level::ERROR) => aya_log::Level::Error,
+        Some(tracing::Level::WARN) => aya_log::Level::Warn,
+        Some(tracing::Level::INFO) => aya_log::Level::Info,
+        Some(tracing::Level::DEBUG) => aya_log::Level::Debug,
+        Some(tracing::Level::TRACE) => aya_log::Level::Trace,
+    };
+    level as u8
 }
 
 /// Why the kernel refuses a program: of the verifier's pages, the line that says it.

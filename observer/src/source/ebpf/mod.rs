@@ -202,6 +202,7 @@ impl Kernel {
 
     fn drain_until(&mut self, batch: &mut Batch, until: u64) -> Result<()> {
         batch.clear();
+        self.loaded.flush_log();
         take(&mut self.ring, &mut self.waiting, &mut self.bytes)?;
         self.waiting.sort_by_key(|(at, _)| *at);
         let settled = self.waiting.partition_point(|(at, _)| *at <= until);
@@ -313,7 +314,9 @@ impl LiveSource for Kernel {
             } else if let Some(porter) = &self.porter {
                 let open = |program: BorrowedFd<'_>| porter.open(Errand::Iterator, &path, Some(program));
                 // A namespace may go while we look; its sockets go with it.
-                let _ = self.loaded.iterate(SOCKETS, open);
+                if let Err(error) = self.loaded.iterate(SOCKETS, open) {
+                    tracing::info!("the sockets of network namespace {inode} are not counted: {error:#}");
+                }
             }
         }
         Ok(())
