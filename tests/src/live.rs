@@ -428,7 +428,7 @@ impl Capture {
         let file = tempfile::NamedTempFile::new().expect("a file can be made");
         let path = file.path().to_string_lossy().into_owned();
         let mut command = netns.command("tcpdump");
-        command.args(["-i", interface, "-U", "-Z", "root", "-s", "256", "-w", &path, "tcp"]);
+        command.args(["-i", interface, "--immediate-mode", "-U", "-Z", "root", "-s", "256", "-w", &path, "tcp"]);
         let mut child = command.stderr(Stdio::piped()).spawn().expect("ip starts");
         let mut line = String::new();
         let err = child.stderr.take().expect("piped");
@@ -446,25 +446,25 @@ impl Capture {
         Some(Self { child, file })
     }
 
-    /// Ends the capture and replays it.
+    /// Replays what was captured once that is `enough`, or cannot be waited for any longer, and ends the capture.
     ///
     /// # Panics
     /// When it cannot be replayed.
-    pub fn replay(mut self) -> Vec<Value> {
-        // What was sent has arrived; tcpdump reads it in a moment, and writes each packet at once.
-        let mut size = 0;
+    pub fn replay(mut self, enough: impl Fn(&[Value]) -> bool) -> Vec<Value> {
         let started = Instant::now();
         loop {
-            std::thread::sleep(if is_emulated() { Duration::from_secs(2) } else { Duration::from_millis(300) });
-            let now = self.file.path().metadata().expect("it is there").len();
-            if now == size && now > 24 || started.elapsed() > DEADLINE {
-                break;
+            let records = self.replay_so_far();
+            if enough(&records) || started.elapsed() > DEADLINE {
+                // SAFETY: the child is ours and not yet waited for.
+                unsafe { libc::kill(self.child.id().cast_signed(), libc::SIGINT) };
+                let _ = self.child.wait();
+                return records;
             }
-            size = now;
+            std::thread::sleep(Duration::from_millis(100));
         }
-        // SAFETY: the child is ours and not yet waited for.
-        unsafe { libc::kill(self.child.id().cast_signed(), libc::SIGINT) };
-        let _ = self.child.wait();
+    }
+
+    fn replay_so_far(&self) -> Vec<Value> {
         let observer = observer().expect("there is an observer");
         let output = Command::new(observer)
             .args(["replay", "--output", "json"])
