@@ -136,10 +136,7 @@ impl Protocol for Http {
         let first_byte_ns = Spread::of(self.exchanges.iter().filter_map(Exchange::first_byte_ns));
         into.http = Some(HttpRecord { first_byte_ns, ..self.facts.clone() });
         let show_secrets = into.show_secrets;
-        let shown = self.exchanges.iter().map(|exchange| Exchange {
-            path: exchange.path.as_deref().map(|path| if show_secrets { path.to_string() } else { redacted(path) }),
-            ..exchange.clone()
-        });
+        let shown = self.exchanges.iter().map(|exchange| exchange.shown(show_secrets));
         into.exchanges.entries.extend(shown);
         into.exchanges.cut += self.facts.requests.saturating_sub(MOST_EXCHANGES as u64);
     }
@@ -494,20 +491,8 @@ fn split_target(target: &str) -> (Option<&str>, &str) {
     (Some(authority.rsplit_once('@').map_or(authority, |(_, host)| host)), path)
 }
 
-/// A path whose query has names and no values.
-fn redacted(path: &str) -> String {
-    let Some((path, query)) = path.split_once('?') else { return path.to_string() };
-    let names = query.split('&').map(|pair| match pair.split_once('=') {
-        Some((name, "")) => format!("{name}="),
-        Some((name, _)) => format!("{name}=…"),
-        None if pair.is_empty() => String::new(),
-        None => "…".to_string(),
-    });
-    format!("{path}?{}", names.collect::<Vec<_>>().join("&"))
-}
-
 /// A host without the port that may stand behind it.
-fn without_port(host: &str) -> &str {
+pub(super) fn without_port(host: &str) -> &str {
     match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|octet| octet.is_ascii_digit()) && !name.ends_with(':') => name,
         _ => host,

@@ -7,6 +7,7 @@
 mod database;
 pub mod dns;
 mod http1;
+mod http2;
 mod mail;
 mod proxy;
 mod ssh;
@@ -56,6 +57,7 @@ pub type Recognise = fn(&[u8]) -> Guess;
 const PROTOCOLS: &[Recognise] = &[
     tls::recognise,
     http1::recognise,
+    http2::recognise,
     ssh::recognise,
     mail::recognise,
     proxy::recognise,

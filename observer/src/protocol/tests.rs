@@ -255,3 +255,43 @@ fn what_is_no_protocol_is_let_go() {
     assert!(conversation.is_void());
     assert_eq!(conversation.held(), 0);
 }
+
+/// A frame of HTTP/2.
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = (payload.len() as u32).to_be_bytes();
+    [&length[1..], &[kind, flags][..], &stream.to_be_bytes(), payload].concat()
+}
+
+#[test]
+fn http_2_streams_in_segments_of_any_size() {
+    let preface = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(4, 0, 0, &[])].concat();
+    // GET, https, /, and :authority a literal that is indexed; later by its index.
+    let first = frame(1, 0x5, 1, &[0x82, 0x87, 0x84, 0x41, 4, b'h', b'o', b's', b't']);
+    let second =
+        [frame(1, 0x0, 3, &[0x83, 0x87]), frame(9, 0x4, 3, &[0x84, 0xbe]), frame(0, 0x1, 3, &[7; 10])].concat();
+    let answers =
+        [frame(1, 0x4, 3, &[0x8d]), frame(1, 0x4, 1, &[0x88]), frame(0, 0x1, 1, &[7; 3000]), frame(0, 0x1, 3, &[7; 5])]
+            .concat();
+    let turns: [(Side, &[u8]); 4] = [(Client, &preface), (Client, &first), (Client, &second), (Server, &answers)];
+    for most in [1, 3, 1448, 10_000] {
+        let application = cut(&turns, most);
+        assert_eq!((application.protocol, application.malformed), (Some(Name::Http2), 0), "{most} octets");
+        assert_eq!(exchanges(&application), ["GET host / 0 200 3000", "POST host / 10 404 5"], "{most} octets");
+    }
+}
+
+#[test]
+fn http_2_bombs_are_bounded() {
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    // One field of 4 kB, then thousands of references to it.
+    let mut block = vec![0x40, 1, b'a', 0x7f, 0x80 | 33, 30];
+    block.extend(vec![b'b'; 4000]);
+    block.extend(vec![0xbe; 60_000]);
+    let bomb = frame(1, 0x5, 1, &block);
+    talk(&[(Client, &preface), (Client, &bomb)]);
+    let endless: Vec<_> = std::iter::once(frame(1, 0, 1, &[0; 60_000]))
+        .chain((0..100).map(|_| frame(9, 0, 1, &[0; 60_000])))
+        .flatten()
+        .collect();
+    assert_eq!(talk(&[(Client, &preface), (Client, &endless)]).malformed, 1);
+}

@@ -50,6 +50,8 @@ pub enum ProtocolName {
     Tls,
     /// HTTP/1.0 or HTTP/1.1 (RFC 9112).
     Http,
+    /// RFC 9113, in the clear.
+    Http2,
     /// RFC 1035, over TCP by RFC 7766.
     Dns,
     /// RFC 4253.
@@ -78,6 +80,7 @@ impl ProtocolName {
         match self {
             Self::Tls => "TLS",
             Self::Http => "HTTP",
+            Self::Http2 => "HTTP/2",
             Self::Dns => "DNS",
             Self::Ssh => "SSH",
             Self::Smtp => "SMTP",
@@ -194,10 +197,28 @@ pub struct Exchange {
 }
 
 impl Exchange {
+    /// The exchange as it is told: without the values of its query, unless secrets are shown.
+    pub fn shown(&self, show_secrets: bool) -> Self {
+        let path = self.path.as_deref().map(|path| if show_secrets { path.to_string() } else { redacted(path) });
+        Self { path, ..self.clone() }
+    }
+
     /// From the request's end to the response's first octet.
     pub fn first_byte_ns(&self) -> Option<Nanos> {
         self.response?.checked_since(self.request_end?)
     }
+}
+
+/// A path whose query has names and no values.
+fn redacted(path: &str) -> String {
+    let Some((path, query)) = path.split_once('?') else { return path.to_string() };
+    let names = query.split('&').map(|pair| match pair.split_once('=') {
+        Some((name, "")) => format!("{name}="),
+        Some((name, _)) => format!("{name}=…"),
+        None if pair.is_empty() => String::new(),
+        None => "…".to_string(),
+    });
+    format!("{path}?{}", names.collect::<Vec<_>>().join("&"))
 }
 
 /// A part of a connection's time.

@@ -191,10 +191,8 @@ impl Tls {
         let end = self.ends.of_mut(from);
         if end.finished.is_none() && (kind == HANDSHAKE || is_1_3) {
             end.finished = Some(at);
-        } else if kind == APPLICATION_DATA && self.is_established() {
-            if is_data((kind, length)) {
-                self.data.begin(from, length, at, is_1_3);
-            }
+        } else if is_data((kind, length)) && self.is_established() {
+            self.data.begin(from, length, at, is_1_3);
         }
     }
 

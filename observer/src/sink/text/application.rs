@@ -64,7 +64,7 @@ pub fn facts(record: &ConnectionRecord, full: bool) -> Vec<(&'static str, Line)>
 
 /// Whether a protocol has a fact of its own.
 const fn has_fact(protocol: ProtocolName) -> bool {
-    matches!(protocol, ProtocolName::Tls | ProtocolName::Http | ProtocolName::Ssh)
+    matches!(protocol, ProtocolName::Tls | ProtocolName::Http | ProtocolName::Http2 | ProtocolName::Ssh)
 }
 
 /// `SSH-2.0-OpenSSH_9.6 to SSH-2.0-OpenSSH_9.2, sntrup761x25519-sha512, ssh-ed25519`.
