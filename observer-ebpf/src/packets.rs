@@ -229,12 +229,15 @@ fn send<const BYTES: usize>(context: &SkBuffContext, wanted: u32, head: PacketHe
     // SAFETY: the ring's memory, which is this program's until it is submitted. The helper checks what it is given; what
     // lies beyond `captured` is not looked at.
     let loaded = unsafe {
-        (*sent).head = PacketHead { captured: wanted, ..head };
-        // Read back, the number is new to the compiler, which would else leave out the bounds that the verifier wants.
-        let captured = core::ptr::read_volatile(&raw const (*sent).head.captured);
-        if captured == 0 || captured > BYTES as u32 {
+        (*sent).head = PacketHead { captured: wanted.wrapping_sub(1), ..head };
+        // Read back, the number is new to the compiler, which would else leave out the bounds that the verifier wants. One
+        // less than it is to be, it needs no test for 0, which verifiers before Linux 6.8 make nothing of.
+        let less = core::ptr::read_volatile(&raw const (*sent).head.captured);
+        if less >= BYTES as u32 {
             false
         } else {
+            let captured = less + 1;
+            (*sent).head.captured = captured;
             bpf_skb_load_bytes(context.as_ptr().cast(), 0, (&raw mut (*sent).bytes).cast(), captured) == 0
         }
     };

@@ -1,6 +1,6 @@
 //! Running observer live: namespaces, actors in them, and the records as they come.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -321,10 +321,11 @@ impl Netns {
 
     /// Starts a client that belongs to a control group: the folder of a cgroup v2.
     pub fn connect_from(&self, cgroup: &Path, address: SocketAddr, deed: &str) -> Actor {
-        let mut command = Command::new("sh");
-        // What `ip netns exec` shows as /sys is without control groups.
-        command.args(["-c", r#"echo $$ >"$0"/cgroup.procs && exec ip netns exec "$@""#]).arg(cgroup);
-        command.args([&self.name, &actor_path()]);
+        let processes =
+            std::fs::File::options().write(true).open(cgroup.join("cgroup.procs")).expect("it can be joined");
+        let mut command = self.command(&actor_path());
+        // SAFETY: writing to an open file is all that happens between fork and exec.
+        unsafe { command.pre_exec(move || (&processes).write_all(b"0")) };
         Actor::spawn(command, "connect", &address.to_string(), deed, 1)
     }
 
