@@ -448,6 +448,7 @@ impl Connection {
         self.take_state(from, segment, at);
         self.close_unacknowledged(from);
         self.take_outcome(from, packet, segment, config);
+        self.listen(from, input, segment, config);
         if self.is_logged(config) {
             self.log_segment(from, packet, segment, part, Done::default(), config);
         }
