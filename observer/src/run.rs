@@ -63,7 +63,8 @@ pub fn run<S: Sink>(
     let shards = if sharded { SHARDS } else { 1 };
     let seed = seed();
     let max_connections = options.tracker.max_connections.div_ceil(shards);
-    let tracker = Config { max_connections, seed, ..options.tracker };
+    let most_held = options.tracker.most_held / shards;
+    let tracker = Config { max_connections, most_held, seed, ..options.tracker };
     let run = Run {
         producer: Mutex::new(Producer {
             source,
