@@ -13,7 +13,7 @@ use observer::time::{Nanos, Timestamp};
 use observer::tracker::{Config, States};
 use observer_ebpf::{HOOKS, Hook};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::live::{Live, News};
 use crate::run::seed;
@@ -24,6 +24,9 @@ use crate::source::namespace;
 
 /// How often what the kernel has gathered is taken out. Nothing wakes us: a wake-up an event is what costs most.
 const DRAIN: Duration = Duration::from_millis(20);
+
+/// The same while nothing happens. What the kernel keeps for us has room for much more than can happen in that time.
+const DRAIN_IDLE: Duration = Duration::from_millis(120);
 
 /// How often the living sockets are looked at, and new namespaces looked for.
 const LOOK: Duration = Duration::from_secs(1);
@@ -312,9 +315,8 @@ impl Run<'_> {
     async fn watch(&mut self, observe: &Observe, until: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
         let mut interrupted = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
         let mut terminated = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
-        let mut drain = interval(DRAIN);
+        let mut pause = DRAIN;
         let mut report = interval(observe.interval);
-        drain.set_missed_tick_behavior(MissedTickBehavior::Delay);
         report.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut next_look = Instant::now();
         tokio::pin!(until);
@@ -324,13 +326,14 @@ impl Run<'_> {
                 _ = interrupted.recv() => return Ok(ExitCode::SUCCESS),
                 _ = terminated.recv() => return Ok(ExitCode::SUCCESS),
                 ended = &mut until => return ended,
-                _ = drain.tick() => {
+                () = sleep(pause) => {
                     self.source.drain(&mut self.batch)?;
+                    pause = if self.batch.seen.is_empty() { DRAIN_IDLE } else { DRAIN };
                     self.note_lost()?;
                     self.take()?;
                     if Instant::now() >= next_look {
-                        self.source.look_for_namespaces()?;
                         let sockets = self.look()?;
+                        self.source.look_for_namespaces()?;
                         let (now, watched) = (self.source.now(), observe.states());
                         self.live.notice(now, watched, |news| self.teller.tell(news))?;
                         self.teller.status(self.live.open_connections(), self.source.lost()?)?;

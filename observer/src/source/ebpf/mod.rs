@@ -8,10 +8,11 @@ pub mod probe;
 mod resolve;
 mod translate;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use aya::maps::{MapData, PerCpuArray, RingBuf};
@@ -44,6 +45,9 @@ const DESCRIPTORS: &str = "existing_descriptors";
 
 /// A record is written a moment after its time is taken: what is younger than this may still have company on the way.
 const SETTLED: u64 = 2_000_000;
+
+/// How often namespaces are searched for in which no socket was seen yet.
+const SEARCH: Duration = Duration::from_secs(5);
 
 /// Raw IP (LINKTYPE_RAW): what the packet filter passes on.
 const RAW_IP: LinkType = LinkType(101);
@@ -79,6 +83,10 @@ pub struct Kernel {
     porter: Option<Porter>,
     /// Packet filters by namespace; `None` where one could not be had.
     filters: BTreeMap<u32, Option<PacketSocket>>,
+    /// When namespaces were searched for.
+    searched: Instant,
+    /// Namespaces with sockets in the book, when it was last read; `None` before.
+    populated: Option<BTreeSet<u32>>,
     /// Who listens where.
     listeners: HashMap<(u32, u16), Arc<ProcessRecord>>,
     /// Raw records that are not settled yet, with their times.
@@ -139,6 +147,8 @@ impl Kernel {
             porter,
             options,
             filters: BTreeMap::new(),
+            searched: Instant::now(),
+            populated: None,
             listeners: HashMap::new(),
             waiting: Vec::new(),
             bytes: Vec::new(),
@@ -295,6 +305,7 @@ impl LiveSource for Kernel {
         batch.clear();
         let now = WallClock::ktime();
         let found = self.sockets.read()?;
+        self.populated = Some(found.iter().map(|socket| socket.netns).collect());
         // Listeners first: they tell whose the others are.
         let (listening, others): (Vec<_>, Vec<_>) = found.iter().partition(|socket| socket.remote_port == 0);
         for socket in listening.iter().chain(&others) {
@@ -307,7 +318,11 @@ impl LiveSource for Kernel {
         if !self.loaded.attached.contains(&Hook::Existing) {
             return Ok(());
         }
-        let wanted = |inode: &u32| self.options.netns.is_none_or(|one| one == *inode);
+        // Each visit goes over the kernel's whole table, which all namespaces share.
+        let wanted = |inode: &u32| {
+            self.options.netns.is_none_or(|one| one == *inode)
+                && self.populated.as_ref().is_none_or(|populated| populated.contains(inode))
+        };
         for (inode, path) in namespace::all().into_iter().filter(|(inode, _)| wanted(inode)) {
             if inode == self.own_netns {
                 self.loaded.iterate(SOCKETS, porter::open_iterator)?;
@@ -323,7 +338,13 @@ impl LiveSource for Kernel {
     }
 
     fn look_for_namespaces(&mut self) -> Result<()> {
-        self.filter_namespaces();
+        // To find them takes a look at every process.
+        let is_known = |inode: &u32| self.filters.contains_key(inode);
+        let all_known = self.populated.as_ref().is_none_or(|populated| populated.iter().all(is_known));
+        if !all_known || self.searched.elapsed() > SEARCH {
+            self.filter_namespaces();
+            self.searched = Instant::now();
+        }
         Ok(())
     }
 

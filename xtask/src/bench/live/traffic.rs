@@ -2,7 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, bail};
 
@@ -35,12 +35,12 @@ impl Args {
 
 /// Connections one after the other, each end closed by this thread; at most so many a second.
 fn connections(length: Duration, rate: Option<u32>) -> Result<f64> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    let address = listener.local_addr()?;
+    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    let port = listener.local_addr()?.port();
     let started = Instant::now();
     let mut count = 0_u32;
     while started.elapsed() < length {
-        let client = TcpStream::connect(address)?;
+        let client = TcpStream::connect((destination(), port))?;
         let (server, _) = listener.accept()?;
         drop(client);
         drop(server);
@@ -51,6 +51,14 @@ fn connections(length: Duration, rate: Option<u32>) -> Result<f64> {
         }
     }
     Ok(f64::from(count) / started.elapsed().as_secs_f64())
+}
+
+/// An address of this host that was not used for long enough: ports wait in TIME-WAIT for a minute, and without a free one
+/// it would be the search for one that is measured.
+fn destination() -> Ipv4Addr {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let [high, low] = ((now.as_millis() / 250) as u16).to_be_bytes();
+    Ipv4Addr::new(127, high, low, 1)
 }
 
 /// One stream as fast as it goes, in octets a second.
