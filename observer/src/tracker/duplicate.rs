@@ -35,14 +35,18 @@ const AT_ONCE: Nanos = Nanos::from_micros(200);
 /// Routers that may lie between two capture points.
 const MOST_HOPS: u8 = 8;
 
-/// Packets remembered, of all connections together; a power of two.
-const SLOTS: usize = 2048;
+/// Rows of packets remembered, of all connections together.
+const ROWS: usize = 512;
 
-/// The packets of the last moments. A table of fixed size: what falls on a used slot takes its place.
+/// Packets in each row. With fewer, which packets fall on each other would show in the output, and that depends on a number
+/// drawn at the start.
+const WAYS: usize = 4;
+
+/// The packets of the last moments. A table of fixed size: what falls on a full row takes the place of its oldest.
 #[derive(Debug, Default)]
 pub struct Duplicates {
     /// Empty until the first packet.
-    slots: Box<[Slot]>,
+    rows: Box<[[Slot; WAYS]]>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -87,13 +91,15 @@ impl Duplicates {
         [habits, others]: [&mut Habits; 2],
         [fwd, rev]: [&Flow; 2],
     ) -> bool {
-        if self.slots.is_empty() {
-            self.slots = vec![Slot::default(); SLOTS].into_boxed_slice();
+        if self.rows.is_empty() {
+            self.rows = vec![[Slot::default(); WAYS]; ROWS].into_boxed_slice();
         }
         let fingerprint = fingerprint(packet, segment, options);
-        let Some(slot) = self.slots.get_mut(fingerprint as usize % SLOTS) else { return false };
+        let Some(row) = self.rows.get_mut(fingerprint as usize % ROWS) else { return false };
+        let age = |slot: &&mut Slot| if slot.fingerprint == fingerprint { None } else { Some(slot.at) };
+        let Some(slot) = row.iter_mut().min_by_key(age) else { return false };
         let place = Place { file: packet.frame.file, interface: packet.interface, ttl: packet.ttl, tags: tags(layers) };
-        // Most packets can be no copies: for those, nothing waits for the slot to come from memory.
+        // Most packets can be no copies.
         if !fwd.is_advanced_by(segment) && slot.fingerprint == fingerprint {
             let apart = Nanos(packet.at.as_nanos().abs_diff(slot.at.as_nanos()));
             let sends = segment.len > 0 || segment.flags.intersects(Flags::SYN | Flags::FIN);
