@@ -124,6 +124,14 @@ impl Conversation {
         self.with(from, at, |stream, take| stream.fin(end, take));
     }
 
+    /// As [`Self::fin`], where not every segment is shown: what was to be passed over has come.
+    pub fn fin_of_sample(&mut self, from: u8, end: Seq, at: Timestamp) {
+        self.with(from, at, |stream, take| {
+            stream.sent(end);
+            stream.fin(end, take);
+        });
+    }
+
     /// Nothing more comes from direction `from`.
     pub fn end(&mut self, from: u8, at: Timestamp) {
         self.with(from, at, |stream, take| stream.end(take));

@@ -205,6 +205,16 @@ impl Stream {
         self.end_at_fin(take);
     }
 
+    /// The octets up to `end` were sent, though not all of them are shown: those that are to be passed over have come.
+    pub fn sent(&mut self, end: Seq) {
+        self.pass_on(end);
+        if let (Some(passing), Some(next)) = (&mut self.passing, self.next)
+            && passing.reached.after(next)
+        {
+            passing.reached = next;
+        }
+    }
+
     /// Takes in the sender's FIN, before which come the octets up to `end`.
     pub fn fin(&mut self, end: Seq, take: &mut Taker<'_>) {
         self.fin.get_or_insert(end);

@@ -32,7 +32,12 @@ impl Connection {
         }
         let Some(conversation) = &mut self.conversation else { return };
         if segment.flags.contains(Flags::FIN) {
-            conversation.fin(from, start.plus(segment.len), at);
+            let end = start.plus(segment.len);
+            if config.sampled {
+                conversation.fin_of_sample(from, end, at);
+            } else {
+                conversation.fin(from, end, at);
+            }
         }
         if segment.flags.contains(Flags::RST) {
             [0, 1].into_iter().for_each(|from| conversation.end(from, at));

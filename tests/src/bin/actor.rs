@@ -12,6 +12,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
+/// Octets of the body of an answer.
+const HTTP_BODY: usize = 300_000;
+
 fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
@@ -55,6 +58,14 @@ fn serve(address: SocketAddr, protocol: Option<Protocol>, deed: &str, times: u32
         let mut stream: TcpStream = listener.accept()?.0.into();
         match deed {
             "echo" => echo(&mut stream)?,
+            // An answer that is longer than what of it is looked at.
+            "http" => {
+                stream.peek(&mut [0])?;
+                write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {HTTP_BODY}\r\nConnection: close\r\n\r\n")?;
+                stream.write_all(&vec![b'x'; HTTP_BODY])?;
+                stream.shutdown(Shutdown::Write)?;
+                stream.read_to_end(&mut Vec::new())?;
+            }
             "close" => drop(stream),
             "reset" => SockRef::from(&stream).set_linger(Some(Duration::ZERO))?,
             "unread" => {
@@ -105,6 +116,10 @@ fn connect(address: SocketAddr, protocol: Option<Protocol>, deed: &str, times: u
             "send" => {
                 stream.write_all(b"hello")?;
                 stream.shutdown(Shutdown::Write)?;
+                stream.read_to_end(&mut Vec::new())?;
+            }
+            "get" => {
+                stream.write_all(b"GET /page?key=secret HTTP/1.1\r\nHost: example.org\r\n\r\n")?;
                 stream.read_to_end(&mut Vec::new())?;
             }
             "bulk" => {

@@ -72,6 +72,16 @@ fn sockets_that_were_there_before_are_taken_over() {
 }
 
 #[test]
+fn what_a_connection_was_for_is_found_in_its_first_octets() {
+    let Some((record, ..)) = between("HTTP", "http", "get") else { return };
+    assert_eq!((&record["protocol"], &record["name"]["name"]), (&Value::from("http"), &Value::from("example.org")));
+    let exchange = &record["exchanges"]["entries"][0];
+    assert_eq!((exchange["method"].as_str(), exchange["status"].as_u64()), (Some("GET"), Some(200)));
+    assert_eq!((exchange["response_bytes"].as_u64(), exchange["complete"].as_bool()), (Some(300_000), Some(true)));
+    assert!(!record.to_string().contains("secret"), "{record}");
+}
+
+#[test]
 fn the_programs_in_the_kernel_say_what_they_do() {
     let Some((netns, watch)) = stage("the programs' log", &["-vv"]) else { return };
     netns.connect(v4(1), "fail", 1).end();
