@@ -1,7 +1,7 @@
 //! What connections are for: the protocols inside them.
 //!
-//! A [`Conversation`] puts both directions' octets in order ([`stream`]), finds out by what they hold which protocol they
-//! are ([`PROTOCOLS`]), and has that protocol take them. Protocols say how much they want: most of a connection goes by
+//! A [`Conversation`] puts both directions' octets in order (`stream.rs`), finds out by what they hold which protocol they
+//! are (`PROTOCOLS`), and has that protocol take them. Protocols say how much they want: most of a connection goes by
 //! unseen. A connection may change its protocol (STARTTLS, CONNECT, upgrades); each that it had is kept.
 
 mod database;

@@ -17,7 +17,7 @@ pub const ENTERPRISE: u32 = 32_473;
 /// What a block begins with, behind the enterprise number.
 pub const MAGIC: [u8; 8] = *b"observer";
 
-/// The version of what follows the magic. It changes with every change of [`wire`]'s encoding.
+/// The version of what follows the magic. It changes with every change of the encoding in `wire.rs`.
 pub const VERSION: u16 = 1;
 
 /// The largest block that is read as observer's: what one holds takes some forty times as much memory.
