@@ -76,6 +76,10 @@ impl Tables {
         lane.table.sockets()?;
         tables.lanes.insert(first, Some(lane));
         tables.look_for_namespaces()?;
+        // What is there is taken over before it can go.
+        let mut there = Batch::default();
+        tables.poll(&mut there)?;
+        tables.last = there.seen;
         Ok(tables)
     }
 
