@@ -153,7 +153,7 @@ fn tls_is_what_tshark_says() {
             };
             let text = |value: &Option<String>| value.clone().unwrap_or_default();
             if is_client {
-                tally.compare(&place, "server name", &text(&tls.server_name), name);
+                tally.compare(&place, "server name", &text(&tls.sni), name);
                 tally.compare(&place, "JA3", &text(&tls.ja3), ja3);
                 let offered = tls.offer.as_ref().map_or(String::new(), |offer| offer.alpn.join(";"));
                 tally.compare(&place, "ALPN offered", &offered, alpn);
@@ -312,7 +312,7 @@ fn tls_went_as_zeek_says() {
             ("version", "version", version),
             ("cipher", "cipher", or_none(&tls.cipher)),
             ("group", "curve", or_none(&tls.group)),
-            ("server name", "server_name", or_none(&tls.server_name)),
+            ("server name", "server_name", or_none(&tls.sni)),
             ("resumed", "resumed", flag(tls.resumed == Some(true))),
             ("alert", "last_alert", alert),
             ("ALPN", "next_protocol", or_none(&tls.alpn)),

@@ -18,7 +18,7 @@ pub struct TlsRecord {
     /// Whether that group is a hybrid with a post-quantum scheme.
     pub post_quantum: Option<bool>,
     /// The name that the client asked for (SNI; RFC 6066, section 3).
-    pub server_name: Option<String>,
+    pub sni: Option<String>,
     /// The application protocol that was chosen; `null` where none was, or where TLS 1.3 hides it.
     pub alpn: Option<String>,
     /// What the client offered; `null` where its hello was not seen.

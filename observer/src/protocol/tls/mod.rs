@@ -127,7 +127,7 @@ impl Protocol for Tls {
         into.speaks(ProtocolName::Tls);
         into.malformed += self.malformed;
         let tls = self.facts();
-        if let Some(name) = &tls.server_name {
+        if let Some(name) = &tls.sni {
             into.name = Some(NameRecord { name: name.clone(), from: NameSource::Sni });
         }
         into.tls = Some(Box::new(tls));
@@ -327,7 +327,7 @@ impl Tls {
             post_quantum: group.map(|group| {
                 (512..=514).contains(&group) || (4587..=4589).contains(&group) || (25497..=25498).contains(&group)
             }),
-            server_name: client.and_then(|hello| hello.server_name.clone()),
+            sni: client.and_then(|hello| hello.server_name.clone()),
             alpn: server.and_then(|hello| hello.alpn.as_deref()).map(alpn),
             offer: client.map(offer),
             resumed: resumed.map(|by| by.is_some()),
