@@ -155,6 +155,8 @@ impl Kernel {
         };
         kernel.filter_namespaces();
         kernel.take_over()?;
+        // Who listens is known before the first of them can go.
+        kernel.look(&mut Batch::default())?;
         Ok(kernel)
     }
 
