@@ -54,16 +54,17 @@ pub fn steady(observer: &Path, stage: &Stage) -> Result<Cost> {
     Ok(Cost { user_space, programs })
 }
 
-/// User and system time of a process so far: fields 14 and 15 of /proc/PID/stat.
+/// Time that the threads of a process have been on a processor, in user space and in the kernel: the first number of their
+/// schedstat. What /proc/PID/stat counts in are ticks, which a process that wakes on a timer meets too often.
 fn processor_time(pid: u32) -> Result<Duration> {
-    let path = format!("/proc/{pid}/stat");
-    let line = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
-    // The name in field 2 may hold anything.
-    let fields = line.rsplit_once(')').context("no name in it")?.1.split_ascii_whitespace();
-    let ticks: u64 = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
-    // SAFETY: sysconf takes a number and gives one.
-    let a_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) }.max(1).unsigned_abs();
-    Ok(Duration::from_nanos(ticks * 1_000_000_000 / a_second))
+    let folder = format!("/proc/{pid}/task");
+    let mut nanoseconds = 0;
+    for thread in fs::read_dir(&folder).with_context(|| format!("reading {folder}"))? {
+        let path = thread.with_context(|| format!("reading {folder}"))?.path().join("schedstat");
+        let line = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        nanoseconds += line.split_ascii_whitespace().next().and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
+    }
+    Ok(Duration::from_nanos(nanoseconds))
 }
 
 /// Nanoseconds that the eBPF programs of a process have run, by the kernel's statistics.
