@@ -289,6 +289,18 @@ impl Netns {
         try_run("ip", &words).unwrap_or_else(|why| panic!("{program} {}: {why}", args.join(" ")))
     }
 
+    /// SYNs and SYN-ACKs that the kernel has sent again here: `TCPSynRetrans` of `/proc/net/netstat`.
+    ///
+    /// # Panics
+    /// When the kernel does not say.
+    pub fn syns_sent_again(&self) -> u64 {
+        let text = self.output("cat", &["/proc/net/netstat"]);
+        let mut lines = text.lines().filter_map(|line| line.strip_prefix("TcpExt:")).map(str::split_ascii_whitespace);
+        let (names, mut values) = (lines.next().expect("names"), lines.next().expect("numbers"));
+        let at = names.into_iter().position(|name| name == "TCPSynRetrans").expect("it is counted");
+        values.nth(at).and_then(|value| value.parse().ok()).expect("a number")
+    }
+
     /// Runs a program in it to its end.
     ///
     /// # Errors
@@ -397,11 +409,8 @@ impl Actor {
     }
 
     fn await_end(&mut self) {
-        let started = Instant::now();
-        while self.child.try_wait().expect("it can be waited for").is_none() {
-            assert!(started.elapsed() < DEADLINE, "the actor {} does not end", self.pid);
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        let pid = self.pid;
+        until(&format!("the actor {pid} ends"), || self.child.try_wait().expect("it can be waited for").is_some());
     }
 }
 
@@ -539,6 +548,18 @@ impl Drop for Cgroup {
         while std::fs::remove_dir(&self.path).is_err() && started.elapsed() < DEADLINE {
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+}
+
+/// Waits for something to hold.
+///
+/// # Panics
+/// When it does not hold by the deadline.
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !holds() {
+        assert!(started.elapsed() < DEADLINE, "waited {DEADLINE:?} until {what}, in vain");
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

@@ -1,9 +1,8 @@
 //! Connections that fail, and why.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
 
-use observer_tests::live::{events, gives, owners};
+use observer_tests::live::{events, gives, owners, until};
 
 use crate::{between, stage, to_port, v4};
 
@@ -45,10 +44,7 @@ fn an_unanswered_syn_is_sent_again_and_dropped_by_the_firewall() {
     netns.run("nft", &["add rule inet t c tcp dport 81 drop"]);
     let client = netns.connect(v4(81), "fail", 1);
     // It would go on for minutes; what was seen by then is told when the observer ends.
-    let seen = Instant::now();
-    while seen.elapsed() < Duration::from_millis(1500) {
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    until("the SYN is sent again", || netns.syns_sent_again() > 0);
     drop(client);
     let record = watch.connection("the attempt", to_port(81));
     assert_eq!(record["conn_state"], "S0");
@@ -66,10 +62,7 @@ fn a_full_accept_queue_leaves_syns_unanswered() {
     // A backlog of 1 holds two.
     let _queued = [(); 2].map(|()| netns.connect(v4(server.port), "hold", 1));
     let late = netns.connect(v4(server.port), "fail", 1);
-    let waited = Instant::now();
-    while waited.elapsed() < Duration::from_millis(1200) {
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    until("the SYN is sent again", || netns.syns_sent_again() > 0);
     let pid = late.pid;
     drop(late);
     let record = watch.connection("the attempt", |record| owners(record, "client") == [(pid, "connect".into())]);
@@ -112,10 +105,9 @@ fn a_syn_flood_is_half_open_connections() {
     netns.run("sysctl", &["-qw", "net.ipv4.tcp_syncookies=0"]);
     netns.connect(v4(server.port), "flood", TIMES).end();
     // The kernel sends each SYN-ACK again after a second.
-    let seen = Instant::now();
-    while seen.elapsed() < Duration::from_millis(2500) {
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    let half_open = netns.output("ss", &["-Htn", "state", "syn-recv"]).lines().count() as u64;
+    assert!(half_open > 0, "a backlog of 1 has room for few, not for none");
+    until("the SYN-ACKs are sent again", || netns.syns_sent_again() >= half_open);
     let objects = watch.finish();
     let records: Vec<_> = objects.iter().filter(|o| o["type"] == "connection" && to_port(server.port)(o)).collect();
     let ports: BTreeSet<_> = records.iter().filter_map(|record| record["client"]["port"].as_u64()).collect();

@@ -1,8 +1,6 @@
 //! What rights an observer keeps.
 
-use std::time::{Duration, Instant};
-
-use observer_tests::live::DEADLINE;
+use observer_tests::live::until;
 
 use super::stage;
 
@@ -31,11 +29,7 @@ fn rights_are_laid_down() {
         // Dead, and not yet looked after by who inherited it.
         !status.is_empty() && !status.contains("State:\tZ")
     };
-    let ended = Instant::now();
-    while lives() {
-        assert!(ended.elapsed() < DEADLINE, "the child ends with its parent");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    until("the child ends with its parent", || !lives());
 }
 
 // include/uapi/linux/capability.h: CAP_NET_RAW, CAP_SYS_PTRACE, CAP_PERFMON and CAP_BPF.
