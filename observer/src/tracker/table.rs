@@ -8,8 +8,9 @@ use std::collections::BinaryHeap;
 
 use hashbrown::HashTable;
 
-use super::connection::{Connection, Resting};
+use super::connection::Connection;
 use super::pack::Packer;
+use super::rest::Resting;
 use crate::packet::{Layer, Tuple};
 
 /// Connections by flow hash and key.

@@ -1,0 +1,271 @@
+//! What a segment does to its connection.
+
+use super::analysis::{self, AnalysisSet};
+use super::connection::{Connection, both};
+use super::correction::Sent;
+use super::duplicate::Duplicates;
+use super::handshake::{Handshake, Part};
+use super::retransmit;
+use super::sending::End;
+use super::state;
+use super::timeline::Entry;
+use super::{Config, Timeouts};
+use crate::input::PacketInput;
+use crate::packet::{Flags, Layer, Notes, Packet, Segment};
+use crate::record::{EntryKind, RetransmissionCause, TcpState};
+use crate::sequence::Seq;
+use crate::tcp_options::TcpOptions;
+use crate::time::{Nanos, Timestamp};
+
+/// What a segment did to its connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Done {
+    pub(super) analysis: AnalysisSet,
+    /// What made its sender send it again.
+    pub(super) retransmission: Option<RetransmissionCause>,
+    pub(super) duplicate: bool,
+}
+
+impl Connection {
+    /// Takes in a segment that direction `from` sent.
+    pub(super) fn segment(
+        &mut self,
+        from: u8,
+        input: &PacketInput<'_>,
+        segment: &Segment,
+        config: &Config,
+        duplicates: &mut Duplicates,
+    ) -> Done {
+        let packet = input.packet;
+        self.last_number = packet.number;
+        let cut = packet.notes.contains(Notes::OPTIONS_CUT);
+        let mut options = TcpOptions::parse(input.options);
+        options.cut = cut;
+        let habits = both(&mut self.habits, from);
+        let [fwd_flow, rev_flow] = both(&mut self.flows, from);
+        if config.sampled {
+            return self.sampled_segment(from, input, segment, &options, config);
+        }
+        if config.recognises_duplicates()
+            && duplicates.is_copy(packet, segment, &options, input.layers, habits, [fwd_flow, rev_flow])
+        {
+            self.rare.get_or_insert_default().duplicates += 1;
+            return Done { duplicate: true, ..Done::default() };
+        }
+        self.last_seen = self.last_seen.max(packet.at);
+        self.take_layers(from, input.layers);
+        let at = packet.at;
+        let [fwd, rev] = both(&mut self.sent, from);
+        if packet.notes.intersects(Notes::BAD_IP_CHECKSUM | Notes::BAD_TCP_CHECKSUM) {
+            fwd.bad_checksum();
+            if config.drop_bad_checksums {
+                self.outcome.bad_checksum(from);
+                return Done::default();
+            }
+        }
+        let [fwd_flow, _] = both(&mut self.flows, from);
+        fwd.segment(packet, segment, fwd_flow.is_seen().then(|| fwd_flow.last_at()));
+        fwd.take_isn(segment);
+        rev.take_isn_from_ack(segment);
+
+        let [fwd_flow, rev_flow] = both(&mut self.flows, from);
+        let mut analysis = analysis::analyse(fwd_flow, rev_flow, &mut self.shared, segment, &options, at);
+        analysis.set(AnalysisSet::REUSED_PORTS, analysis.contains(AnalysisSet::REUSED_PORTS) || self.reuses_ports);
+        self.reuses_ports = false;
+        if config.strict_wireshark && packet.notes.intersects(Notes::BAD_HEADER_LENGTH | Notes::OPTIONS_CUT) {
+            // Wireshark takes in such a segment, and says nothing of it: it fails over the options first.
+            analysis = AnalysisSet::empty();
+        }
+        if segment.len > 0 {
+            let data = fwd.payload(segment, Some(fwd_flow.in_flight(rev_flow)), at);
+            if !config.strict_wireshark {
+                let (seen, acknowledged) = (data.last_was_seen, rev_flow.acknowledges());
+                let sent = Sent { tsval: options.timestamps.map(|(value, _)| value), ip_id: packet.ip_id };
+                analysis = data.holes.correct(analysis, segment, sent, seen, acknowledged);
+            }
+        }
+        // In a simultaneous open, the SYN-ACK repeats the number of the SYN before it.
+        if segment.flags.is_syn_ack() && self.handshake.sent_syn(from) && !config.strict_wireshark {
+            analysis.remove(AnalysisSet::RETRANSMISSION);
+        }
+        let retransmission = analysis.contains(AnalysisSet::RETRANSMISSION).then(|| {
+            let path = retransmit::Path {
+                round_trip: self.shared.initial_rtt().max(path_round_trip([fwd, rev])).unwrap_or_default(),
+                has_sack: self.handshake.has_sack().unwrap_or(true),
+            };
+            fwd.retransmits.cause(segment, analysis, [fwd_flow, rev_flow], path, at)
+        });
+        rev.retransmits.answered(segment, analysis, &options, at);
+        if let Some(data) = &mut fwd.data {
+            data.round_trips.sent(segment, analysis, &options, at);
+        }
+        if let Some(data) = &mut rev.data {
+            data.round_trips.answered(segment, &options, at);
+        }
+        let done = Done { analysis, retransmission, duplicate: false };
+        let part = self.handshake.segment(from, segment, &options, rev.isn(), at);
+        if part == Part::SynAck && rev.isn().is_some_and(|isn| segment.ack.after(isn.plus(1))) {
+            self.handshake.data_in_syn_accepted();
+        }
+        self.take_window(from, segment, at);
+        self.take_state(from, segment, at);
+        self.take_outcome(from, packet, segment, config);
+        self.listen(from, input, segment, config);
+        if !analysis.is_empty() {
+            let [fwd, _] = both(&mut self.rare.get_or_insert_default().analysis, from);
+            fwd.add(analysis);
+        }
+        if self.is_logged(config) {
+            self.log_segment(from, packet, segment, part, done, config);
+        }
+        done
+    }
+
+    /// Takes in a segment where not every one is seen: nothing is said that depends on the others.
+    fn sampled_segment(
+        &mut self,
+        from: u8,
+        input: &PacketInput<'_>,
+        segment: &Segment,
+        options: &TcpOptions,
+        config: &Config,
+    ) -> Done {
+        let (packet, at) = (input.packet, input.packet.at);
+        self.last_seen = self.last_seen.max(at);
+        self.take_layers(from, input.layers);
+        let [fwd, rev] = both(&mut self.sent, from);
+        fwd.segment(packet, segment, None);
+        fwd.take_isn(segment);
+        rev.take_isn_from_ack(segment);
+        let part = self.handshake.segment(from, segment, options, rev.isn(), at);
+        self.take_state(from, segment, at);
+        self.close_unacknowledged(from);
+        self.take_outcome(from, packet, segment, config);
+        self.listen(from, input, segment, config);
+        if self.is_logged(config) {
+            self.log_segment(from, packet, segment, part, Done::default(), config);
+        }
+        Done::default()
+    }
+
+    /// Where both ends have sent a FIN, the ACK of the later one is not waited for: it is no segment that is passed on.
+    fn close_unacknowledged(&mut self, from: u8) {
+        let [fwd, rev] = both(&mut self.sent, from);
+        if fwd.fin_end().is_some() && rev.fin_end().is_some() && fwd.state == TcpState::LastAck {
+            (fwd.state, rev.state) = (TcpState::Closed, TcpState::TimeWait);
+        }
+    }
+
+    fn take_layers(&mut self, from: u8, layers: &[Layer]) {
+        if layers.is_empty() {
+            return;
+        }
+        let around = self.around.get_or_insert_default();
+        let [fwd, _] = both(&mut around.layers, from);
+        if fwd.is_empty() {
+            *fwd = layers.into();
+        }
+    }
+
+    /// Follows the window that the sender offers, scaled where the scale is known.
+    fn take_window(&mut self, from: u8, segment: &Segment, at: Timestamp) {
+        let [fwd, _] = both(&mut self.sent, from);
+        if segment.flags.intersects(Flags::RST | Flags::FIN) {
+            fwd.window_opens(at);
+        } else if let Some(window) = scaled_window(&self.handshake, from, segment) {
+            fwd.window(window, at);
+        }
+    }
+
+    fn take_outcome(&mut self, from: u8, packet: &Packet, segment: &Segment, config: &Config) {
+        // Zeek leaves aside a header it does not have all of, and goes by the IP length, whatever the layer around it says.
+        let zeek = config.timeouts == Timeouts::Zeek;
+        let unusable = if zeek { Notes::BAD_HEADER_LENGTH | Notes::OPTIONS_CUT } else { Notes::BAD_HEADER_LENGTH };
+        if packet.notes.intersects(unusable) {
+            return;
+        }
+        let beyond = if zeek { packet.missing.into() } else { 0 };
+        let whole = packet.tail.payload >= segment.len;
+        let segment = Segment { len: segment.len + beyond, ..*segment };
+        self.outcome.segment(from, &segment, whole, packet.at.since(self.first_seen));
+    }
+
+    fn take_state(&mut self, from: u8, segment: &Segment, at: Timestamp) {
+        let flags = segment.flags;
+        let [fwd, rev] = both(&mut self.sent, from);
+        if flags.contains(Flags::FIN) {
+            fwd.fin(segment.end());
+        }
+        let acks_fin = flags.contains(Flags::ACK) && rev.fin_end().is_some_and(|end| segment.ack.at_or_after(end));
+        if flags.intersects(Flags::FIN | Flags::RST) {
+            let rare = self.rare.get_or_insert_default();
+            rare.first_to_close.get_or_insert(from);
+            let times = if flags.contains(Flags::RST) { &mut rare.rst } else { &mut rare.fin };
+            let [time, _] = both(times, from);
+            time.set_once(at);
+        }
+        if flags.contains(Flags::RST) && !self.believes_reset(from, segment) {
+            return;
+        }
+        let [fwd, rev] = both(&mut self.sent, from);
+        state::apply(&mut fwd.state, &mut rev.state, segment, acks_fin);
+    }
+
+    /// Whether the receiver of an RST would take it (RFC 9293, section 3.10.7): in SYN-SENT where it acknowledges the SYN,
+    /// elsewhere where its sequence number is not before what the receiver has acknowledged.
+    fn believes_reset(&self, from: u8, segment: &Segment) -> bool {
+        let [fwd, rev] = if from == 0 { [0, 1] } else { [1, 0] };
+        let (Some(fwd), Some(rev)) = (self.sent.get(fwd), self.sent.get(rev)) else { return true };
+        if rev.state == TcpState::SynSent && segment.flags.contains(Flags::ACK) {
+            return rev.isn().is_none_or(|isn| segment.ack.after(isn));
+        }
+        match (fwd.isn(), rev.acked()) {
+            (Some(_), Some(acked)) => segment.seq.at_or_after(acked),
+            _ => true,
+        }
+    }
+
+    fn log_segment(&mut self, from: u8, packet: &Packet, segment: &Segment, part: Part, done: Done, config: &Config) {
+        let flags = segment.flags;
+        let kind = match part {
+            _ if flags.contains(Flags::RST) => EntryKind::Rst,
+            Part::Syn => EntryKind::Syn,
+            Part::SynAck => EntryKind::SynAck,
+            _ if flags.contains(Flags::FIN) => EntryKind::Fin,
+            _ if segment.len > 0 => EntryKind::Data,
+            Part::Ack => EntryKind::HandshakeAck,
+            Part::None => EntryKind::Ack,
+        };
+        let [fwd, rev] = both(&mut self.sent, from);
+        let relative = |isn: Option<Seq>, seq: Seq| isn.map_or(seq.0, |isn| seq.offset_from(isn));
+        let (seq, ack) = (relative(fwd.isn(), segment.seq), relative(rev.isn(), segment.ack));
+        let entry = Entry {
+            kind,
+            bytes: segment.len.into(),
+            flags,
+            analysis: done.analysis,
+            retransmission: done.retransmission,
+            seq,
+            ack: flags.contains(Flags::ACK).then_some(ack),
+            window: scaled_window(&self.handshake, from, segment).unwrap_or(segment.window.into()),
+            ..self.entry(from, packet)
+        };
+        self.log.get_or_insert_default().add(entry, config.timeline_entries);
+    }
+}
+
+/// The window a segment offers, in octets; `None` where its scale is not known.
+fn scaled_window(handshake: &Handshake, from: u8, segment: &Segment) -> Option<u32> {
+    let window = u32::from(segment.window);
+    if segment.flags.contains(Flags::SYN) || window == 0 {
+        return Some(window);
+    }
+    let [low, high] = handshake.scales()?;
+    Some(window << if from == 0 { low } else { high })
+}
+
+/// What a round trip between both ends usually takes: that from the capture point to one end and that to the other.
+fn path_round_trip(ends: [&End; 2]) -> Option<Nanos> {
+    let typical = ends.map(|end| end.data.as_ref().and_then(|data| data.round_trips.typical()));
+    typical.into_iter().flatten().reduce(|one, other| Nanos(one.0.saturating_add(other.0)))
+}
