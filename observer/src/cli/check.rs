@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use observer::record::Object;
 
+use super::format::Format;
 use super::page::{Color, page};
 use crate::sink::{self, json};
 use crate::source::features;
@@ -20,21 +21,11 @@ use crate::source::features;
 pub struct Check {
     /// What to print
     #[arg(long, short, value_enum, default_value_t, value_name = "FORMAT")]
-    output: Output,
+    output: Format,
 
     /// When to use colour
     #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
     color: Color,
-}
-
-/// What `observer check` prints.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-enum Output {
-    /// A line for each feature
-    #[default]
-    Text,
-    /// One object (see `observer schema`)
-    Json,
 }
 
 impl Check {
@@ -44,12 +35,12 @@ impl Check {
         let status = if record.full { ExitCode::SUCCESS } else { ExitCode::FAILURE };
         let mut text = Vec::new();
         match self.output {
-            Output::Text => {
+            Format::Text => {
                 let mut page_of_text = String::new();
                 sink::check(&page(self.color), &mut page_of_text, &record);
                 text = page_of_text.into_bytes();
             }
-            Output::Json => json::line(&mut text, &Object::Check(Box::new(record)))?,
+            Format::Json => json::line(&mut text, &Object::Check(Box::new(record)))?,
         }
         io::stdout().lock().write_all(&text).context("writing to standard output")?;
         Ok(status)

@@ -3,6 +3,7 @@
 mod check;
 mod completions;
 mod cut;
+mod format;
 mod lab;
 mod live;
 mod log;

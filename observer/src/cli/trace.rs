@@ -12,6 +12,7 @@ use observer::record::{CaptureRecord, ConnectionRecord, Object};
 use observer::tracker::Config;
 use tokio::process::{Child, Command};
 
+use super::format::Format;
 use super::live::{self, Observe, Teller};
 use super::log;
 use super::page::{Color, page};
@@ -39,21 +40,11 @@ pub struct Trace {
 
     /// What to print
     #[arg(long, short, value_enum, default_value_t, value_name = "FORMAT")]
-    output: Output,
+    output: Format,
 
     /// When to use colour
     #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
     color: Color,
-}
-
-/// What `observer trace` prints.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-enum Output {
-    /// Each connection's timeline
-    #[default]
-    Text,
-    /// One object a line (see `observer schema`)
-    Json,
 }
 
 /// How often it is looked whether the processes are still there.
@@ -136,7 +127,7 @@ fn is_alive(pid: u32) -> bool {
 
 struct Printer<'a> {
     observe: Observe,
-    output: Output,
+    output: Format,
     page: Page,
     /// Processes that are followed: those that were named, and whom they started as far as connections show it.
     traced: BTreeSet<u32>,
@@ -209,15 +200,15 @@ impl Teller for Printer<'_> {
         };
         for record in std::mem::take(&mut self.all).into_iter().filter(|record| is_traced(record)) {
             match self.output {
-                Output::Json => json::line(&mut out, &Object::Connection(Box::new(record)))?,
-                Output::Text => {
+                Format::Json => json::line(&mut out, &Object::Connection(Box::new(record)))?,
+                Format::Text => {
                     let mut text = String::new();
                     connection(&self.page, &mut text, &record, Detail::Brief);
                     out.write_all(text.as_bytes())?;
                 }
             }
         }
-        if self.output == Output::Json {
+        if self.output == Format::Json {
             json::line(&mut out, &Object::Capture(Box::new(capture.clone())))?;
         }
         out.flush().context("writing to standard output")
