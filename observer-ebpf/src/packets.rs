@@ -1,7 +1,7 @@
 //! Packets, as they arrive and as they leave. What is wanted of them goes to the ring buffer.
 //!
 //! Segments with SYN, FIN or RST are passed on, and the first octets of payload of each direction whose SYN was seen;
-//! bulk data costs a look at its headers.
+//! bulk data costs a look at its headers. Of datagrams, those of this host's own lookups of names are passed on.
 //!
 //! Those that arrive are seen by a filter on packet sockets, which queues nothing there; those that leave by a program on
 //! the root of the cgroups, because a packet socket would have each of them cloned. Where there are no cgroups of version 2
@@ -26,6 +26,7 @@ pub const FLOWS: u32 = 1 << 16;
 const ETH_P_IP: u32 = 0x0800_u16.to_be() as u32;
 const ETH_P_IPV6: u32 = 0x86dd_u16.to_be() as u32;
 const IPPROTO_TCP: u8 = 6;
+const IPPROTO_UDP: u8 = 17;
 const LOOPBACK: u32 = 1;
 const PACKET_OUTGOING: u32 = 4;
 
@@ -63,8 +64,11 @@ fn leaving(context: SkBuffContext) -> i32 {
 fn look(context: &SkBuffContext, interface: u32, direction: u32) {
     // SAFETY: as above.
     let (protocol, len) = unsafe { ((*context.skb.skb).protocol, (*context.skb.skb).len) };
-    let Some(headers) = Headers::of(context, protocol) else { return };
-    let wanted = headers.wanted(len);
+    let wanted = match Headers::of(context, protocol) {
+        Some(Headers::Tcp(headers)) => headers.wanted(len),
+        Some(Headers::Udp(message)) if message.is_own_lookup(interface, direction) => len,
+        _ => 0,
+    };
     if wanted != 0 {
         // SAFETY: the helper takes nothing.
         let at = unsafe { bpf_ktime_get_ns() };
@@ -122,7 +126,13 @@ fn netns(context: &SkBuffContext, now: u64) -> u32 {
 }
 
 /// What has to be known of a packet to decide about it.
-struct Headers {
+enum Headers {
+    Tcp(Segment),
+    Udp(Message),
+}
+
+/// What has to be known of a segment.
+struct Segment {
     /// Octets before the payload.
     len: u32,
     flags: u8,
@@ -134,27 +144,35 @@ impl Headers {
     #[inline(always)]
     fn of(context: &SkBuffContext, protocol: u32) -> Option<Self> {
         // Most headers have no options between them and are loaded at once.
-        let (transport, hash, tcp) = match protocol {
+        let (next, transport, hash, words) = match protocol {
             ETH_P_IP => {
                 let [ip @ .., a, b, c, d]: [u32; 9] = load(context, 0)?;
                 let (first, fragment, next) = (ip[0] as u8, u16::from_be((ip[1] >> 16) as u16), (ip[2] >> 8) as u8);
-                if next != IPPROTO_TCP || fragment & 0x1fff != 0 {
+                if fragment & 0x1fff != 0 {
                     return None;
                 }
                 let transport = u32::from(first & 15) * 4;
-                let tcp = if transport == 20 { [a, b, c, d] } else { load(context, transport)? };
-                (transport, mix(u64::from(ip[3]) << 32 | u64::from(ip[4])), tcp)
+                let words = if transport == 20 { [a, b, c, d] } else { load(context, transport)? };
+                (next, transport, mix(u64::from(ip[3]) << 32 | u64::from(ip[4])), words)
             }
             ETH_P_IPV6 => {
                 let [ip @ .., a, b, c, d]: [u32; 14] = load(context, 0)?;
-                if (ip[1] >> 16) as u8 != IPPROTO_TCP {
-                    return None;
-                }
                 let word = |at: usize| u64::from(ip[at]) << 32 | u64::from(ip[at + 1]);
-                (40, mix(mix(mix(word(2)) ^ word(4)) ^ word(6)) ^ word(8), [a, b, c, d])
+                ((ip[1] >> 16) as u8, 40, mix(mix(mix(word(2)) ^ word(4)) ^ word(6)) ^ word(8), [a, b, c, d])
             }
             _ => return None,
         };
+        match next {
+            IPPROTO_TCP => Segment::of(transport, hash, words).map(Self::Tcp),
+            IPPROTO_UDP => Some(Self::Udp(Message { ports: words[0], start: [words[2], words[3]] })),
+            _ => None,
+        }
+    }
+}
+
+impl Segment {
+    #[inline(always)]
+    fn of(transport: u32, hash: u64, tcp: [u32; 4]) -> Option<Self> {
         if !maps::wants_ports(u16::from_be(tcp[0] as u16), u16::from_be((tcp[0] >> 16) as u16)) {
             return None;
         }
@@ -194,6 +212,35 @@ impl Headers {
         wanted
     }
 }
+
+/// What has to be known of a datagram.
+struct Message {
+    ports: u32,
+    /// The first octets of its payload.
+    start: [u32; 2],
+}
+
+/// Ports of DNS and of its multicast kind (RFC 1035, RFC 6762).
+const DNS: [u16; 2] = [53_u16.to_be(), 5353_u16.to_be()];
+
+impl Message {
+    /// Whether it is a question of this host, or an answer to it. What arrives as a question may be for another host, whose
+    /// answer is not seen.
+    #[inline(always)]
+    fn is_own_lookup(&self, interface: u32, direction: u32) -> bool {
+        let [from, to] = [self.ports as u16, (self.ports >> 16) as u16];
+        let by_port = DNS.contains(&from) || DNS.contains(&to);
+        // RFC 1035, section 4.1.1: the identifier, the flags, how many questions.
+        let (flags, questions) = ((self.start[0] >> 16) as u8, self.start[1] as u16);
+        let by_content = flags & OPCODE == 0 && questions == 1_u16.to_be();
+        let answers = flags & RESPONSE != 0;
+        (by_port || by_content) && (interface == LOOPBACK || answers == (direction != PACKET_OUTGOING))
+    }
+}
+
+/// In the flags of a message of DNS: which kind of query it is, and that it is an answer.
+const OPCODE: u8 = 0x78;
+const RESPONSE: u8 = 0x80;
 
 /// A packet on its way to user space.
 #[repr(C)]

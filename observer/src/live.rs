@@ -10,7 +10,7 @@ use observer::capture::{Chunk, Frame};
 use observer::decode::{Checksums, Decoder};
 use observer::input::{Input, PacketInput};
 use observer::packet::{Decoded, FrameId, Packet};
-use observer::record::{CaptureRecord, ConnectionRecord};
+use observer::record::{CaptureRecord, ConnectionRecord, LookupRecord};
 use observer::recording::Begin;
 use observer::time::{Nanos, Timestamp};
 use observer::tracker::{Config, Event, States, Tracker};
@@ -36,6 +36,8 @@ pub enum News<'a> {
     Connection(Box<ConnectionRecord>),
     /// A connection that goes on.
     Update(Box<ConnectionRecord>),
+    /// A lookup of a name.
+    Lookup(Box<LookupRecord>),
     /// A segment, with what is around it.
     Packet(&'a Packet, &'a Decoded, &'a [u8]),
 }
@@ -182,7 +184,7 @@ impl Live {
         let config = &self.config;
         self.lanes.entry(netns).or_insert_with(|| Lane {
             tracker: Tracker::new(Config { netns: Some(netns), ..*config }),
-            decoder: Decoder::new(Checksums::Ignore, config.seed),
+            decoder: Decoder::new(Checksums::Ignore, config.seed).with_datagrams(config.protocols),
         })
     }
 
@@ -233,7 +235,11 @@ impl Live {
                 let (mut record, last) = match event {
                     Event::Connection(record) => (record, true),
                     Event::Update(record) => (record, false),
-                    Event::Lookup(_) => continue,
+                    Event::Lookup(record) => {
+                        self.totals.lookups += 1;
+                        tell(News::Lookup(record))?;
+                        continue;
+                    }
                 };
                 let touching = |gap: &&Gap| gap.to >= record.first_seen && gap.from <= record.last_seen;
                 record.lost = self.lost.map(|_| self.gaps.iter().filter(touching).map(|gap| gap.records).sum());

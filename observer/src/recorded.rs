@@ -160,6 +160,7 @@ impl<S: Sink> Replayer<S> {
 fn tell(sink: &mut impl Sink, news: News<'_>) -> Result<()> {
     match news {
         News::Connection(record) => sink.connection(record),
+        News::Lookup(record) => sink.lookup(record),
         News::Update(_) | News::Packet(..) => Ok(()),
     }
 }

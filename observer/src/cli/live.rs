@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use observer::packet::Tuple;
-use observer::record::{CaptureRecord, ConnectionRecord, TcpState};
+use observer::record::{CaptureRecord, ConnectionRecord, LookupRecord, TcpState};
 use observer::recording::Begin;
 use observer::time::{Nanos, Timestamp};
 use observer::tracker::{Config, States};
@@ -228,6 +228,13 @@ impl Observe {
     /// The states that are asked for.
     pub fn states(&self) -> States {
         self.state.iter().copied().collect()
+    }
+
+    /// Whether a lookup is one that was asked for: whose it was is not known.
+    pub fn wants_lookup(&self, record: &LookupRecord) -> bool {
+        !self.asks_for_processes()
+            && self.state.is_empty()
+            && (self.port.is_empty() || self.port.contains(&record.server.port))
     }
 
     /// Whether a connection is one that was asked for.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use observer::packet::Body;
-use observer::record::{CaptureRecord, ConnectionRecord, Object};
+use observer::record::{CaptureRecord, ConnectionRecord, LookupRecord, Object};
 use observer::tracker::Config;
 
 use super::live::{self, Observe, Teller};
@@ -16,7 +16,7 @@ use super::status::Status;
 use crate::live::News;
 use crate::privilege::{self, Needs};
 use crate::sink::packets::{Lines, Look, Shown};
-use crate::sink::{Detail, Page, connection, json, one_line};
+use crate::sink::{Detail, Page, connection, failed_lookup, json, one_line};
 
 /// Show every TCP connection of this host as it happens, from the kernel itself
 #[derive(Debug, clap::Args)]
@@ -56,7 +56,7 @@ pub struct Watch {
 /// What `observer watch` prints.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 enum Output {
-    /// A line for each connection when it ends, or turns remarkable
+    /// A line for each connection when it ends, or turns remarkable, and for each lookup of a name that failed
     #[default]
     Text,
     /// One object a line (see `observer schema`)
@@ -135,6 +135,22 @@ impl Printer {
         Ok(())
     }
 
+    fn lookup(&mut self, record: Box<LookupRecord>) -> Result<()> {
+        if self.silent || !self.observe.wants_lookup(&record) {
+            return Ok(());
+        }
+        match self.output {
+            Output::Text if record.lookup.has_failed() => {
+                let mut text = String::new();
+                failed_lookup(&self.page, &mut text, &record);
+                self.buffer.extend_from_slice(text.as_bytes());
+            }
+            Output::Text | Output::Packets => {}
+            Output::Json => json::line(&mut self.buffer, &Object::Lookup(record))?,
+        }
+        Ok(())
+    }
+
     fn flush(&mut self) -> Result<()> {
         if self.buffer.is_empty() {
             return Ok(());
@@ -161,6 +177,7 @@ impl Teller for Printer {
         match news {
             News::Connection(record) => self.connection(record, true)?,
             News::Update(record) => self.connection(record, false)?,
+            News::Lookup(record) => self.lookup(record)?,
             News::Packet(packet, decoded, bytes) => {
                 let ports = [packet.tuple.sport, packet.tuple.dport];
                 let wanted = self.observe.port.is_empty() || ports.iter().any(|port| self.observe.port.contains(port));

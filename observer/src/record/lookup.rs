@@ -19,6 +19,10 @@ pub struct LookupRecord {
     pub server: Endpoint,
     /// Over which transport protocol.
     pub transport: Transport,
+    /// Inode of the network namespace that it was seen in; absent in captures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(default)]
+    pub netns: Option<u32>,
     /// What was asked and answered.
     #[serde(flatten)]
     pub lookup: Lookup,
@@ -57,6 +61,14 @@ pub struct Lookup {
     pub cnames: u64,
     /// The smallest time to live among the answers, in seconds.
     pub ttl: Option<u32>,
+}
+
+impl Lookup {
+    /// Whether a server was asked and gave no address, or said why not. A multicast question that nobody answers is not a
+    /// failure: it may be for whom it concerns.
+    pub fn has_failed(&self) -> bool {
+        self.service == DnsService::Dns && self.code.as_deref() != Some("NOERROR")
+    }
 }
 
 /// Which kind of DNS.

@@ -19,7 +19,7 @@ pub use order::Order;
 pub use printer::Printer;
 pub use recorder::Recorder;
 pub use summary::Summary;
-pub use text::{Detail, Page, Text, View, check, connection, one_line, units};
+pub use text::{Detail, Page, Text, View, check, connection, failed_lookup, one_line, units};
 
 /// Takes the connections of one shard; connections of one shard come in the order they end. The sinks of all shards
 /// are put together at the end.

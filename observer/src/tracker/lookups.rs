@@ -1,10 +1,10 @@
 //! Lookups of names by datagrams: questions and answers put together, and the names that they gave to addresses.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use super::Event;
+use super::{Config, Event};
 use crate::packet::{Packet, Segment, Tuple};
 use crate::protocol::dns::Message;
 use crate::record::{DnsService, Endpoint, LookupRecord, Transport};
@@ -26,11 +26,14 @@ pub(super) struct Lookups {
     open: HashMap<Asked, LookupRecord>,
     /// The open ones, the first one first. Some are answered.
     order: VecDeque<(Timestamp, Asked)>,
-    /// By client and address.
+    /// By client and address; 127.0.0.1 stands for any client on the host that the lookups were seen on.
     names: HashMap<(IpAddr, IpAddr), Known>,
     /// The names in the order they were learnt. Some were learnt anew.
     learnt: VecDeque<(IpAddr, IpAddr, Timestamp)>,
     out: Vec<LookupRecord>,
+    netns: Option<u32>,
+    /// Answers are told only with their questions: where not every packet is seen, the others are for other hosts.
+    sampled: bool,
 }
 
 /// What finds the question to an answer: who asked whom, and the identifier.
@@ -44,6 +47,11 @@ struct Known {
 }
 
 impl Lookups {
+    /// None seen yet.
+    pub(super) fn new(config: &Config) -> Self {
+        Self { netns: config.netns, sampled: config.sampled, ..Self::default() }
+    }
+
     /// Takes in a datagram that may be a message of DNS.
     pub(super) fn datagram(&mut self, packet: &Packet, payload: &[u8]) {
         let at = packet.at;
@@ -59,7 +67,8 @@ impl Lookups {
         let (client, server) = if message.is_response { (to, from) } else { (from, to) };
         let asked = (client, server, message.id);
         let id = packet.number;
-        let record = |lookup| LookupRecord { id, client, server, transport: Transport::Udp, lookup };
+        let netns = self.netns;
+        let record = |lookup| LookupRecord { id, client, server, transport: Transport::Udp, netns, lookup };
         if !message.is_response {
             match self.open.get_mut(&asked) {
                 Some(open) if message.is_about(&open.lookup) => open.lookup.queries += 1,
@@ -73,11 +82,19 @@ impl Lookups {
         }
         // Multicast answers go to everyone.
         let open = self.open.remove(&asked).filter(|open| message.is_about(&open.lookup));
+        let is_whole = open.is_some() || !self.sampled;
         let (id, lookup) = open.map_or((id, None), |open| (open.id, Some(open.lookup)));
         let mut answered = LookupRecord { id, ..record(message.answer(lookup, at)) };
         answered.lookup.service = service;
         self.learn(&answered, at);
-        self.out.push(answered);
+        if is_whole {
+            self.out.push(answered);
+        }
+    }
+
+    /// It is `now`: what was asked too long ago has no answer.
+    pub(super) fn handle_timeout(&mut self, now: Timestamp) {
+        self.give_up_before(now);
     }
 
     /// What has been answered, or given up, since it was asked last.
@@ -98,8 +115,11 @@ impl Lookups {
             return None;
         }
         let [src, dst] = [tuple.src, tuple.dst].map(|address| address.to_ip(tuple.version));
-        let there = (!segment.flags.is_syn_ack()).then(|| self.names.get(&(src, dst))).flatten();
-        let back = (!segment.flags.is_bare_syn()).then(|| self.names.get(&(dst, src))).flatten();
+        let known = |client, address| {
+            self.names.get(&(client, address)).or_else(|| self.names.get(&(IpAddr::V4(Ipv4Addr::LOCALHOST), address)))
+        };
+        let there = (!segment.flags.is_syn_ack()).then(|| known(src, dst)).flatten();
+        let back = (!segment.flags.is_bare_syn()).then(|| known(dst, src)).flatten();
         let known = there.or(back).filter(|known| known.at <= at && at <= known.until)?;
         Some(Arc::clone(&known.lookup))
     }
@@ -137,7 +157,10 @@ impl Lookups {
         let ttl = answered.lookup.ttl.unwrap_or_default().max(LEAST_TTL);
         let lookup = Arc::new(answered.clone());
         for address in &answered.lookup.addresses {
-            let (client, until) = (answered.client.ip, at.plus(Nanos::from_secs(ttl.into())));
+            // Who asks a resolver on the same host connects from another address.
+            let asked_here = answered.client.ip.is_loopback();
+            let client = if asked_here { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { answered.client.ip };
+            let until = at.plus(Nanos::from_secs(ttl.into()));
             self.names.insert((client, *address), Known { at, until, lookup: Arc::clone(&lookup) });
             self.learnt.push_back((client, *address, at));
         }

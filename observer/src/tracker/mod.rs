@@ -217,6 +217,7 @@ impl Tracker {
     /// A tracker that has seen nothing.
     pub fn new(config: Config) -> Self {
         Self {
+            lookups: Lookups::new(&config),
             config,
             table: Table::new(config.least_awake),
             books: Books::default(),
@@ -224,7 +225,6 @@ impl Tracker {
             leaving: Vec::new().into_iter(),
             previous: Timestamp::default(),
             unseen: 0,
-            lookups: Lookups::default(),
             told: HashMap::new(),
         }
     }
@@ -268,6 +268,8 @@ impl Tracker {
 
     /// Ends what has run out of time at `now`: connections that have been over for [`Config::linger`].
     pub fn handle_timeout(&mut self, now: Timestamp) {
+        self.lookups.handle_timeout(now);
+        self.out.extend(self.lookups.drain());
         while let Some(over) = self.books.over.front()
             && now.since(over.since) >= self.config.linger
         {

@@ -60,6 +60,7 @@ impl Connection {
             client: client_end,
             server: server_end,
             transport: Transport::Tcp,
+            netns: config.netns,
             lookup,
         });
         let has_exchanges = !exchanges.entries.is_empty();

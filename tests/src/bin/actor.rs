@@ -2,10 +2,10 @@
 //!
 //! `actor serve ADDRESS DEED TIMES` prints its port and its process identifier, `actor connect ADDRESS DEED TIMES` its
 //! process identifier; both wait for a line on standard input where the deed says so. `mptcp` before a deed has it done
-//! over MPTCP.
+//! over MPTCP. `serve ADDRESS names TIMES` and `connect ADDRESS "lookup NAME" TIMES` speak DNS over UDP.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -35,8 +35,10 @@ fn run() -> Result<()> {
         None => (None, deed.as_str()),
     };
     match role.as_str() {
+        "serve" if deed == "names" => serve_names(address, times),
         "serve" => serve(address, protocol, deed, times),
         "connect" if deed == "flood" => flood(address, times),
+        "connect" if deed.starts_with("lookup ") => look_up(address, deed.trim_start_matches("lookup "), times),
         "connect" => connect(address, protocol, deed, times),
         other => bail!("no role {other}"),
     }
@@ -164,6 +166,55 @@ fn connect(address: SocketAddr, protocol: Option<Protocol>, deed: &str, times: u
     }
     if !held.is_empty() {
         wait()?;
+    }
+    Ok(())
+}
+
+/// Answers questions for the address of any name: 127.0.0.1, but NXDOMAIN for names that begin with `missing`, and nothing
+/// for those that begin with `silent`.
+fn serve_names(address: SocketAddr, times: u32) -> Result<()> {
+    let socket = UdpSocket::bind(address)?;
+    println!("{} {}", socket.local_addr()?.port(), std::process::id());
+    io::stdout().flush()?;
+    for _ in 0..times {
+        let mut message = [0; 512];
+        let (len, client) = socket.recv_from(&mut message)?;
+        let mut answer = message[..len].to_vec();
+        let label = &answer[13..];
+        if label.starts_with(b"silent") {
+            continue;
+        }
+        let exists = !label.starts_with(b"missing");
+        // RFC 1035, section 4.1.1: an answer, with a code, to one question.
+        answer[2..8].copy_from_slice(&[0x81, if exists { 0x80 } else { 0x83 }, 0, 1, 0, exists.into()]);
+        if exists {
+            // The name of the question, A, IN, a minute, 127.0.0.1.
+            answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 127, 0, 0, 1]);
+        }
+        socket.send_to(&answer, client)?;
+    }
+    Ok(())
+}
+
+/// Asks a server for a name, `times` times, and waits for the answers, unless none will come.
+fn look_up(server: SocketAddr, name: &str, times: u32) -> Result<()> {
+    println!("0 {}", std::process::id());
+    io::stdout().flush()?;
+    let any: IpAddr = if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind((any, 0))?;
+    socket.set_read_timeout(Some(Duration::from_secs(30)))?;
+    for id in 1..=u16::try_from(times)? {
+        // RFC 1035, section 4.1.1: an identifier, recursion desired, one question.
+        let mut question = [&id.to_be_bytes()[..], &[1, 0, 0, 1, 0, 0, 0, 0, 0, 0]].concat();
+        for label in name.split('.') {
+            question.push(u8::try_from(label.len())?);
+            question.extend(label.bytes());
+        }
+        question.extend([0, 0, 1, 0, 1]);
+        socket.send_to(&question, server)?;
+        if !name.starts_with("silent") {
+            socket.recv(&mut [0; 512])?;
+        }
     }
     Ok(())
 }

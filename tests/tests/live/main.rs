@@ -4,6 +4,7 @@ mod connections;
 mod counts;
 mod failures;
 mod filters;
+mod names;
 mod rights;
 mod turns;
 

@@ -1,13 +1,14 @@
-//! One connection in a line: what `observer watch` prints when it ends.
+//! One connection in a line: what `observer watch` prints when it ends; and one lookup that failed.
 
-use observer::record::{ConnState, ConnectionRecord, KernelSocket, OwnerHow, ProcessRecord, Side, Turn};
+use observer::record::{ConnState, ConnectionRecord, KernelSocket, LookupRecord, OwnerHow, ProcessRecord, Side, Turn};
+use observer::time::Timestamp;
 
 use super::page::{Line, Page, Tone};
 use super::{units, words};
 
 /// Draws a connection in a line, or a few where the page is narrow.
 pub fn draw(page: &Page, out: &mut String, record: &ConnectionRecord) {
-    let first = Line::new().then(Tone::Dim, format!("{} ", time_of_day(record)));
+    let first = Line::new().then(Tone::Dim, format!("{} ", time_of_day(record.first_seen)));
     let (outcome, tone) = match record.turned.as_slice() {
         [] => words::outcome(record.conn_state),
         _ => ("still open", Tone::Notice),
@@ -40,6 +41,26 @@ pub fn draw(page: &Page, out: &mut String, record: &ConnectionRecord) {
     for part in troubles(record) {
         text.push(Tone::Dim, " · ");
         text.push(Tone::Bad, part);
+    }
+    page.paragraph(out, &first, &text);
+}
+
+/// Draws a lookup that failed, likewise.
+pub fn draw_lookup(page: &Page, out: &mut String, record: &LookupRecord) {
+    let lookup = &record.lookup;
+    let first = Line::new().then(Tone::Dim, format!("{} ", time_of_day(lookup.at)));
+    let mut text = Line::new().then(Tone::Plain, "lookup of ");
+    text.push(Tone::Strong, format!("{} {}", lookup.name, lookup.kind));
+    text.push(Tone::Dim, " · ");
+    text.push(Tone::Bad, lookup.code.as_deref().unwrap_or("no answer").to_string());
+    text.push(Tone::Dim, " · ");
+    text.push(Tone::Plain, format!("asked {}", units::end(record.server)));
+    if lookup.queries > 1 {
+        text.push(Tone::Plain, format!(" {} times", units::count(lookup.queries)));
+    }
+    if let Some(latency) = lookup.latency_ns {
+        text.push(Tone::Dim, " · ");
+        text.push(Tone::Plain, format!("answered in {}", units::time(latency)));
     }
     page.paragraph(out, &first, &text);
 }
@@ -94,12 +115,12 @@ fn troubles(record: &ConnectionRecord) -> Vec<String> {
     parts
 }
 
-/// Time of day of the first packet, in local time.
-fn time_of_day(record: &ConnectionRecord) -> String {
-    let (seconds, nanos) = record.first_seen.split();
+/// Time of day, in local time.
+fn time_of_day(moment: Timestamp) -> String {
+    let (seconds, nanos) = moment.split();
     let at = i64::try_from(seconds).ok().and_then(|seconds| jiff::Timestamp::new(seconds, nanos as i32).ok());
     match at {
         Some(at) => at.to_zoned(jiff::tz::TimeZone::system()).strftime("%H:%M:%S.%3f").to_string(),
-        None => record.first_seen.to_string(),
+        None => moment.to_string(),
     }
 }

@@ -16,7 +16,7 @@ use std::io::Write;
 use anyhow::Result;
 pub use check::draw as check;
 pub use connection::{Detail, draw as connection, handshake_rtt};
-pub use line::draw as one_line;
+pub use line::{draw as one_line, draw_lookup as failed_lookup};
 use observer::record::{CaptureRecord, ConnectionRecord};
 pub use overview::summary;
 pub use page::Page;
