@@ -5,6 +5,7 @@
 
 pub mod capture;
 pub mod decode;
+pub mod finding;
 pub mod flow;
 pub mod input;
 pub mod kernel;
@@ -17,3 +18,4 @@ pub mod sequence;
 pub mod tcp_options;
 pub mod time;
 pub mod tracker;
+pub mod units;

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use anyhow::Result;
 use observer::capture::{Chunk, Frame};
 use observer::decode::{Checksums, Decoder};
+use observer::finding::{Context, judge};
 use observer::input::{Input, PacketInput};
 use observer::packet::{Decoded, FrameId, Packet};
 use observer::record::{CaptureRecord, ConnectionRecord, LookupRecord};
@@ -243,6 +244,8 @@ impl Live {
                 };
                 let touching = |gap: &&Gap| gap.to >= record.first_seen && gap.from <= record.last_seen;
                 record.lost = self.lost.map(|_| self.gaps.iter().filter(touching).map(|gap| gap.records).sum());
+                let context = Context { thresholds: &self.config.thresholds, until: self.drained, lost: false };
+                record.findings = judge(&record, &context);
                 tell(if last { News::Connection(record) } else { News::Update(record) })?;
             }
         }

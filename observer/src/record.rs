@@ -7,9 +7,11 @@ mod application;
 mod capture;
 mod check;
 mod community;
+mod finding;
 mod kernel;
 mod lookup;
 mod measure;
+mod notable;
 mod ssh;
 mod state;
 mod timeline;
@@ -24,9 +26,11 @@ pub use self::application::*;
 pub use self::capture::{CaptureRecord, FileRecord, HookRecord, InterfaceRecord};
 pub use self::check::{CapabilityRecord, CheckRecord, FeatureRecord};
 pub use self::community::CommunityId;
+pub use self::finding::*;
 pub use self::kernel::{KernelSocket, TcpInfo};
 pub use self::lookup::*;
 pub use self::measure::*;
+pub use self::notable::*;
 pub use self::ssh::SshRecord;
 pub use self::state::{ConnState, TcpState};
 pub use self::timeline::{EntryKind, Timeline, TimelineEntry};
@@ -48,6 +52,8 @@ pub enum Object {
     Capture(Box<CaptureRecord>),
     /// What this host allows: `observer check`.
     Check(Box<CheckRecord>),
+    /// What is wrong, all of one kind: `observer doctor`.
+    Finding(Box<FindingRecord>),
 }
 
 /// A value for each end of a connection: `client` opened it, `server` accepted it (see `roles_from`).
@@ -187,7 +193,18 @@ pub struct ConnectionRecord {
     pub processes: Vec<ProcessRecord>,
     /// What fed this record.
     pub sources: Vec<Source>,
-    /// Verdicts; empty until findings land.
+    /// Segments that findings name, by kind and sender; absent where there are none, or where not all were seen.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    pub notable: Vec<Notable>,
+    /// What was the case when it was reset; absent where it was not, or where not all segments were seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reset: Option<Box<Reset>>,
+    /// The last five seconds or more in which nothing was captured of it, before something was; absent where there were
+    /// none, or where not all segments were seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub silence: Option<Box<Silence>>,
+    /// What is wrong with it, the worst first (see `observer explain`).
     pub findings: Vec<Finding>,
     /// What happened, in order; with `--timeline`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -407,13 +424,6 @@ pub enum Source {
     /// The kernel's tables of sockets, looked at from time to time (sock_diag): a change is told at the first look that
     /// shows it.
     SockDiag,
-}
-
-/// A verdict over a connection.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Finding {
-    /// Its name.
-    pub name: String,
 }
 
 fn is_zero(count: &u64) -> bool {

@@ -12,6 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use anyhow::Result;
 use observer::capture::{Chunk, Processes};
 use observer::decode::{Checksums, Counts, Decoder};
+use observer::finding::{Context, Thresholds, judge};
 use observer::flow;
 use observer::input::{Input, PacketInput};
 use observer::packet::{Body, Decoded, IpVersion, Packet, Tuple};
@@ -176,6 +177,11 @@ struct Shard<S> {
     sink: S,
     /// How many lookups it told of.
     lookups: u64,
+    thresholds: Thresholds,
+    /// Time of the last packet that it saw; of the last of the input at its end.
+    until: Timestamp,
+    /// The capture lost frames, as far as is known yet.
+    lost: bool,
 }
 
 /// Who does what.
@@ -286,8 +292,16 @@ impl<S: Sink> Run<'_, S> {
 
     /// Gives out what is still open, each shard by one thread.
     fn finish_shards(&self) {
+        let (until, lost) = {
+            let producer = lock(&self.producer);
+            let files = producer.source.files();
+            let mut interfaces = files.iter().flat_map(|file| &file.interfaces);
+            (producer.totals.last_seen, interfaces.any(|interface| interface.dropped.is_some_and(|count| count > 0)))
+        };
         while let Some(shard) = self.shards.get(self.next_to_finish.fetch_add(1, Ordering::Relaxed)) {
             let mut shard = lock(shard);
+            shard.until = shard.until.max(until.unwrap_or_default());
+            shard.lost = lost;
             shard.tracker.finish();
             if let Err(error) = shard.drain() {
                 lock(&self.state).failure.get_or_insert(error);
@@ -431,7 +445,16 @@ impl Clock {
 
 impl<S: Sink> Shard<S> {
     fn new(place: (u64, u64), config: Config, sink: S) -> Self {
-        Self { place, tracker: Tracker::new(config), processes: Processes::default(), sink, lookups: 0 }
+        Self {
+            place,
+            tracker: Tracker::new(config),
+            processes: Processes::default(),
+            sink,
+            lookups: 0,
+            thresholds: config.thresholds,
+            until: Timestamp::default(),
+            lost: false,
+        }
     }
 
     /// Whether this shard tells of a lookup, which every shard sees.
@@ -451,6 +474,7 @@ impl<S: Sink> Shard<S> {
             self.handle_part(part, share);
         }
         if let Some(now) = batch.now {
+            self.until = self.until.max(now);
             self.tracker.handle_timeout(now);
         }
         self.drain()
@@ -466,6 +490,7 @@ impl<S: Sink> Shard<S> {
                 self.tracker.foresee(packet);
             }
             for packet in group.iter().filter_map(packet) {
+                self.until = self.until.max(packet.at);
                 let (options, payload) = decoded.tail_of(packet, &chunk.bytes);
                 let layers = decoded.layers_of(packet);
                 let effect = self.tracker.handle(Input::Packet(PacketInput { packet, layers, options, payload }));
@@ -491,6 +516,8 @@ impl<S: Sink> Shard<S> {
                 }
                 Event::Connection(mut record) => {
                     self.processes.attach(&mut record);
+                    let context = Context { thresholds: &self.thresholds, until: self.until, lost: self.lost };
+                    record.findings = judge(&record, &context);
                     self.sink.connection(record)?;
                 }
             }

@@ -3,7 +3,10 @@
 mod check;
 mod completions;
 mod cut;
+mod doctor;
+mod explain;
 mod format;
+mod judging;
 mod lab;
 mod live;
 mod log;
@@ -43,6 +46,8 @@ enum Command {
     Check(check::Check),
     Replay(Box<replay::Replay>),
     Packets(packets::Packets),
+    Doctor(doctor::Doctor),
+    Explain(explain::Explain),
     Lab(lab::Lab),
     Schema(schema::Schema),
     Completions(completions::Completions),
@@ -58,6 +63,8 @@ impl Cli {
             Command::Check(check) => check.run(),
             Command::Replay(replay) => replay.run(),
             Command::Packets(packets) => packets.run(),
+            Command::Doctor(doctor) => doctor.run(),
+            Command::Explain(explain) => explain.run(),
             Command::Lab(lab) => lab.run(),
             Command::Schema(schema) => schema.run(),
             Command::Completions(completions) => completions.run(),

@@ -17,6 +17,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag::{register, register_conditional_shutdown};
 
 use super::cut::{self, Cut};
+use super::judging::Judging;
 use super::packets;
 use super::page::{Color, page};
 use super::progress::Bar;
@@ -96,6 +97,9 @@ pub struct Replay {
     /// Show the values of queries in targets; without, only their names
     #[arg(long, conflicts_with = "tcp_only")]
     show_secrets: bool,
+
+    #[command(flatten)]
+    judging: Judging,
 
     /// How many connections may be open at once; beyond it the least recently used is given up
     #[arg(long, value_name = "N", default_value = "1000000")]
@@ -342,6 +346,7 @@ impl Replay {
             strict_wireshark: self.analysis == AnalysisRules::Wireshark,
             protocols: !self.tcp_only,
             show_secrets: self.show_secrets,
+            thresholds: self.judging.thresholds(),
             checks_checksums: self.checksums != Checksums::Ignore,
             drop_bad_checksums: self.checksums == Checksums::Drop,
             timeouts: match self.timeouts {

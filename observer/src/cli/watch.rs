@@ -8,6 +8,7 @@ use observer::packet::Body;
 use observer::record::{CaptureRecord, ConnectionRecord, LookupRecord, Object};
 use observer::tracker::Config;
 
+use super::judging::Judging;
 use super::live::{self, Observe, Teller};
 use super::log;
 use super::page::Color;
@@ -45,6 +46,9 @@ pub struct Watch {
     #[arg(long, value_name = "N", default_value = "1000000")]
     max_connections: std::num::NonZeroUsize,
 
+    #[command(flatten)]
+    judging: Judging,
+
     /// When to use colour
     #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
     color: Color,
@@ -77,7 +81,12 @@ impl Watch {
         log::begin(self.observe.verbose)?;
         let mut source = self.from.open(&self.observe)?;
         let timeline_entries = if self.timeline { ENTRIES } else { 0 };
-        let config = Config { timeline_entries, max_connections: self.max_connections.get(), ..Config::default() };
+        let config = Config {
+            timeline_entries,
+            max_connections: self.max_connections.get(),
+            thresholds: self.judging.thresholds(),
+            ..Config::default()
+        };
         let mut teller = Printer {
             observe: self.observe.clone(),
             output: self.output,

@@ -1,5 +1,6 @@
 //! Where records go.
 
+mod diagnosis;
 pub mod json;
 mod order;
 pub mod packets;
@@ -13,13 +14,14 @@ mod text;
 
 use std::io::Write;
 
+pub use diagnosis::Diagnosis;
 pub use json::Json;
 use observer::record::{CaptureRecord, ConnectionRecord, LookupRecord};
 pub use order::Order;
 pub use printer::Printer;
 pub use recorder::Recorder;
 pub use summary::Summary;
-pub use text::{Detail, Page, Text, View, check, connection, failed_lookup, one_line, units};
+pub use text::{Detail, Page, Text, View, check, connection, explain, failed_lookup, findings, one_line, units};
 
 /// Takes the connections of one shard; connections of one shard come in the order they end. The sinks of all shards
 /// are put together at the end.

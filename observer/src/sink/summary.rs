@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use anyhow::Result;
-use observer::record::{Analysis, CaptureRecord, ConnState, ConnectionRecord, Endpoint, Retransmissions, Sides};
+use observer::record::{
+    Analysis, CaptureRecord, ConnState, ConnectionRecord, Endpoint, Retransmissions, Severity, Sides,
+};
 
 use super::Sink;
 use super::order::{Order, retransmitted};
@@ -67,6 +69,8 @@ pub struct Totals {
     pub retransmissions: Retransmissions,
     /// Further trouble: how many segments, in how many connections.
     pub trouble: [Trouble; TROUBLES.len()],
+    /// In how many connections something is wrong, by name of the finding.
+    pub findings: BTreeMap<&'static str, (Severity, u64)>,
     /// Round-trip times of the handshakes.
     pub rtt: Distribution,
     /// Who accepted connections.
@@ -144,6 +148,7 @@ impl Totals {
             unique_bytes: 0,
             retransmissions: Retransmissions::default(),
             trouble: [Trouble::default(); _],
+            findings: BTreeMap::new(),
             rtt: Distribution::new(),
             servers: Talkers::new(true),
             clients: Talkers::new(false),
@@ -171,6 +176,9 @@ impl Totals {
             trouble.count += count;
             trouble.connections += u64::from(count > 0);
         }
+        for finding in &record.findings {
+            self.found(finding.name, finding.severity, 1);
+        }
         if let Some(rtt) = text::handshake_rtt(record) {
             self.rtt.add(rtt);
         }
@@ -192,10 +200,21 @@ impl Totals {
             own.count += other.count;
             own.connections += other.connections;
         }
+        for (name, (severity, count)) in other.findings {
+            self.found(name, severity, count);
+        }
         self.rtt.merge(&other.rtt);
         self.servers.merge(&other.servers);
         self.clients.merge(&other.clients);
         self.list.merge(other.list);
+    }
+}
+
+impl Totals {
+    fn found(&mut self, name: &'static str, severity: Severity, count: u64) {
+        let (worst, connections) = self.findings.entry(name).or_insert((severity, 0));
+        *worst = severity.max(*worst);
+        *connections += count;
     }
 }
 

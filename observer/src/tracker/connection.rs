@@ -9,6 +9,7 @@ use super::duplicate::Habits;
 use super::handshake::Handshake;
 use super::kernel::Kernel;
 use super::moment::Moment;
+use super::notable::{Notable, Reset, Silence};
 use super::outcome::{Clock, Outcome};
 use super::pack::{pack_fields, pack_wrapped};
 use super::segment::Done;
@@ -21,7 +22,7 @@ use crate::flow::{TunnelEnds, tunnels};
 use crate::kernel::{KernelEvent, SocketInput};
 use crate::packet::{Flags, IcmpError, Layer, Notes, Packet, Segment, Tuple};
 use crate::protocol::Conversation;
-use crate::record::{EntryKind, Side, Sides, TcpState};
+use crate::record::{EntryKind, NotableKind, Side, Sides, TcpState};
 use crate::time::Timestamp;
 
 /// ICMP errors kept of one connection.
@@ -88,6 +89,9 @@ pub(super) struct Rare {
     /// The direction that sent the first FIN or RST.
     pub(super) first_to_close: Option<u8>,
     pub(super) icmp: Vec<Icmp>,
+    pub(super) notable: Vec<Notable>,
+    pub(super) reset: Option<Box<Reset>>,
+    pub(super) silence: Option<Box<Silence>>,
 }
 
 /// How many segments of one direction the analysis gave each name.
@@ -293,6 +297,7 @@ impl Connection {
         if icmp.len() < MAX_ICMP {
             icmp.push(Icmp { at: packet.at, frame: packet.frame.number, error: *error, quoted });
         }
+        self.note_one(NotableKind::Icmp, quoted, packet);
         if self.is_logged(config) {
             let entry = Entry { kind: EntryKind::Icmp, ..self.entry(quoted ^ 1, packet) };
             self.log.get_or_insert_default().add(entry, config.timeline_entries);
@@ -350,7 +355,7 @@ pack_fields! {
         reuses_ports, evicted, is_unknown; listed, kernel, conversation
     }
     Around { tunnels, layers }
-    Rare { analysis, duplicates, fin, rst, first_to_close, icmp }
+    Rare { analysis, duplicates, fin, rst, first_to_close, icmp, notable, reset, silence }
     Icmp { at, frame, error, quoted }
 }
 

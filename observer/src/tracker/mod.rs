@@ -11,6 +11,7 @@ mod hearing;
 mod kernel;
 mod lookups;
 mod moment;
+mod notable;
 mod outcome;
 pub(crate) mod pack;
 mod phases;
@@ -37,6 +38,7 @@ use self::lookups::Lookups;
 use self::segment::Done;
 use self::table::{Key, Table, Taken};
 use self::turn::Turns;
+use crate::finding::Thresholds;
 use crate::flow;
 use crate::input::{Input, PacketInput};
 use crate::kernel::{SocketInput, StrayInput};
@@ -83,6 +85,8 @@ pub struct Config {
     pub most_held: usize,
     /// The values of queries in targets are told.
     pub show_secrets: bool,
+    /// From where on something is wrong: for whoever judges the records.
+    pub thresholds: Thresholds,
 }
 
 impl Default for Config {
@@ -104,6 +108,7 @@ impl Default for Config {
             protocols: true,
             most_held: 64 << 20,
             show_secrets: false,
+            thresholds: Thresholds::default(),
         }
     }
 }

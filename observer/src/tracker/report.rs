@@ -114,6 +114,9 @@ impl Connection {
             lost: None,
             processes,
             sources,
+            notable: self.notable(|direction| sides.side(direction)),
+            reset: self.reset(|direction| sides.side(direction)).map(Box::new),
+            silence: self.silence(|direction| sides.side(direction)).map(Box::new),
             findings: Vec::new(),
             timeline,
         };

@@ -52,6 +52,7 @@ impl Connection {
             self.rare.get_or_insert_default().duplicates += 1;
             return Done { duplicate: true, ..Done::default() };
         }
+        self.note_before(from, packet, segment);
         self.last_seen = self.last_seen.max(packet.at);
         self.take_layers(from, input.layers);
         let at = packet.at;
@@ -114,6 +115,9 @@ impl Connection {
         if !analysis.is_empty() {
             let [fwd, _] = both(&mut self.rare.get_or_insert_default().analysis, from);
             fwd.add(analysis);
+        }
+        if !analysis.is_empty() || segment.flags.contains(Flags::RST) {
+            self.note(from, packet, segment, done);
         }
         if self.is_logged(config) {
             self.log_segment(from, packet, segment, part, done, config);

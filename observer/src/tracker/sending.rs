@@ -145,6 +145,11 @@ impl End {
         }
     }
 
+    /// Smallest and largest time to live of its packets so far.
+    pub(super) fn ttl(&self) -> Option<(u8, u8)> {
+        self.known.contains(Known::TTL).then_some(self.ttl)
+    }
+
     fn marks(&mut self, tos: u8, flags: Flags) {
         let ecn = tos & ECN_MASK;
         let echoes = flags.intersects(Flags::ECE | Flags::CWR) && !flags.contains(Flags::SYN);
@@ -249,7 +254,7 @@ impl Data {
 }
 
 /// Routers passed by a packet that arrives with this time to live.
-fn hops(ttl: u8) -> u8 {
+pub(super) fn hops(ttl: u8) -> u8 {
     USUAL_TTLS.into_iter().find(|start| *start >= ttl).map_or(0, |start| start - ttl)
 }
 

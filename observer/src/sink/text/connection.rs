@@ -6,7 +6,7 @@ use observer::record::{
 use observer::time::Nanos;
 
 use super::page::{Line, Page, Tone};
-use super::{application, ladder, units, waterfall, words};
+use super::{application, finding, ladder, units, waterfall, words};
 
 /// How much is said of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +83,7 @@ fn facts(record: &ConnectionRecord, detail: Detail) -> Vec<(&'static str, Line)>
         facts.extend(round_trips(&record.rtt.by_timestamps).map(|text| ("RTT by TS", plain(text))));
     }
     facts.extend(trouble(record).map(|text| ("trouble", text)));
+    facts.extend(finding::facts(record, full).into_iter().map(|text| ("finding", text)));
     facts.extend(record.tunnel.as_ref().map(|tunnel| ("around it", plain(encapsulation(tunnel)))));
     if full {
         facts.extend(record.history.as_ref().map(|history| ("history", plain(history.clone()))));

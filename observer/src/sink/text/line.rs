@@ -4,7 +4,7 @@ use observer::record::{ConnState, ConnectionRecord, KernelSocket, LookupRecord, 
 use observer::time::Timestamp;
 
 use super::page::{Line, Page, Tone};
-use super::{units, words};
+use super::{finding, units, words};
 
 /// Draws a connection in a line, or a few where the page is narrow.
 pub fn draw(page: &Page, out: &mut String, record: &ConnectionRecord) {
@@ -41,6 +41,10 @@ pub fn draw(page: &Page, out: &mut String, record: &ConnectionRecord) {
     for part in troubles(record) {
         text.push(Tone::Dim, " · ");
         text.push(Tone::Bad, part);
+    }
+    for (tone, name) in finding::names(record) {
+        text.push(Tone::Dim, " · ");
+        text.push(tone, name);
     }
     page.paragraph(out, &first, &text);
 }

@@ -3,11 +3,12 @@
 mod application;
 mod check;
 mod connection;
+pub mod explain;
+mod finding;
 mod ladder;
 mod line;
 mod overview;
 mod page;
-pub mod units;
 mod waterfall;
 mod words;
 
@@ -16,8 +17,10 @@ use std::io::Write;
 use anyhow::Result;
 pub use check::draw as check;
 pub use connection::{Detail, draw as connection, handshake_rtt};
+pub use finding::report as findings;
 pub use line::{draw as one_line, draw_lookup as failed_lookup};
 use observer::record::{CaptureRecord, ConnectionRecord};
+pub use observer::units;
 pub use overview::summary;
 pub use page::Page;
 

@@ -1,10 +1,12 @@
 //! All connections of a capture taken together.
 
+use std::cmp::Reverse;
+
 use observer::record::{CaptureRecord, Retransmissions};
 use observer::time::Nanos;
 
 use super::page::{Line, Page, Tone, bar, escape};
-use super::{units, words};
+use super::{finding, units, words};
 use crate::sink::sketch::{Distribution, Load, Talker};
 use crate::sink::summary::{List, Row, TROUBLES, Totals};
 
@@ -29,6 +31,7 @@ pub fn summary(page: &Page, out: &mut String, totals: Totals, capture: &CaptureR
     warnings(page, out, capture);
     if totals.connections > 0 {
         outcomes(page, out, &totals);
+        findings(page, out, &totals);
         round_trips(page, out, &totals.rtt);
         losses(page, out, &totals);
         talkers(page, out, "Busiest servers", &totals.servers.top(TALKERS));
@@ -82,7 +85,7 @@ pub fn last_line(page: &Page, out: &mut String, capture: &CaptureRecord, show_on
     }
 }
 
-fn what_was_read(page: &Page, out: &mut String, capture: &CaptureRecord) {
+pub fn what_was_read(page: &Page, out: &mut String, capture: &CaptureRecord) {
     let name = match capture.files.as_slice() {
         [] => "nothing".to_string(),
         [one] => escape(&one.name),
@@ -121,12 +124,29 @@ fn bar_row(page: &Page, out: &mut String, name: Line, column: usize, part: u64, 
 fn outcomes(page: &Page, out: &mut String, totals: &Totals) {
     heading(page, out, "Outcome", "");
     let mut rows: Vec<_> = totals.outcomes.iter().collect();
-    rows.sort_by_key(|(state, count)| (std::cmp::Reverse(**count), **state));
+    rows.sort_by_key(|(state, count)| (Reverse(**count), **state));
     let largest = rows.first().map_or(0, |row| *row.1);
     for (state, count) in rows {
         let (words, tone) = words::outcome(*state);
         let name = Line::new().then(Tone::Dim, format!("{:<7}", format!("{state:?}"))).then(tone, words);
         bar_row(page, out, name, 33, *count, totals.connections, largest);
+    }
+    page.blank(out);
+}
+
+fn findings(page: &Page, out: &mut String, totals: &Totals) {
+    if totals.findings.is_empty() {
+        return;
+    }
+    heading(page, out, "Findings", "observer explain NAME says more, observer doctor FILE shows them");
+    let mut rows: Vec<_> = totals.findings.iter().collect();
+    rows.sort_by_key(|(name, (severity, count))| (Reverse(*severity), Reverse(*count), **name));
+    for (name, (severity, count)) in rows {
+        let mut line = Line::new().then(Tone::Dim, format!("  {:<9}", severity.name()));
+        line.push(finding::tone(*severity), *name);
+        line.pad(33);
+        line.push(Tone::Plain, format!("{:>11}", units::count(*count)));
+        page.line(out, &line);
     }
     page.blank(out);
 }

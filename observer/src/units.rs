@@ -1,7 +1,7 @@
 //! Numbers as people read them. A no-break space holds a number and its unit together.
 
-use observer::record::Endpoint;
-use observer::time::{Nanos, Timestamp};
+use crate::record::Endpoint;
+use crate::time::{Nanos, Timestamp};
 
 /// A length of time to three digits: `850 ns`, `41.2 ms`, `5.03 s`, `2 min 3 s`, `3 h 20 min`, `2 d 4 h`.
 pub fn time(length: Nanos) -> String {

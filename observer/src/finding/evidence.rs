@@ -1,0 +1,51 @@
+//! What rules point at.
+
+use crate::record::{ConnectionRecord, Evidence, Notable, NotableKind, Side};
+use crate::time::Timestamp;
+use crate::units;
+
+/// Where the numbers of connections begin that no packet opened.
+const UNSEEN: u64 = 1 << 48;
+
+/// The first packet of a connection, which is `what`.
+pub fn first(record: &ConnectionRecord, from: Side, what: impl Into<String>) -> Evidence {
+    Evidence {
+        at: Some(record.first_seen),
+        frame: (record.id < UNSEEN).then_some(record.id),
+        from: Some(from),
+        what: what.into(),
+        ..Evidence::default()
+    }
+}
+
+/// Something that happened at a time, of which no frame is known.
+pub fn at(time: Timestamp, from: Side, what: impl Into<String>) -> Evidence {
+    Evidence { at: Some(time), from: Some(from), what: what.into(), ..Evidence::default() }
+}
+
+/// The same of which the frame is known.
+pub fn frame(time: Timestamp, frame: u64, from: Side, what: impl Into<String>) -> Evidence {
+    Evidence { frame: Some(frame), ..at(time, from, what) }
+}
+
+/// What was counted and has neither time nor sender.
+pub fn fact(what: impl Into<String>) -> Evidence {
+    Evidence { what: what.into(), ..Evidence::default() }
+}
+
+/// Segments of one kind that one end sent; `None` where there were none. `one` says what a segment of them is.
+pub fn notable(record: &ConnectionRecord, kind: NotableKind, from: Side, one: &str) -> Option<Evidence> {
+    let notable = of(record, kind, from)?;
+    let Notable { count, first, first_frame, last, last_frame, .. } = *notable;
+    let several = count > 1;
+    Some(Evidence {
+        until: several.then_some(last),
+        last_frame: several.then_some(last_frame),
+        ..frame(first, first_frame, from, if several { units::number_of(count, one) } else { one.to_string() })
+    })
+}
+
+/// What is known of the segments of one kind that one end sent.
+pub fn of(record: &ConnectionRecord, kind: NotableKind, from: Side) -> Option<&Notable> {
+    record.notable.iter().find(|notable| notable.kind == kind && notable.from == from)
+}

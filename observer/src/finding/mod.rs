@@ -1,0 +1,128 @@
+//! Findings: what is wrong with a connection, with many of them, or with a host, how sure that is, and what to do.
+//!
+//! A finding is one file here and one line in [`FINDINGS`]. It has a [`Page`], which is all the text there is of it, and
+//! one of two things: a rule over a [`ConnectionRecord`], or a [`Tally`] that sees many connections and lookups go by.
+//! [`judge`] asks the rules; a [`Report`] gathers what was found and keeps the tallies.
+
+mod evidence;
+mod page;
+mod report;
+mod tally;
+mod thresholds;
+mod verdict;
+
+mod certificate;
+mod half_open;
+mod packet_loss;
+mod port_scan;
+mod refused;
+mod rejected_by_icmp;
+mod reset_mid_stream;
+mod slow_handshake;
+mod syn_flood;
+mod tls_alert;
+mod unanswered_syn;
+mod zero_window;
+
+pub use page::{Page, RestsOn, markdown};
+pub use report::Report;
+pub use tally::Tally;
+pub use thresholds::{Setting, ThresholdError, Thresholds};
+pub use verdict::Verdict;
+
+use crate::record::{ConnectionRecord, Doubt, Finding as Found, Severity};
+use crate::time::{Nanos, Timestamp};
+
+/// Every finding there is, in the order in which they are listed.
+pub const FINDINGS: &[&dyn Finding] = &[
+    &refused::Refused,
+    &unanswered_syn::UnansweredSyn,
+    &rejected_by_icmp::RejectedByIcmp,
+    &slow_handshake::SlowHandshake,
+    &half_open::HalfOpen,
+    &syn_flood::SynFlood,
+    &port_scan::PortScan,
+    &reset_mid_stream::ResetMidStream,
+    &packet_loss::PacketLoss,
+    &zero_window::ZeroWindow,
+    &tls_alert::TlsAlert,
+    &certificate::Expired,
+    &certificate::NotYetValid,
+    &certificate::OtherName,
+];
+
+/// One kind of thing that can be wrong.
+pub trait Finding: Sync {
+    /// What there is to say of it.
+    fn page(&self) -> &'static Page;
+
+    /// Whether it holds of one connection.
+    fn connection(&self, _: &ConnectionRecord, _: &Context<'_>) -> Option<Verdict> {
+        None
+    }
+
+    /// What looks for it in many connections; `None` where it is about one.
+    fn tally(&self) -> Option<Box<dyn Tally>> {
+        None
+    }
+}
+
+/// What rules go by, besides the record.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// From where on something is wrong.
+    pub thresholds: &'a Thresholds,
+    /// How far the input is known to reach: what had not come by then may have come later.
+    pub until: Timestamp,
+    /// The capture, or the kernel's ring, lost something.
+    pub lost: bool,
+}
+
+impl Context<'_> {
+    /// How long after `since` the input went on.
+    pub const fn waited(&self, since: Timestamp) -> Nanos {
+        self.until.since(since)
+    }
+}
+
+/// The finding of that name.
+pub fn find(name: &str) -> Option<&'static dyn Finding> {
+    FINDINGS.iter().copied().find(|finding| finding.page().name == name)
+}
+
+/// What is wrong with a connection, the worst first.
+pub fn judge(record: &ConnectionRecord, context: &Context<'_>) -> Vec<Found> {
+    let mut found: Vec<(&'static Page, Verdict)> =
+        FINDINGS.iter().filter_map(|finding| Some((finding.page(), finding.connection(record, context)?))).collect();
+    let named: Vec<&str> = found.iter().flat_map(|(page, _)| page.instead_of).copied().collect();
+    found.retain(|(page, _)| !named.contains(&page.name));
+    let doubts = if found.is_empty() { Vec::new() } else { doubts(record, context) };
+    let mut found: Vec<Found> =
+        found.into_iter().map(|(page, verdict)| verdict.of_connection(page, record, &doubts)).collect();
+    found.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    found
+}
+
+/// What makes all less sure that rests on something not having been seen.
+fn doubts(record: &ConnectionRecord, context: &Context<'_>) -> Vec<Doubt> {
+    let acked =
+        record.analysis.map_or(0, |analysis| analysis.ack_lost_segment.client + analysis.ack_lost_segment.server);
+    let one_way = record.packets.is_some_and(|packets| {
+        let silent = packets.client == 0 || packets.server == 0;
+        // An attempt that nobody answers has one direction only.
+        silent && (record.bytes.is_some_and(|bytes| bytes.client + bytes.server > 0) || record.handshake.syn.is_none())
+    });
+    let all = [
+        (Doubt::Lost, context.lost || record.lost.is_some_and(|lost| lost > 0)),
+        (Doubt::Midstream, record.packets.is_some() && record.handshake.syn.is_none()),
+        (Doubt::OneDirection, one_way),
+        (Doubt::Gaps, acked > 0),
+        (Doubt::Evicted, record.evicted),
+    ];
+    all.into_iter().filter(|(_, holds)| *holds).map(|(doubt, _)| doubt).collect()
+}
+
+/// The worst severity among findings; `None` where there are none.
+pub fn worst<'a>(found: impl IntoIterator<Item = &'a Found>) -> Option<Severity> {
+    found.into_iter().map(|finding| finding.severity).max()
+}

@@ -1,0 +1,84 @@
+//! Segments are lost on the way.
+
+use super::{Context, Finding, Page, RestsOn, Verdict, evidence};
+use crate::record::{ConnectionRecord, NotableKind, Severity, Side};
+use crate::units;
+
+/// See [`PAGE`].
+pub struct PacketLoss;
+
+const PAGE: Page = Page {
+    name: "packet-loss",
+    title: "packet loss",
+    severity: Severity::Warning,
+    rests_on: RestsOn::Absence,
+    meaning: "A noticeable part of the segments with payload had to be sent again because it was lost. Each loss halves the \
+              sender's rate or so, and a loss that only a timeout notices stops it for 200 ms and more. By where the capture \
+              was taken it shows on which side of it the loss is: what the capture saw twice was lost after it, what it saw \
+              only as a gap was lost before it.",
+    causes: &[
+        "A queue on the way is full: a slow link, a policer, a shaper without a burst.",
+        "A bad cable, optic or radio link.",
+        "The receiving host drops: the ring of its network card, its backlog or its socket buffer is full.",
+    ],
+    rule: &[
+        "All segments of the connection were seen.",
+        "At least packet_loss_segments segments of one end were sent again after a timeout (RFC 6298), after duplicate \
+         ACKs (RFC 5681) or to repair what SACK reports (RFC 6675): needless repetitions do not count.",
+        "That is packet_loss_percent or more of the segments that it sent.",
+    ],
+    remedy: &[
+        "Find the hop: `mtr -T -P {PORT} {SERVER}`",
+        "Look at the drops of the interfaces on both ends: `ip -s link`, `ethtool -S eth0 | grep -iE 'drop|err|miss'`",
+        "Look at the queue: `tc -s qdisc`",
+    ],
+    instead_of: &[],
+};
+
+impl Finding for PacketLoss {
+    fn page(&self) -> &'static Page {
+        &PAGE
+    }
+
+    fn connection(&self, record: &ConnectionRecord, context: &Context<'_>) -> Option<Verdict> {
+        let by = [Side::Client, Side::Server].into_iter().max_by_key(|side| lost(record, *side).unwrap_or(0))?;
+        let again = lost(record, by)?;
+        let sent = *record.packets?.of(by);
+        let thresholds = context.thresholds;
+        let is_much = again >= thresholds.packet_loss_segments && again * 100 >= sent * thresholds.packet_loss_percent;
+        let acknowledged = record.packets?.of(by.other()) > &0;
+        if !is_much || !acknowledged || record.handshake.syn.is_some() && record.handshake.ack.is_none() {
+            return None;
+        }
+        let gaps = *record.analysis?.lost_segment.of(by);
+        let seen_twice = evidence::of(record, NotableKind::Retransmission, by).is_some();
+        let (receiver, sender) = (super::verdict::name(by.other()), super::verdict::name(by));
+        let place = match (gaps > 0, seen_twice) {
+            (true, true) => "on both sides of the capture".to_string(),
+            (true, false) => format!("between the {sender} and the capture"),
+            _ => format!("between the capture and the {receiver}"),
+        };
+        let what = format!(
+            "The {sender} sent {} of its {} again ({}): they were lost {place}.",
+            units::count(again),
+            units::number_of(sent, "segment"),
+            units::percent(again, sent)
+        );
+        let verdict = Verdict::new(Severity::Warning, what)
+            .by(evidence::notable(record, NotableKind::LostSegment, by, "segment after a gap"))
+            .by(evidence::notable(record, NotableKind::Retransmission, by, "retransmission"));
+        Some(verdict)
+    }
+}
+
+/// Segments that one end sent again because they were lost.
+pub fn lost(record: &ConnectionRecord, side: Side) -> Option<u64> {
+    let causes = record.retransmissions?;
+    let causes = causes.of(side);
+    let syns = if side == Side::Client {
+        record.handshake.syn_retransmissions
+    } else {
+        record.handshake.syn_ack_retransmissions
+    };
+    Some((causes.rto + causes.fast + causes.sack_repaired + causes.tail_loss_probe).saturating_sub(syns.into()))
+}

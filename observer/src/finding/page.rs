@@ -1,0 +1,90 @@
+//! The text of a finding: the only one. `observer explain` prints it, docs/findings.md is made of it, and the remedy of
+//! what was found is it with the values put in.
+
+use std::fmt::Write as _;
+
+use super::{FINDINGS, Thresholds};
+use crate::record::Severity;
+
+/// What there is to say of a finding.
+#[derive(Debug)]
+pub struct Page {
+    /// Its name, as `observer explain` takes it.
+    pub name: &'static str,
+    /// The same in words.
+    pub title: &'static str,
+    /// How bad it is at its worst.
+    pub severity: Severity,
+    /// What kind of evidence it goes by.
+    pub rests_on: RestsOn,
+    /// What it means.
+    pub meaning: &'static str,
+    /// What brings it about.
+    pub causes: &'static [&'static str],
+    /// When it is found: conditions that all hold, each with the RFC section or the kernel's symbol.
+    pub rule: &'static [&'static str],
+    /// What to do, a step each. What stands between backticks is a command; in braces stands a value that is put in:
+    /// `{CLIENT}`, `{SERVER}`, `{PORT}`, and those of [`Verdict::with`](super::Verdict::with).
+    pub remedy: &'static [&'static str],
+    /// Findings that are not told where this one is: what they say is a part of it.
+    pub instead_of: &'static [&'static str],
+}
+
+/// What kind of evidence a finding goes by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RestsOn {
+    /// What was seen: nothing that was missed could change it.
+    Presence,
+    /// Also what was not seen: lost frames and a late start make it less sure.
+    Absence,
+}
+
+impl Page {
+    /// A step of the remedy as it stands on the page: the braces of its values taken off.
+    pub fn step(step: &str) -> String {
+        step.replace(['{', '}'], "")
+    }
+}
+
+/// docs/findings.md.
+pub fn markdown() -> String {
+    let mut text = "# Findings\n\n\
+        What observer calls wrong, when it does so, and what to do about it. `observer explain NAME` prints the same; \
+        this page is made of the same text (`OBSERVER_BLESS=1 cargo test -p observer --test findings` writes it).\n\n\
+        | finding | what it is | at worst |\n| --- | --- | --- |\n"
+        .to_string();
+    for finding in FINDINGS {
+        let page = finding.page();
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "| [`{0}`](#{0}) | {1} | {2} |", page.name, page.title, page.severity.name());
+    }
+    text.push_str("\n## Thresholds\n\nEach can be set with `--threshold NAME=VALUE`.\n\n");
+    text.push_str("| name | default | meaning |\n| --- | --- | --- |\n");
+    for setting in Thresholds::default().settings() {
+        let _ = writeln!(text, "| `{}` | {} | {} |", setting.name, setting.value, setting.about);
+    }
+    for finding in FINDINGS {
+        let page = finding.page();
+        let _ = write!(
+            text,
+            "\n## {}\n\n**{}** ({} at worst).\n\n{}\n",
+            page.name,
+            page.title,
+            page.severity.name(),
+            page.meaning
+        );
+        let _ = write!(text, "\nWhat brings it about:\n\n");
+        for cause in page.causes {
+            let _ = writeln!(text, "- {cause}");
+        }
+        let _ = write!(text, "\nIt is found where all of this holds:\n\n");
+        for (number, rule) in page.rule.iter().enumerate() {
+            let _ = writeln!(text, "{}. {rule}", number + 1);
+        }
+        let _ = write!(text, "\nWhat to do:\n\n");
+        for step in page.remedy {
+            let _ = writeln!(text, "- {}", Page::step(step));
+        }
+    }
+    text
+}

@@ -1,0 +1,141 @@
+//! One client tries many ports, or many servers, in vain.
+
+use std::any::Any;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use super::tally::{Bounded, Weigh};
+use super::{Context, Finding, Page, RestsOn, Tally, Verdict, evidence};
+use crate::record::{About, ConnState, ConnectionRecord, Endpoint, Evidence, Severity, Side};
+use crate::time::Timestamp;
+use crate::units;
+
+/// See [`PAGE`].
+pub struct PortScan;
+
+const PAGE: Page = Page {
+    name: "port-scan",
+    title: "port scan",
+    severity: Severity::Warning,
+    rests_on: RestsOn::Absence,
+    meaning: "One client tried many ports of a server, or many servers, and hardly any attempt came to anything: it looks \
+              for what is open.",
+    causes: &[
+        "Somebody looks for a way in, or a worm does.",
+        "An inventory, a vulnerability scanner or a monitoring system that is meant to do so.",
+        "A program with a wrong list of servers.",
+    ],
+    rule: &[
+        "Attempts of one client at port_scan_targets or more pairs of server and port were refused, not answered, or given \
+         up without payload.",
+        "At least four fifths of all pairs that it tried are such.",
+    ],
+    remedy: &[
+        "Find out what {CLIENT} is: on it, `ss -tnp state syn-sent`",
+        "Where it is not meant to: `nft add rule inet filter input ip saddr {CLIENT} drop`",
+        "See what it found open: `observer replay FILE --filter 'host {CLIENT}' --output json | jq \
+         'select(.conn_state == \"SF\") | .server'`",
+    ],
+    instead_of: &[],
+};
+
+impl Finding for PortScan {
+    fn page(&self) -> &'static Page {
+        &PAGE
+    }
+
+    fn tally(&self) -> Option<Box<dyn Tally>> {
+        Some(Box::new(Clients::default()))
+    }
+}
+
+/// What clients tried.
+#[derive(Debug, Default)]
+struct Clients(Bounded<IpAddr, Client>);
+
+#[derive(Debug, Default)]
+struct Client {
+    /// Tried in vain, up to [`TARGETS`].
+    in_vain: BTreeSet<Endpoint>,
+    /// Where something came of it, likewise.
+    used: BTreeSet<Endpoint>,
+    first: Option<(Timestamp, u64)>,
+    last: Option<(Timestamp, u64)>,
+}
+
+/// Targets of one client that are told apart.
+const TARGETS: usize = 1024;
+
+impl Tally for Clients {
+    fn connection(&mut self, record: &ConnectionRecord) {
+        if record.handshake.syn.is_none() {
+            return;
+        }
+        let failed = matches!(record.conn_state, ConnState::S0 | ConnState::REJ | ConnState::RSTOS0)
+            || matches!(record.conn_state, ConnState::RSTO | ConnState::RSTR) && record.total_bytes() == 0;
+        let client = self.0.of(&record.client.ip);
+        let targets = if failed { &mut client.in_vain } else { &mut client.used };
+        if targets.len() < TARGETS {
+            targets.insert(record.server);
+        }
+        if failed {
+            let moment = (record.first_seen, record.id);
+            client.first = Some(client.first.map_or(moment, |first| first.min(moment)));
+            client.last = client.last.max(Some(moment));
+        }
+    }
+
+    fn merge(&mut self, other: Box<dyn Any>) {
+        if let Ok(other) = other.downcast::<Self>() {
+            self.0.merge(other.0);
+        }
+    }
+
+    fn verdicts(&self, context: &Context<'_>) -> Vec<(About, Verdict)> {
+        let mut verdicts = Vec::new();
+        for (ip, client) in self.0.iter() {
+            let in_vain: Vec<&Endpoint> = client.in_vain.difference(&client.used).collect();
+            let count = in_vain.len() as u64;
+            let is_most = count * 5 >= (count + client.used.len() as u64) * 4;
+            let (Some((from, first)), Some((until, last))) = (client.first, client.last) else { continue };
+            if count < context.thresholds.port_scan_targets || !is_most {
+                continue;
+            }
+            let servers: BTreeSet<IpAddr> = in_vain.iter().map(|target| target.ip).collect();
+            let ports: BTreeSet<u16> = in_vain.iter().map(|target| target.port).collect();
+            let more = if client.in_vain.len() < TARGETS { "" } else { " or more" };
+            let of = match (servers.len(), servers.first()) {
+                (1, Some(server)) => server.to_string(),
+                (count, _) => units::number_of(count as u64, "server"),
+            };
+            let what = format!(
+                "{ip} tried {}{more} of {of} in vain within {}.",
+                units::number_of(ports.len() as u64, "port"),
+                units::time(until.since(from))
+            );
+            let evidence = Evidence {
+                until: Some(until),
+                last_frame: Some(last),
+                ..evidence::frame(from, first, Side::Client, format!("SYNs to {count} pairs of server and port"))
+            };
+            let about = About { host: Some(*ip), ..About::default() };
+            verdicts.push((about, Verdict::new(Severity::Warning, what).by([evidence])));
+        }
+        verdicts
+    }
+}
+
+impl Weigh for Client {
+    fn weight(&self) -> u64 {
+        self.in_vain.len() as u64
+    }
+
+    fn merge(&mut self, other: Self) {
+        for (own, other) in [(&mut self.in_vain, other.in_vain), (&mut self.used, other.used)] {
+            let room = TARGETS.saturating_sub(own.len());
+            own.extend(other.into_iter().take(room));
+        }
+        self.first = [self.first, other.first].into_iter().flatten().min();
+        self.last = self.last.max(other.last);
+    }
+}

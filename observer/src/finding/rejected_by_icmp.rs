@@ -1,0 +1,76 @@
+//! An ICMP error ends the attempt.
+
+use super::{Context, Finding, Page, RestsOn, Verdict, evidence};
+use crate::record::{ConnectionRecord, NotableKind, Severity, Side};
+use crate::units;
+
+/// See [`PAGE`].
+pub struct RejectedByIcmp;
+
+const PAGE: Page = Page {
+    name: "rejected-by-icmp",
+    title: "rejected by an ICMP error",
+    severity: Severity::Error,
+    rests_on: RestsOn::Presence,
+    meaning: "A router, a firewall or the server itself answered the SYN with an ICMP error. connect(2) fails with \
+              EHOSTUNREACH, ENETUNREACH or ECONNREFUSED, by the kind of error. Who sent it stands in the evidence: that \
+              is where to look.",
+    causes: &[
+        "net unreachable, host unreachable: a router has no route, or the host does not answer to ARP or neighbour \
+         discovery.",
+        "admin prohibited, host prohibited: a firewall rejects it on purpose (nft `reject with icmpx admin-prohibited`).",
+        "port unreachable, for TCP: a firewall rejects it (the default of `reject`).",
+        "time exceeded: a routing loop.",
+    ],
+    rule: &[
+        "The client sent a SYN, and no SYN-ACK came.",
+        "An ICMP error quotes the SYN: destination unreachable other than \"fragmentation needed\", or time exceeded \
+         (RFC 792; RFC 4443; tcp_v4_err() in the kernel).",
+    ],
+    remedy: &[
+        "Look at {FROM}, which sent it: its routes and its firewall",
+        "See the route that is taken: `ip route get {SERVER}` and `traceroute -T -p {PORT} {SERVER}`",
+        "Where {FROM} runs nftables, find the rule: `nft list ruleset | grep -n reject`",
+    ],
+    instead_of: &["unanswered-syn"],
+};
+
+/// Destination unreachable and time exceeded, of ICMP and of ICMPv6.
+const fn rejects(v4: bool, kind: u8, code: u8) -> bool {
+    const FRAGMENTATION_NEEDED: u8 = 4;
+    match (v4, kind) {
+        (true, 3) => code != FRAGMENTATION_NEEDED,
+        (true, 11) | (false, 1 | 3) => true,
+        _ => false,
+    }
+}
+
+impl Finding for RejectedByIcmp {
+    fn page(&self) -> &'static Page {
+        &PAGE
+    }
+
+    fn connection(&self, record: &ConnectionRecord, _: &Context<'_>) -> Option<Verdict> {
+        let handshake = &record.handshake;
+        handshake.syn?;
+        if handshake.syn_ack.is_some() || handshake.ack.is_some() {
+            return None;
+        }
+        let v4 = record.client.ip.is_ipv4();
+        let error = record
+            .icmp
+            .iter()
+            .find(|error| error.to == Side::Client && rejects(v4, error.icmp_type, error.icmp_code))?;
+        let whose = if error.from == record.server.ip { "the server itself" } else { "on the way" };
+        let (name, from) = (error.name, error.from);
+        let what = format!("{from} ({whose}) answered the SYN to {} with ICMP {name}.", units::end(record.server));
+        let icmp = evidence::notable(record, NotableKind::Icmp, Side::Client, "ICMP error").map(|mut icmp| {
+            // The other end's segment is quoted; neither end sent it.
+            icmp.from = None;
+            icmp.what = format!("ICMP {name} from {from}");
+            icmp
+        });
+        let syn = evidence::first(record, Side::Client, "SYN");
+        Some(Verdict::new(Severity::Error, what).by([syn]).by(icmp).with("FROM", from))
+    }
+}

@@ -1,0 +1,124 @@
+//! Findings put together: what `observer doctor` tells.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+
+use super::{Context, FINDINGS, Page, Tally, Verdict};
+use crate::record::{About, Case, ConnectionRecord, Doubt, Finding, FindingRecord, LookupRecord, Severity};
+
+/// Cases that are kept of each finding.
+const CASES: usize = 10;
+
+/// What was found so far.
+pub struct Report {
+    /// By place in [`FINDINGS`].
+    groups: BTreeMap<usize, Group>,
+    /// Those of the findings that have one, by place.
+    tallies: Vec<(usize, Box<dyn Tally>)>,
+}
+
+/// All findings of one name.
+#[derive(Debug, Default)]
+struct Group {
+    count: u64,
+    /// The worst first, the earliest among equals.
+    cases: Vec<Case>,
+}
+
+impl Default for Report {
+    fn default() -> Self {
+        let tallies = FINDINGS.iter().enumerate().filter_map(|(place, finding)| Some((place, finding.tally()?)));
+        Self { groups: BTreeMap::new(), tallies: tallies.collect() }
+    }
+}
+
+impl Report {
+    /// Takes in a connection that was judged.
+    pub fn connection(&mut self, record: &ConnectionRecord) {
+        for (_, tally) in &mut self.tallies {
+            tally.connection(record);
+        }
+        for finding in &record.findings {
+            let about = About {
+                connection: Some(record.id),
+                client: Some(record.client),
+                server: Some(record.server),
+                ..About::default()
+            };
+            self.add(Case { about, finding: finding.clone() });
+        }
+    }
+
+    /// Takes in a lookup.
+    pub fn lookup(&mut self, record: &LookupRecord) {
+        for (_, tally) in &mut self.tallies {
+            tally.lookup(record);
+        }
+    }
+
+    /// Takes in something that was found otherwise. A finding that is not in [`FINDINGS`] is left out.
+    pub fn add(&mut self, case: Case) {
+        let place = FINDINGS.iter().position(|finding| finding.page().name == case.finding.name);
+        if let Some(place) = place {
+            self.groups.entry(place).or_default().add(case);
+        }
+    }
+
+    /// Takes in all of another one.
+    pub fn merge(&mut self, other: Self) {
+        for (place, group) in other.groups {
+            self.groups.entry(place).or_default().merge(group);
+        }
+        for ((_, own), (_, other)) in self.tallies.iter_mut().zip(other.tallies) {
+            let other: Box<dyn Any> = other;
+            own.merge(other);
+        }
+    }
+
+    /// All there is, the worst first.
+    pub fn finish(mut self, context: &Context<'_>) -> Vec<FindingRecord> {
+        let doubts: &[Doubt] = if context.lost { &[Doubt::Lost] } else { &[] };
+        for (place, tally) in std::mem::take(&mut self.tallies) {
+            let Some(page) = FINDINGS.get(place).map(|finding| finding.page()) else { continue };
+            for (about, verdict) in tally.verdicts(context) {
+                let case = case(page, about, verdict, doubts);
+                self.groups.entry(place).or_default().add(case);
+            }
+        }
+        let mut records: Vec<FindingRecord> = Vec::new();
+        for (place, Group { count, cases }) in self.groups {
+            let Some(page) = FINDINGS.get(place).map(|finding| finding.page()) else { continue };
+            let severity = cases.iter().map(|case| case.finding.severity).max().unwrap_or(Severity::Info);
+            records.push(FindingRecord { name: page.name, title: page.title, severity, count, cases });
+        }
+        records.sort_by_key(|record| std::cmp::Reverse(record.severity));
+        records
+    }
+}
+
+/// What a verdict says of something that is no connection.
+pub fn case(page: &'static Page, about: About, verdict: Verdict, doubts: &[Doubt]) -> Case {
+    let finding: Finding = verdict.of(page, &about, doubts);
+    Case { about, finding }
+}
+
+impl Group {
+    fn add(&mut self, case: Case) {
+        self.count += 1;
+        self.keep(case);
+    }
+
+    fn keep(&mut self, case: Case) {
+        let key = |case: &Case| (std::cmp::Reverse(case.finding.severity), case.about.clone());
+        let place = self.cases.partition_point(|known| key(known) <= key(&case));
+        if place < CASES {
+            self.cases.insert(place, case);
+            self.cases.truncate(CASES);
+        }
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.count += other.count;
+        other.cases.into_iter().for_each(|case| self.keep(case));
+    }
+}

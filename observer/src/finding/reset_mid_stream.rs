@@ -1,0 +1,81 @@
+//! A RST ends a connection that was in use.
+
+use super::{Context, Finding, Page, RestsOn, Verdict, evidence};
+use crate::record::{ConnState, ConnectionRecord, NotableKind, Severity, Side};
+use crate::units;
+
+/// See [`PAGE`].
+pub struct ResetMidStream;
+
+const PAGE: Page = Page {
+    name: "reset-mid-stream",
+    title: "reset in the middle of an exchange",
+    severity: Severity::Error,
+    rests_on: RestsOn::Absence,
+    meaning: "One end aborted an established connection while something was still owed: data was on its way, or a request \
+              had no complete response. The other end's program gets ECONNRESET, and what was on its way is lost.",
+    causes: &[
+        "The program crashed or was killed, or closed the socket with data unread or with SO_LINGER 0.",
+        "A proxy or load balancer took its backend out of service.",
+        "A firewall or an intrusion prevention system injected the RST: its TTL then differs from that of its alleged \
+         sender.",
+        "One end restarted and knows nothing of the connection.",
+    ],
+    rule: &[
+        "The connection was established, and neither end had sent a FIN before the RST (RFC 9293, section 3.5.3).",
+        "Payload of either end was not acknowledged when the first RST came, or a request had no complete response, or \
+         the client had sent payload and the server none.",
+    ],
+    remedy: &[
+        "On the end that reset, look at why: `journalctl -e`, `dmesg | grep -iE 'oom|segfault'`",
+        "Live, see which process reset and why the kernel did: `observer watch --port {PORT}`",
+        "Look at the proxies between both for timeouts and health checks",
+    ],
+    instead_of: &[],
+};
+
+impl Finding for ResetMidStream {
+    fn page(&self) -> &'static Page {
+        &PAGE
+    }
+
+    fn connection(&self, record: &ConnectionRecord, _: &Context<'_>) -> Option<Verdict> {
+        let by = match record.conn_state {
+            ConnState::RSTO => Side::Client,
+            ConnState::RSTR => Side::Server,
+            _ => return None,
+        };
+        let reset = record.reset.as_deref().filter(|reset| reset.from == by)?;
+        let closed = [record.close.fin.client, record.close.fin.server].into_iter().flatten();
+        let established = record.handshake.ack.is_some() || record.handshake.syn.is_none();
+        if !established || closed.into_iter().any(|fin| fin <= reset.at) {
+            return None;
+        }
+        let (client, server) = (record.bytes_of(Side::Client)?, record.bytes_of(Side::Server)?);
+        let owed = reset.unacknowledged;
+        let exchanges = record.exchanges.as_deref().map_or(&[][..], |exchanges| &exchanges.entries);
+        let unanswered = exchanges.iter().find(|exchange| exchange.request.is_some() && !exchange.complete);
+        let why = if let Some(exchange) = unanswered {
+            let path = exchange.path.as_deref().unwrap_or("?");
+            let method = exchange.method.as_deref().unwrap_or("?");
+            match exchange.response {
+                None => format!("before the response to {method} {path}"),
+                Some(_) => format!("within the response to {method} {path}"),
+            }
+        } else if client > 0 && server == 0 {
+            format!("before the server had answered {}", units::bytes(client))
+        } else if *owed.of(by.other()) > 0 {
+            format!("with {} of the other end on their way to it", units::bytes(*owed.of(by.other())))
+        } else if *owed.of(by) > 0 {
+            format!("with {} of its own not yet acknowledged", units::bytes(*owed.of(by)))
+        } else {
+            return None;
+        };
+        // Who has its answer and goes is in the right, however rude.
+        let severity = if by == Side::Client { Severity::Warning } else { Severity::Error };
+        let who = super::verdict::name(by);
+        let what = format!("The {who} reset the connection after {}, {why}.", units::time(record.duration_ns));
+        let rst = evidence::notable(record, NotableKind::Rst, by, "RST");
+        Some(Verdict::new(severity, what).by(rst))
+    }
+}

@@ -1,0 +1,168 @@
+//! From where on something is wrong: every number that a rule compares with.
+
+use crate::time::Nanos;
+use crate::units;
+
+/// A threshold with its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// Its name, as `--threshold` takes it.
+    pub name: &'static str,
+    /// What it decides.
+    pub about: &'static str,
+    /// Its value, as `--threshold` takes it.
+    pub value: String,
+}
+
+/// Why a threshold cannot be set.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ThresholdError {
+    /// There is none of that name.
+    #[error("there is no threshold {name}; `observer explain --thresholds` lists them")]
+    Unknown {
+        /// What was given.
+        name: String,
+    },
+    /// It takes a length of time.
+    #[error("{name} takes a length of time, such as 200ms, 1.5s or 2min, not {value:?}")]
+    Time {
+        /// Its name.
+        name: &'static str,
+        /// What was given.
+        value: String,
+    },
+    /// It takes a number.
+    #[error("{name} takes a whole number, not {value:?}")]
+    Number {
+        /// Its name.
+        name: &'static str,
+        /// What was given.
+        value: String,
+    },
+    /// A setting is `NAME=VALUE`.
+    #[error("{given:?} is not NAME=VALUE")]
+    Form {
+        /// What was given.
+        given: String,
+    },
+}
+
+/// A kind of value that a threshold has.
+trait Value: Sized {
+    fn parse(name: &'static str, text: &str) -> Result<Self, ThresholdError>;
+    fn text(&self) -> String;
+}
+
+macro_rules! thresholds {
+    ($($(#[doc = $about:literal])+ $name:ident: $kind:ty = $default:expr,)+) => {
+        /// All thresholds.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub struct Thresholds {
+            $($(#[doc = $about])+ pub $name: $kind,)+
+        }
+
+        impl Default for Thresholds {
+            fn default() -> Self {
+                Self { $($name: $default,)+ }
+            }
+        }
+
+        impl Thresholds {
+            /// Every threshold.
+            pub fn settings(&self) -> Vec<Setting> {
+                vec![$(Setting {
+                    name: stringify!($name),
+                    about: concat!($($about,)+).trim_start(),
+                    value: self.$name.text(),
+                },)+]
+            }
+
+            /// Sets the one that `NAME=VALUE` names.
+            pub fn set(&mut self, given: &str) -> Result<(), ThresholdError> {
+                let (name, value) =
+                    given.split_once('=').ok_or_else(|| ThresholdError::Form { given: given.to_string() })?;
+                match name.replace('-', "_").as_str() {
+                    $(stringify!($name) => self.$name = Value::parse(stringify!($name), value)?,)+
+                    _ => return Err(ThresholdError::Unknown { name: name.to_string() }),
+                }
+                Ok(())
+            }
+        }
+    };
+}
+
+thresholds! {
+    /// Least time that a SYN waits before it is called unanswered: RFC 6298's first retransmission timeout.
+    unanswered_after: Nanos = Nanos::from_secs(1),
+    /// Least time from the first SYN to the end of the handshake that is slow.
+    slow_handshake: Nanos = Nanos::from_secs(1),
+    /// Handshakes left open by clients at one listener, in one second, that are a flood.
+    syn_flood_per_second: u64 = 50,
+    /// Share of a listener's attempts that are left open in a flood, in percent.
+    syn_flood_percent: u64 = 80,
+    /// Ports of one server, or servers at one port, that one client tries in vain in a scan.
+    port_scan_targets: u64 = 15,
+    /// Share of segments with payload that were lost, in percent, from which on loss is a finding.
+    packet_loss_percent: u64 = 1,
+    /// Segments that were lost, at least.
+    packet_loss_segments: u64 = 3,
+    /// Least time that a window is closed.
+    zero_window: Nanos = Nanos::from_millis(200),
+    /// Least time that a window is closed from which on it is an error.
+    zero_window_long: Nanos = Nanos::from_secs(10),
+}
+
+impl Value for Nanos {
+    fn parse(name: &'static str, text: &str) -> Result<Self, ThresholdError> {
+        const UNITS: [(&str, f64); 6] = [("ns", 1.0), ("us", 1e3), ("µs", 1e3), ("ms", 1e6), ("min", 60e9), ("s", 1e9)];
+        let wrong = || ThresholdError::Time { name, value: text.to_string() };
+        let (number, unit) =
+            UNITS.iter().find_map(|(unit, length)| Some((text.strip_suffix(unit)?, length))).ok_or_else(wrong)?;
+        let number: f64 = number.trim().parse().map_err(|_| wrong())?;
+        let nanos = number * unit;
+        if nanos.is_finite() && nanos >= 0.0 && nanos < u64::MAX as f64 { Ok(Self(nanos as u64)) } else { Err(wrong()) }
+    }
+
+    fn text(&self) -> String {
+        units::time(*self).replace('\u{a0}', "")
+    }
+}
+
+impl Value for u64 {
+    fn parse(name: &'static str, text: &str) -> Result<Self, ThresholdError> {
+        text.parse().map_err(|_| ThresholdError::Number { name, value: text.to_string() })
+    }
+
+    fn text(&self) -> String {
+        self.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_threshold_takes_the_value_that_it_shows() {
+        for Setting { name, about, value } in Thresholds::default().settings() {
+            let mut thresholds = Thresholds::default();
+            assert_eq!(thresholds.set(&format!("{name}={value}")), Ok(()), "{name}={value}");
+            assert_eq!(thresholds, Thresholds::default(), "{name}={value}");
+            assert!(about.ends_with('.'), "{name}: {about}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_says_so() {
+        let mut thresholds = Thresholds::default();
+        assert_eq!(thresholds.set("slow-handshake=1.5s"), Ok(()));
+        assert_eq!(thresholds.slow_handshake, Nanos::from_millis(1500));
+        let error = |given: &str| Thresholds::default().set(given).map_err(|error| error.to_string());
+        assert_eq!(error("slow"), Err("\"slow\" is not NAME=VALUE".to_string()));
+        for given in ["slow_handshake=1", "slow_handshake=-1s", "slow_handshake=s", "slow_handshake=infs"] {
+            assert!(error(given).is_err_and(|error| error.contains("a length of time")), "{given}");
+        }
+        assert!(error("packet_loss_percent=1.5").is_err_and(|error| error.contains("a whole number")));
+        assert!(error("height=3").is_err_and(|error| error.contains("no threshold height")));
+    }
+}

@@ -1,0 +1,70 @@
+//! Nothing at all answers the SYN.
+
+use super::{Context, Finding, Page, RestsOn, Verdict, evidence};
+use crate::record::{ConnectionRecord, NotableKind, Severity, Side};
+use crate::units;
+
+/// See [`PAGE`].
+pub struct UnansweredSyn;
+
+const PAGE: Page = Page {
+    name: "unanswered-syn",
+    title: "no answer to the SYN",
+    severity: Severity::Error,
+    rests_on: RestsOn::Absence,
+    meaning: "The client's SYN, and those that it sent after it, had no answer of any kind: no SYN-ACK, no reset, no ICMP \
+              error. connect(2) fails with ETIMEDOUT after tcp_syn_retries (two minutes by default), or when the program \
+              gives up. This is no refusal: a host that is there and has nobody listening answers with a reset.",
+    causes: &[
+        "A firewall or a security group drops the SYN, or the answer on its way back.",
+        "The address belongs to nobody, or the host is down, and no router says so.",
+        "The route back is another one and ends somewhere (asymmetric routing, a strict reverse path filter).",
+        "The server drops SYNs itself: its accept queue or SYN backlog is full, or conntrack is.",
+    ],
+    rule: &[
+        "The client sent a SYN (RFC 9293, section 3.5).",
+        "The other end sent nothing, and no ICMP error quotes the SYN.",
+        "The SYN was sent again (RFC 6298, section 5), or the input goes on for unanswered_after.",
+    ],
+    remedy: &[
+        "See where the way ends: `traceroute -T -p {PORT} {SERVER}`",
+        "On {SERVER}, see whether the SYN arrives: `tcpdump -ni any 'tcp port {PORT} and host {CLIENT}'`",
+        "On {SERVER}, see what drops it: `observer watch --port {PORT}`, `nft list ruleset`, `nstat -az TcpExtListenDrops \
+         TcpExtIPReversePathFilter`",
+    ],
+    instead_of: &[],
+};
+
+impl Finding for UnansweredSyn {
+    fn page(&self) -> &'static Page {
+        &PAGE
+    }
+
+    fn connection(&self, record: &ConnectionRecord, context: &Context<'_>) -> Option<Verdict> {
+        let syn = record.handshake.syn?;
+        let handshake = &record.handshake;
+        let reset = record.close.rst;
+        let answered = record.packets_of(Side::Server).is_some_and(|packets| packets > 0)
+            || handshake.syn_ack.is_some()
+            || handshake.ack.is_some()
+            || reset.server.is_some()
+            || record.socket(Side::Client).is_some_and(|socket| socket.established.is_some());
+        let went_on = record.bytes_of(Side::Client).is_some_and(|bytes| bytes > 0) && handshake.agreed.is_none();
+        if answered || went_on || !record.icmp.is_empty() || handshake.simultaneous_open {
+            return None;
+        }
+        let again = handshake.syn_retransmissions;
+        let waited = context.waited(syn).max(record.duration_ns);
+        // Who takes the SYN back has not waited for an answer.
+        let given_up = reset.client.is_some_and(|reset| reset.since(syn) < context.thresholds.unanswered_after);
+        if given_up || (again == 0 && waited < context.thresholds.unanswered_after) {
+            return None;
+        }
+        let syns = units::number_of(u64::from(again) + 1, "SYN");
+        let what = format!("{} did not answer {syns} in {}.", units::end(record.server), units::time(waited));
+        let verdict = Verdict::new(Severity::Error, what)
+            .by([evidence::first(record, Side::Client, "SYN")])
+            .by(evidence::notable(record, NotableKind::SynAgain, Side::Client, "SYN sent again"));
+        Some(if again == 0 { verdict.likely() } else { verdict })
+    }
+}

@@ -1,0 +1,117 @@
+//! What a rule says, on its way to a [`record::Finding`](crate::record::Finding).
+
+use super::{Page, RestsOn};
+use crate::record::{About, Confidence, ConnectionRecord, Doubt, Evidence, Finding, Severity, Side};
+
+/// What a rule says of a connection, or of many.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    severity: Severity,
+    confidence: Confidence,
+    doubts: Vec<Doubt>,
+    what: String,
+    evidence: Vec<Evidence>,
+    values: Vec<(&'static str, String)>,
+}
+
+impl Verdict {
+    /// It is so, beyond doubt: `what`, a sentence.
+    pub fn new(severity: Severity, what: impl Into<String>) -> Self {
+        Self {
+            severity,
+            confidence: Confidence::High,
+            doubts: Vec::new(),
+            what: what.into(),
+            evidence: Vec::new(),
+            values: Vec::new(),
+        }
+    }
+
+    /// Other causes are possible.
+    pub fn likely(self) -> Self {
+        Self { confidence: self.confidence.min(Confidence::Medium), ..self }
+    }
+
+    /// It is less sure, for this reason.
+    pub fn doubt(mut self, doubt: Doubt) -> Self {
+        if !self.doubts.contains(&doubt) {
+            self.confidence = self.confidence.lowered();
+            self.doubts.push(doubt);
+        }
+        self
+    }
+
+    /// It is less sure for this reason, where `holds`.
+    pub fn doubt_if(self, holds: bool, doubt: Doubt) -> Self {
+        if holds { self.doubt(doubt) } else { self }
+    }
+
+    /// Shown by this.
+    pub fn by(mut self, evidence: impl IntoIterator<Item = Evidence>) -> Self {
+        self.evidence.extend(evidence);
+        self
+    }
+
+    /// A value that its remedy names.
+    pub fn with(mut self, name: &'static str, value: impl ToString) -> Self {
+        self.values.push((name, value.to_string()));
+        self
+    }
+
+    /// The finding, of a connection of which `doubts` hold.
+    pub(super) fn of_connection(mut self, page: &'static Page, record: &ConnectionRecord, doubts: &[Doubt]) -> Finding {
+        self.values.push(("CLIENT", record.client.ip.to_string()));
+        self.values.push(("SERVER", record.server.ip.to_string()));
+        self.values.push(("PORT", record.server.port.to_string()));
+        self.values.push(("ID", record.id.to_string()));
+        self.finding(page, doubts)
+    }
+
+    /// The finding, of what `about` says.
+    pub(super) fn of(mut self, page: &'static Page, about: &About, doubts: &[Doubt]) -> Finding {
+        self.values.extend(about.client.map(|end| ("CLIENT", end.ip.to_string())));
+        self.values.extend(about.host.map(|host| ("CLIENT", host.to_string())));
+        self.values.extend(about.server.map(|end| ("SERVER", end.ip.to_string())));
+        self.values.extend(about.server.map(|end| ("PORT", end.port.to_string())));
+        self.values.extend(about.name.clone().map(|name| ("NAME", name)));
+        self.finding(page, doubts)
+    }
+
+    fn finding(mut self, page: &'static Page, doubts: &[Doubt]) -> Finding {
+        if page.rests_on == RestsOn::Absence {
+            for doubt in doubts {
+                self = self.doubt(*doubt);
+            }
+        }
+        let Self { severity, confidence, doubts, what, mut evidence, values } = self;
+        evidence.sort_by_key(|evidence| (evidence.at.is_none(), evidence.at, evidence.frame));
+        for evidence in &mut evidence {
+            evidence.what = plain(&evidence.what);
+        }
+        let put_in = |step: &&str| {
+            values.iter().fold((*step).to_string(), |step, (name, value)| step.replace(&format!("{{{name}}}"), value))
+        };
+        Finding {
+            name: page.name,
+            severity,
+            confidence,
+            doubts,
+            what: plain(&what),
+            evidence,
+            remedy: page.remedy.iter().map(put_in).map(|step| Page::step(&step)).collect(),
+        }
+    }
+}
+
+/// Text for programs as well as people: its spaces are plain ones.
+fn plain(text: &str) -> String {
+    text.replace('\u{a0}', " ")
+}
+
+/// An end in words.
+pub(super) const fn name(side: Side) -> &'static str {
+    match side {
+        Side::Client => "client",
+        Side::Server => "server",
+    }
+}

@@ -1,0 +1,54 @@
+//! What `observer doctor` gathers: findings, and what many connections show together.
+
+use std::io::Write;
+
+use anyhow::Result;
+use observer::finding::{Context, Report, Thresholds};
+use observer::record::{CaptureRecord, ConnectionRecord, FindingRecord, LookupRecord, Object};
+
+use super::{Sink, json};
+
+/// Gathers findings.
+pub struct Diagnosis {
+    report: Report,
+    thresholds: Thresholds,
+    connections: u64,
+}
+
+impl Diagnosis {
+    /// Nothing found yet.
+    pub fn new(thresholds: Thresholds) -> Self {
+        Self { report: Report::default(), thresholds, connections: 0 }
+    }
+
+    /// What was found by the sinks of all shards, the worst first.
+    pub fn findings(sinks: Vec<Self>, capture: &CaptureRecord) -> Vec<FindingRecord> {
+        let Some(thresholds) = sinks.first().map(|sink| sink.thresholds) else { return Vec::new() };
+        let mut report = Report::default();
+        sinks.into_iter().for_each(|sink| report.merge(sink.report));
+        let lost = capture.dropped.is_some_and(|dropped| dropped > 0);
+        report.finish(&Context { thresholds: &thresholds, until: capture.last_seen.unwrap_or_default(), lost })
+    }
+}
+
+impl Sink for Diagnosis {
+    fn connection(&mut self, record: Box<ConnectionRecord>) -> Result<()> {
+        self.connections += 1;
+        self.report.connection(&record);
+        Ok(())
+    }
+
+    fn lookup(&mut self, record: Box<LookupRecord>) -> Result<()> {
+        self.report.lookup(&record);
+        Ok(())
+    }
+
+    fn has_printed(&self) -> bool {
+        self.connections > 0
+    }
+
+    fn finish(sinks: Vec<Self>, capture: &CaptureRecord, out: &mut dyn Write) -> Result<()> {
+        let found = Self::findings(sinks, capture);
+        found.into_iter().try_for_each(|record| json::line(&mut *out, &Object::Finding(Box::new(record))))
+    }
+}
