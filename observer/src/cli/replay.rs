@@ -24,7 +24,7 @@ use super::progress::Bar;
 use crate::recorded;
 use crate::run::{self, run};
 use crate::sink::packets::Look;
-use crate::sink::{Detail, Json, Order, Printer, Sink, Summary, Text, View};
+use crate::sink::{Detail, Har, Json, Order, Otlp, Perfetto, Printer, Sink, Summary, Text, View};
 use crate::source::{self, Source};
 
 /// Reconstruct every TCP connection in captures
@@ -36,6 +36,9 @@ use crate::source::{self, Source};
     observer replay capture.pcapng --connection 17\n  \
     observer replay capture.pcapng --connection 17 --write one.pcapng\n  \
     observer replay capture.pcapng --output json | jq 'select(.conn_state == \"REJ\") | .server'\n  \
+    observer replay capture.pcapng --output har > exchanges.har\n  \
+    observer replay capture.pcapng --output otlp-json > traces.jsonl\n  \
+    observer replay capture.pcapng --output perfetto > trace.json\n  \
     tcpdump -i any -w - tcp | observer replay -")]
 pub struct Replay {
     /// Capture files (pcap, pcapng, snoop; gzip, zstd, lz4), read together in time order; `-` is standard input
@@ -125,6 +128,12 @@ enum Output {
     Summary,
     /// Each segment as `observer packets --state` prints it
     Packets,
+    /// Requests and responses as an HTTP Archive, for browsers' network panels
+    Har,
+    /// Each connection as a trace of OpenTelemetry, a line each, for the collector's otlpjsonfile receiver
+    OtlpJson,
+    /// A trace with a track for each connection, for ui.perfetto.dev and chrome://tracing
+    Perfetto,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -179,6 +188,11 @@ impl Replay {
             Output::Json => self.json()?,
             Output::Summary => self.print(self.tracker(0), || self.summary(self.top.unwrap_or(0)))?,
             Output::Packets => return self.packets(),
+            Output::Har => self.print(self.tracker(0), || Har::new(self.connection))?,
+            Output::OtlpJson => {
+                self.print(self.tracker(self.entries()), || Otlp::new(self.printer(), self.connection))?
+            }
+            Output::Perfetto => self.print(self.tracker(self.entries()), || Perfetto::new(self.connection))?,
         };
         Ok(super::status_of(&capture.files))
     }
@@ -197,8 +211,8 @@ impl Replay {
         if self.timeline && !json {
             wrong("--timeline goes with --output json; text always shows it");
         }
-        if self.connection.is_some() && !text && !json {
-            wrong("--connection goes with --output text and json");
+        if self.connection.is_some() && matches!(self.output, Output::Summary | Output::Packets) {
+            wrong("--connection does not go with --output summary and packets");
         }
         if self.write.is_some() && self.follow {
             wrong("--write ends with the files: it does not go with --follow");
@@ -231,12 +245,13 @@ impl Replay {
     }
 
     fn json(&self) -> Result<CaptureRecord> {
-        let entries = match (self.timeline, self.connection) {
-            (false, _) => 0,
-            (true, None) => ENTRIES_OF_FEW,
-            (true, Some(_)) => ENTRIES_OF_ONE,
-        };
+        let entries = if self.timeline { self.entries() } else { 0 };
         self.print(self.tracker(entries), || Json::new(self.printer(), self.connection))
+    }
+
+    /// Timeline entries of each connection for programs.
+    fn entries(&self) -> usize {
+        if self.connection.is_some() { ENTRIES_OF_ONE } else { ENTRIES_OF_FEW }
     }
 
     fn packets(&self) -> Result<ExitCode> {

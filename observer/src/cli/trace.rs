@@ -12,14 +12,13 @@ use observer::record::{CaptureRecord, ConnectionRecord, Object};
 use observer::tracker::Config;
 use tokio::process::{Child, Command};
 
-use super::format::Format;
 use super::live::{self, Observe, Teller};
 use super::log;
 use super::page::{Color, page};
 use super::watch::ENTRIES;
 use crate::live::News;
 use crate::privilege::{self, Needs};
-use crate::sink::{Detail, Page, connection, json};
+use crate::sink::{self, Detail, Har, Otlp, Page, Perfetto, Sink, connection, json};
 use crate::source::live::LiveSource as _;
 
 /// Show the connections of a process and its children, or of a command that is started here
@@ -28,6 +27,7 @@ use crate::source::live::LiveSource as _;
     sudo observer trace -- curl -s https://example.org\n  \
     sudo observer trace 4711\n  \
     sudo observer trace --output json 4711 4712\n  \
+    sudo observer trace --output har -- curl -s -o /dev/null http://example.org > page.har\n  \
     sudo observer trace --write seen.pcapng -- curl -s https://example.org\n\n\
     Timelines are printed when the processes have ended, or with Ctrl-C. With a command, the exit status is the command's.")]
 pub struct Trace {
@@ -40,11 +40,27 @@ pub struct Trace {
 
     /// What to print
     #[arg(long, short, value_enum, default_value_t, value_name = "FORMAT")]
-    output: Format,
+    output: Output,
 
     /// When to use colour
     #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
     color: Color,
+}
+
+/// What `observer trace` prints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Output {
+    /// Timelines as people read them
+    #[default]
+    Text,
+    /// One object a line (see `observer schema`)
+    Json,
+    /// Requests and responses as an HTTP Archive, for browsers' network panels
+    Har,
+    /// Each connection as a trace of OpenTelemetry, a line each, for the collector's otlpjsonfile receiver
+    OtlpJson,
+    /// A trace with a track for each connection, for ui.perfetto.dev and chrome://tracing
+    Perfetto,
 }
 
 /// How often it is looked whether the processes are still there.
@@ -127,7 +143,7 @@ fn is_alive(pid: u32) -> bool {
 
 struct Printer<'a> {
     observe: Observe,
-    output: Format,
+    output: Output,
     page: Page,
     /// Processes that are followed: those that were named, and whom they started as far as connections show it.
     traced: BTreeSet<u32>,
@@ -198,19 +214,36 @@ impl Teller for Printer<'_> {
         let is_traced = |record: &ConnectionRecord| {
             record.processes.iter().any(|process| process.pid.is_some_and(|pid| self.traced.contains(&pid)))
         };
-        for record in std::mem::take(&mut self.all).into_iter().filter(|record| is_traced(record)) {
-            match self.output {
-                Format::Json => json::line(&mut out, &Object::Connection(Box::new(record)))?,
-                Format::Text => {
+        let records = std::mem::take(&mut self.all).into_iter().filter(is_traced);
+        match self.output {
+            Output::Text => {
+                for record in records {
                     let mut text = String::new();
                     connection(&self.page, &mut text, &record, Detail::Brief);
                     out.write_all(text.as_bytes())?;
                 }
             }
-        }
-        if self.output == Format::Json {
-            json::line(&mut out, &Object::Capture(Box::new(capture.clone())))?;
+            Output::Json => {
+                for record in records {
+                    json::line(&mut out, &Object::Connection(Box::new(record)))?;
+                }
+                json::line(&mut out, &Object::Capture(Box::new(capture.clone())))?;
+            }
+            Output::Har => print(Har::new(None), records, capture, &mut out)?,
+            Output::OtlpJson => print(Otlp::new(sink::Printer::ordered(), None), records, capture, &mut out)?,
+            Output::Perfetto => print(Perfetto::new(None), records, capture, &mut out)?,
         }
         out.flush().context("writing to standard output")
     }
+}
+
+/// Prints what a sink makes of the records.
+fn print<S: Sink>(
+    mut sink: S,
+    mut records: impl Iterator<Item = ConnectionRecord>,
+    capture: &CaptureRecord,
+    out: &mut dyn io::Write,
+) -> Result<()> {
+    records.try_for_each(|record| sink.connection(Box::new(record)))?;
+    S::finish(vec![sink], capture, out)
 }

@@ -17,7 +17,7 @@ use super::status::Status;
 use crate::live::News;
 use crate::privilege::{self, Needs};
 use crate::sink::packets::{Lines, Look, Shown};
-use crate::sink::{Detail, Page, connection, failed_lookup, json, one_line};
+use crate::sink::{Detail, Page, connection, failed_lookup, json, one_line, otlp};
 
 /// Show every TCP connection of this host as it happens, from the kernel itself
 #[derive(Debug, clap::Args)]
@@ -25,6 +25,7 @@ use crate::sink::{Detail, Page, connection, failed_lookup, json, one_line};
     sudo observer watch\n  \
     sudo observer watch --port 443 --timeline\n  \
     sudo observer watch --comm nginx --output json | jq 'select(.conn_state == \"REJ\")'\n  \
+    sudo observer watch --output otlp-json >> /var/log/traces.jsonl\n  \
     sudo observer watch --hooks state\n  \
     sudo observer watch --write seen.pcapng\n  \
     sudo observer watch --write - | wireshark -k -i -\n  \
@@ -65,6 +66,8 @@ enum Output {
     Text,
     /// One object a line (see `observer schema`)
     Json,
+    /// Each connection that has ended as a trace of OpenTelemetry, a line each, for the collector's otlpjsonfile receiver
+    OtlpJson,
     /// Each segment that is seen, as `observer packets` prints it: of the kernel's filter, the flags and first octets
     Packets,
 }
@@ -80,7 +83,8 @@ impl Watch {
         }
         log::begin(self.observe.verbose)?;
         let mut source = self.from.open(&self.observe)?;
-        let timeline_entries = if self.timeline { ENTRIES } else { 0 };
+        let has_timeline = self.timeline || self.output == Output::OtlpJson;
+        let timeline_entries = if has_timeline { ENTRIES } else { 0 };
         let config = Config {
             timeline_entries,
             max_connections: self.max_connections.get(),
@@ -126,6 +130,8 @@ impl Printer {
         match self.output {
             _ if self.silent => {}
             Output::Packets => {}
+            Output::OtlpJson if last => otlp::line(&mut self.buffer, &record)?,
+            Output::OtlpJson => {}
             Output::Text if !last && record.turned.is_empty() => {}
             Output::Text => {
                 let mut text = String::new();
@@ -154,7 +160,7 @@ impl Printer {
                 failed_lookup(&self.page, &mut text, &record);
                 self.buffer.extend_from_slice(text.as_bytes());
             }
-            Output::Text | Output::Packets => {}
+            Output::Text | Output::OtlpJson | Output::Packets => {}
             Output::Json => json::line(&mut self.buffer, &Object::Lookup(record))?,
         }
         Ok(())

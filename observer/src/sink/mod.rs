@@ -1,9 +1,14 @@
 //! Where records go.
 
 mod diagnosis;
+mod elements;
+mod har;
+mod incident;
 pub mod json;
 mod order;
+pub mod otlp;
 pub mod packets;
+mod perfetto;
 mod printer;
 mod recorder;
 mod remark;
@@ -11,13 +16,17 @@ mod sketch;
 mod spool;
 mod summary;
 mod text;
+mod url;
 
 use std::io::Write;
 
 pub use diagnosis::Diagnosis;
+pub use har::Har;
 pub use json::Json;
 use observer::record::{CaptureRecord, ConnectionRecord, LookupRecord};
 pub use order::Order;
+pub use otlp::Otlp;
+pub use perfetto::Perfetto;
 pub use printer::Printer;
 pub use recorder::Recorder;
 pub use summary::Summary;
