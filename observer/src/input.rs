@@ -1,6 +1,9 @@
 //! What the tracker takes in.
 
+use std::sync::Arc;
+
 use crate::kernel::{SocketInput, StrayInput};
+use crate::keylog::Keys;
 use crate::packet::{Layer, Packet};
 
 /// One thing that a source saw.
@@ -12,6 +15,8 @@ pub enum Input<'a> {
     Socket(&'a SocketInput),
     /// An event of the kernel without a socket.
     Stray(&'a StrayInput),
+    /// All secrets that are known from now on.
+    Keys(&'a Arc<Keys>),
 }
 
 /// A decoded packet with the variable parts that [`Packet`] only points to.

@@ -9,6 +9,7 @@ pub mod finding;
 pub mod flow;
 pub mod input;
 pub mod kernel;
+pub mod keylog;
 pub mod packet;
 pub mod protocol;
 pub mod range_set;

@@ -4,12 +4,14 @@
 
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use anyhow::Result;
 use observer::capture::{Chunk, Frame};
 use observer::decode::{Checksums, Decoder};
 use observer::finding::{Context, judge};
 use observer::input::{Input, PacketInput};
+use observer::keylog::Keys;
 use observer::packet::{Decoded, FrameId, Packet};
 use observer::record::{CaptureRecord, ConnectionRecord, LookupRecord};
 use observer::recording::Begin;
@@ -54,6 +56,7 @@ pub struct Live {
     drained: Timestamp,
     chunk: Chunk,
     decoded: Decoded,
+    keys: Option<Arc<Keys>>,
 }
 
 /// One namespace.
@@ -97,7 +100,16 @@ impl Live {
             drained: now,
             chunk: Chunk::default(),
             decoded: Decoded::default(),
+            keys: None,
         }
+    }
+
+    /// All secrets that are known from now on.
+    pub fn unlock(&mut self, keys: Arc<Keys>) {
+        for lane in self.lanes.values_mut() {
+            lane.tracker.handle(Input::Keys(&keys));
+        }
+        self.keys = Some(keys);
     }
 
     /// Takes in what was seen up to `now`, and tells what comes of it.
@@ -182,10 +194,14 @@ impl Live {
     }
 
     fn lane(&mut self, netns: u32) -> &mut Lane {
-        let config = &self.config;
-        self.lanes.entry(netns).or_insert_with(|| Lane {
-            tracker: Tracker::new(Config { netns: Some(netns), ..*config }),
-            decoder: Decoder::new(Checksums::Ignore, config.seed).with_datagrams(config.protocols),
+        let Self { config, keys, .. } = self;
+        self.lanes.entry(netns).or_insert_with(|| {
+            let mut tracker = Tracker::new(Config { netns: Some(netns), ..*config });
+            if let Some(keys) = keys {
+                tracker.handle(Input::Keys(keys));
+            }
+            let decoder = Decoder::new(Checksums::Ignore, config.seed).with_datagrams(config.protocols);
+            Lane { tracker, decoder }
         })
     }
 

@@ -1,6 +1,7 @@
 //! observer's command line.
 
 mod cli;
+mod keyring;
 mod lab;
 mod live;
 mod privilege;

@@ -23,7 +23,7 @@ use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
 pub use self::application::*;
-pub use self::capture::{CaptureRecord, FileRecord, HookRecord, InterfaceRecord};
+pub use self::capture::{CaptureRecord, FileRecord, HookRecord, InterfaceRecord, SecretsRecord};
 pub use self::check::{CapabilityRecord, CheckRecord, FeatureRecord};
 pub use self::community::CommunityId;
 pub use self::finding::*;

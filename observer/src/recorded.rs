@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, VecDeque};
 
 use anyhow::Result;
 use observer::capture::{Chunk, Frame};
+use observer::keylog::KeyLog;
 use observer::record::CaptureRecord;
 use observer::recording::{Begin, End, Mark, Placed};
 use observer::time::Timestamp;
 use observer::tracker::Config;
 
+use crate::keyring::Keyring;
 use crate::live::{Live, News};
 use crate::run::seed;
 use crate::sink::Sink;
@@ -22,7 +24,7 @@ const MOST_WAITING: usize = 1 << 16;
 const MOST_TOGETHER: usize = 1 << 12;
 
 /// Reads a recording to its end into `sink`. Returns the sink and what was read.
-pub fn run<S: Sink>(source: &mut dyn Source, config: Config, sink: S) -> Result<(Vec<S>, CaptureRecord)> {
+pub fn run<S: Sink>(source: &mut dyn Source, config: Config, keys: KeyLog, sink: S) -> Result<(Vec<S>, CaptureRecord)> {
     let begin = Begin {
         at: Timestamp::default(),
         sampled: true,
@@ -34,6 +36,7 @@ pub fn run<S: Sink>(source: &mut dyn Source, config: Config, sink: S) -> Result<
     let mut replayer = Replayer {
         config,
         live: Live::new(config, &begin),
+        keys: Keyring::new(keys),
         sink,
         waiting: VecDeque::new(),
         batch: Batch::default(),
@@ -59,6 +62,7 @@ pub fn run<S: Sink>(source: &mut dyn Source, config: Config, sink: S) -> Result<
 struct Replayer<S> {
     config: Config,
     live: Live,
+    keys: Keyring,
     sink: S,
     waiting: VecDeque<Placed>,
     batch: Batch,
@@ -75,6 +79,8 @@ impl<S: Sink> Replayer<S> {
     /// Takes in what was read.
     fn chunk(&mut self, chunk: &mut Chunk) -> Result<()> {
         self.waiting.extend(chunk.marks.drain(..));
+        let keys = self.keys.with(chunk);
+        keys.into_iter().for_each(|keys| self.live.unlock(keys));
         for frame in &chunk.frames {
             self.marks()?;
             self.frame(frame, chunk.data(frame))?;
@@ -98,6 +104,7 @@ impl<S: Sink> Replayer<S> {
             // A second one would throw away what was seen since the first.
             Mark::Begin(begin) if self.now == Timestamp::default() => {
                 self.live = Live::new(self.config, &begin);
+                self.keys.known().into_iter().for_each(|keys| self.live.unlock(keys));
                 self.now = begin.at;
             }
             Mark::Begin(_) => {}
@@ -153,7 +160,10 @@ impl<S: Sink> Replayer<S> {
         let Self { live, sink, .. } = &mut self;
         live.finish(|news| tell(sink, news))?;
         let End { dropped, unseen, hooks, interfaces } = self.end;
-        Ok((self.sink, CaptureRecord { dropped, unseen, hooks, interfaces, ..self.live.record() }))
+        Ok((
+            self.sink,
+            CaptureRecord { dropped, unseen, hooks, interfaces, secrets: self.keys.record(), ..self.live.record() },
+        ))
     }
 }
 

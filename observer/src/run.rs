@@ -15,17 +15,19 @@ use observer::decode::{Checksums, Counts, Decoder};
 use observer::finding::{Context, Thresholds, judge};
 use observer::flow;
 use observer::input::{Input, PacketInput};
+use observer::keylog::{KeyLog, Keys};
 use observer::packet::{Body, Decoded, IpVersion, Packet, Tuple};
 use observer::protocol::dns;
 use observer::record::{CaptureRecord, LookupRecord, Transport};
 use observer::time::{Nanos, Timestamp};
 use observer::tracker::{Config, Event, Tracker};
 
+use crate::keyring::Keyring;
 use crate::sink::Sink;
 use crate::source::{Fill, Source};
 
 /// How to run.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// How connections are followed.
     pub tracker: Config,
@@ -35,6 +37,8 @@ pub struct Options {
     pub threads: usize,
     /// One shard, whose sink is handed each connection as soon as it is over, by the clock too when the input pauses.
     pub streaming: bool,
+    /// Secrets that are known from the start.
+    pub keys: KeyLog,
 }
 
 /// Shards of a run over files. Fixed, so that the same input gives the same output on any machine.
@@ -74,6 +78,7 @@ pub fn run<S: Sink>(
                 .with_datagrams(options.tracker.protocols),
             totals: Totals::default(),
             clock: Clock::default(),
+            keys: Keyring::new(options.keys.clone()),
         }),
         shards: (0..shards)
             .map(|index| Mutex::new(Shard::new((index as u64, shards as u64), tracker, make_sink())))
@@ -124,6 +129,8 @@ struct Part {
     decoded: Decoded,
     /// For each shard the indices of its packets.
     shares: Vec<Vec<u32>>,
+    /// The secrets that are known.
+    keys: Option<Arc<Keys>>,
 }
 
 impl Batch {
@@ -158,6 +165,7 @@ struct Producer<'a> {
     decoder: Decoder,
     totals: Totals,
     clock: Clock,
+    keys: Keyring,
 }
 
 #[derive(Debug, Default)]
@@ -357,6 +365,7 @@ impl Producer<'_> {
         part.shares.iter_mut().for_each(Vec::clear);
         let fill = self.source.fill(&mut part.chunk)?;
         self.totals.add(&part.chunk);
+        part.keys = self.keys.with(&mut part.chunk);
         self.decoder.decode(&part.chunk, &mut part.decoded);
         let count = shards as u64;
         for (index, packet) in part.decoded.packets.iter().enumerate() {
@@ -405,6 +414,7 @@ impl Producer<'_> {
             fragments_dropped,
             dropped,
             unreadable: files.iter().any(|file| file.error.is_some()),
+            secrets: self.keys.record(),
             files,
             ..CaptureRecord::default()
         }
@@ -481,7 +491,10 @@ impl<S: Sink> Shard<S> {
     }
 
     fn handle_part(&mut self, part: &Part, share: &[u32]) {
-        let Part { chunk, decoded, .. } = part;
+        let Part { chunk, decoded, keys, .. } = part;
+        if let Some(keys) = keys {
+            self.tracker.handle(Input::Keys(keys));
+        }
         let packet = |index: &u32| decoded.packets.get(*index as usize);
         for group in share.chunks(FORESEEN) {
             for packet in group.iter().filter_map(packet) {

@@ -19,6 +19,7 @@ pub use process::Processes;
 pub use reader::Reader;
 pub use write::Writer;
 
+use crate::keylog::KeyLog;
 use crate::packet::FrameId;
 use crate::recording::Placed;
 use crate::time::Timestamp;
@@ -85,6 +86,8 @@ pub struct Chunk {
     pub comments: Vec<Comment>,
     /// What a live source saw besides packets, in a recording: in order, and never behind the packets it belongs before.
     pub marks: Vec<Placed>,
+    /// Secrets that the capture brings, which hold for all of its frames here and behind.
+    pub keys: KeyLog,
 }
 
 impl Chunk {
@@ -94,6 +97,7 @@ impl Chunk {
         self.frames.clear();
         self.comments.clear();
         self.marks.clear();
+        self.keys = KeyLog::default();
     }
 
     /// The captured octets of `frame`.

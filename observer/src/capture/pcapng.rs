@@ -29,6 +29,8 @@ pub(super) mod block {
     pub(crate) const SIMPLE_PACKET: u32 = 3;
     pub(crate) const STATISTICS: u32 = 5;
     pub(crate) const ENHANCED_PACKET: u32 = 6;
+    /// Decryption secrets.
+    pub(crate) const SECRETS: u32 = 10;
     /// A custom block that tools may copy to another capture.
     pub(crate) const CUSTOM: u32 = 0xbad;
     /// One that they should not: it belongs to what is around it.
@@ -240,11 +242,13 @@ impl Pcapng {
                 | block::STATISTICS
                 | block::ENHANCED_PACKET
         );
+        // One that is too large to be read as a whole is skipped like others.
+        let is_secrets = kind == block::SECRETS && length <= MAX_BLOCK;
         // Of others' custom blocks not even the size need be believed.
         let is_ours = matches!(kind, block::CUSTOM | block::CUSTOM_HERE)
             && self.order.u32([m0, m1, m2, m3]) == recording::ENTERPRISE
             && length as usize <= recording::MOST_OCTETS;
-        if !wanted && !is_ours {
+        if !wanted && !is_ours && !is_secrets {
             self.skip = Some(Skip { left: length - BLOCK_ENDS as u32, length });
             return Ok(8);
         }
@@ -271,6 +275,10 @@ impl Pcapng {
             }
             block::SIMPLE_PACKET => self.simple_packet(body, at + 8, sink),
             block::CUSTOM | block::CUSTOM_HERE => marks(body, sink),
+            block::SECRETS => {
+                self.secrets(body, sink);
+                Ok(())
+            }
             _ => self.packet(body, at + 8, sink),
         };
         // A body too short for its fixed fields is told by the block's length.
@@ -444,6 +452,14 @@ impl Pcapng {
             self.text = text;
             String::from_utf8_lossy(value).trim_end_matches('\0').to_owned()
         })
+    }
+
+    /// A key log of TLS; secrets of other kinds are of no use here.
+    fn secrets(&self, body: &[u8], sink: &mut Sink<'_>) {
+        const TLS_KEY_LOG: u32 = u32::from_be_bytes(*b"TLSK");
+        if let Some(([TLS_KEY_LOG, length], data)) = self.order.fields(body) {
+            sink.keys.read(data.get(..length as usize).unwrap_or(data));
+        }
     }
 
     /// Interface statistics count from the start of the capture: the last block says it all.

@@ -1,4 +1,5 @@
 use super::{Chunk, Comment, Direction, Error, ErrorKind, Frame, LinkType, pcap, pcapng, snoop};
+use crate::keylog::KeyLog;
 use crate::packet::FrameId;
 use crate::record::InterfaceRecord;
 use crate::recording::Placed;
@@ -51,6 +52,7 @@ pub(super) struct Sink<'a> {
     frames: &'a mut Vec<Frame>,
     comments: &'a mut Vec<Comment>,
     pub(super) marks: &'a mut Vec<Placed>,
+    pub(super) keys: &'a mut KeyLog,
 }
 
 /// What a record says of its frame.
@@ -145,7 +147,7 @@ impl Reader {
     }
 
     fn run(&mut self, chunk: &mut Chunk, done: &mut usize) -> Stop {
-        let Chunk { bytes: window, frames, comments, marks } = chunk;
+        let Chunk { bytes: window, frames, comments, marks, keys } = chunk;
         let format = match &mut self.format {
             Some(format) => format,
             none => match Format::detect(window, &mut self.out) {
@@ -156,7 +158,7 @@ impl Reader {
                 Err(stop) => return stop,
             },
         };
-        let mut sink = Sink { out: &mut self.out, frames, comments, marks };
+        let mut sink = Sink { out: &mut self.out, frames, comments, marks, keys };
         match format {
             Format::Pcap(pcap) => pcap.read(window, done, &mut sink),
             Format::Pcapng(pcapng) => pcapng.read(window, done, &mut sink),

@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context as _, Result};
 use observer::decode::Checksums;
+use observer::keylog::KeyLog;
 use observer::record::{CaptureRecord, FindingRecord, Object, Severity};
 use observer::tracker::Config;
 
@@ -69,11 +70,12 @@ impl Doctor {
         let mut source = super::open(&self.files, options);
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let tracker = Config { thresholds: self.judging.thresholds(), ..Config::default() };
-        let options = run::Options { tracker, checksums: Checksums::Count, threads, streaming: false };
+        let options =
+            run::Options { tracker, checksums: Checksums::Count, threads, streaming: false, keys: KeyLog::default() };
         let progress = Bar::new(source.progress());
         let make_sink = || Diagnosis::new(tracker.thresholds);
         let result = if source.is_recording()? {
-            recorded::run(source.as_mut(), tracker, make_sink())
+            recorded::run(source.as_mut(), tracker, options.keys, make_sink())
         } else {
             run::run(source.as_mut(), &options, make_sink)
         };

@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, ValueEnum};
 use observer::decode;
+use observer::keylog::KeyLog;
 use observer::record::CaptureRecord;
 use observer::tracker::{self, Config};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -21,6 +22,7 @@ use super::judging::Judging;
 use super::packets;
 use super::page::{Color, page};
 use super::progress::Bar;
+use crate::keyring;
 use crate::recorded;
 use crate::run::{self, run};
 use crate::sink::packets::Look;
@@ -34,6 +36,7 @@ use crate::source::{self, Source};
     observer replay --filter 'tcp port 443 and host 10.0.0.1' monday.pcap.zst tuesday.pcap.zst\n  \
     observer replay capture.pcapng --sort retransmissions --top 5\n  \
     observer replay capture.pcapng --connection 17\n  \
+    observer replay --keylog keys.log https.pcapng\n  \
     observer replay capture.pcapng --connection 17 --write one.pcapng\n  \
     observer replay capture.pcapng --output json | jq 'select(.conn_state == \"REJ\") | .server'\n  \
     observer replay capture.pcapng --output har > exchanges.har\n  \
@@ -103,6 +106,15 @@ pub struct Replay {
 
     #[command(flatten)]
     judging: Judging,
+
+    /// Secrets of TLS sessions in NSS's key log format, as programs write them by SSLKEYLOGFILE: what is inside is
+    /// told like what is in the clear. Those that a pcapng file brings itself are used as well
+    #[arg(long, value_name = "FILE", conflicts_with = "tcp_only")]
+    keylog: Option<PathBuf>,
+
+    /// What it holds: it may be a pipe, and the captures are read twice.
+    #[arg(skip)]
+    keys: KeyLog,
 
     /// How many connections may be open at once; beyond it the least recently used is given up
     #[arg(long, value_name = "N", default_value = "1000000")]
@@ -178,8 +190,11 @@ const ENTRIES_OF_ONE: usize = 100_000;
 
 impl Replay {
     /// Reads the files and prints what is asked for.
-    pub fn run(self) -> Result<ExitCode> {
+    pub fn run(mut self) -> Result<ExitCode> {
         self.check_usage();
+        if let Some(path) = &self.keylog {
+            self.keys = keyring::read(path)?;
+        }
         if let (Some(path), Some(id)) = (&self.write, self.connection) {
             return self.cut(id, path);
         }
@@ -314,10 +329,11 @@ impl Replay {
             checksums: self.checksums(),
             threads: threads.map_or(1, NonZeroUsize::get),
             streaming,
+            keys: self.keys.clone(),
         };
         let progress = Bar::new(source.progress());
         let result = if source.is_recording()? {
-            recorded::run(source.as_mut(), options.tracker, make_sink())
+            recorded::run(source.as_mut(), options.tracker, options.keys, make_sink())
         } else {
             run(source.as_mut(), &options, make_sink)
         };
@@ -402,6 +418,9 @@ impl Replay {
         }
         if self.checksums == Checksums::Drop {
             words.push("--checksums drop".to_string());
+        }
+        if let Some(keylog) = &self.keylog {
+            words.extend(["--keylog".to_string(), quoted(&keylog.to_string_lossy())]);
         }
         words.push("--connection".to_string());
         Some(words.join(" "))

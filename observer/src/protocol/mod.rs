@@ -19,6 +19,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 pub use self::stream::{Arrival, Next, Payload, Stream, Take, Taker};
+use crate::keylog::Keys;
 use crate::record::{Application, LookupRecord, NameRecord, NameSource, Side};
 use crate::sequence::Seq;
 use crate::time::Timestamp;
@@ -35,6 +36,9 @@ pub trait Protocol: Debug + Send {
     fn held(&self) -> usize {
         0
     }
+
+    /// Takes in the secrets that are known from now on. The conversation is the `depth`th inside of others.
+    fn unlock(&mut self, _keys: &Arc<Keys>, _depth: u8) {}
 }
 
 /// What the first octets of a direction look like to one protocol.
@@ -69,6 +73,9 @@ const PROTOCOLS: &[Recognise] = &[
 /// Octets by which a protocol must have been recognised.
 const MOST_UNSURE: usize = 2048;
 
+/// How many conversations may be inside of each other.
+const MOST_DEPTH: u8 = 3;
+
 /// How often a connection may change its protocol.
 const MOST_CHANGES: usize = 4;
 
@@ -87,6 +94,10 @@ pub struct Conversation {
     given_up: bool,
     /// The lookup that gave the client the server's address.
     pub lookup: Option<Arc<LookupRecord>>,
+    /// The secrets that are known.
+    keys: Option<Arc<Keys>>,
+    /// How many conversations it is inside of.
+    depth: u8,
 }
 
 /// What a stream's octets led to, besides their being taken.
@@ -101,6 +112,23 @@ impl Conversation {
     /// A conversation of a connection whose client sends on direction `opener`.
     pub fn new(opener: u8) -> Self {
         Self { opener, ..Self::default() }
+    }
+
+    /// A conversation inside of another, which is the `depth`th inside of others. Its client sends on direction 0.
+    fn within(depth: u8) -> Self {
+        Self { depth: depth + 1, ..Self::default() }
+    }
+
+    /// Takes in the secrets that are known from now on.
+    pub fn unlock(&mut self, keys: &Arc<Keys>) {
+        // Nobody seals more often than that but to exhaust the stack.
+        if self.depth > MOST_DEPTH || self.keys.as_ref().is_some_and(|known| Arc::ptr_eq(known, keys)) {
+            return;
+        }
+        self.keys = Some(Arc::clone(keys));
+        if let Some(protocol) = &mut self.protocol {
+            protocol.unlock(keys, self.depth);
+        }
     }
 
     /// Whether nothing is known and nothing will be.
@@ -153,7 +181,7 @@ impl Conversation {
     /// What was learnt; `None` where that is nothing.
     pub fn record(&self, show_secrets: bool) -> Option<Application> {
         let mut application = Application { given_up: self.given_up, show_secrets, ..Application::default() };
-        self.former.iter().chain(&self.protocol).for_each(|protocol| protocol.record(&mut application));
+        self.tell(&mut application);
         if let Some(lookup) = &self.lookup {
             let name = || NameRecord { name: lookup.lookup.name.clone(), from: NameSource::Dns };
             application.name.get_or_insert_with(name);
@@ -162,9 +190,30 @@ impl Conversation {
         (application.protocol.is_some() || self.lookup.is_some()).then_some(application)
     }
 
+    /// Adds what the protocols have learnt to the record.
+    fn tell(&self, into: &mut Application) {
+        into.given_up |= self.given_up;
+        self.former.iter().chain(&self.protocol).for_each(|protocol| protocol.record(into));
+    }
+
+    /// How many octets of a direction, from `at` on, would be passed over unread.
+    fn passes(&self, from: u8, at: Seq) -> u64 {
+        self.stream(from).passes(at)
+    }
+
+    /// Octets of a direction are missing, nobody knows how many.
+    fn lose(&mut self, from: u8, at: Timestamp) {
+        self.with(from, at, |stream, take| stream.lose(take));
+    }
+
+    const fn stream(&self, from: u8) -> &Stream {
+        let [low, high] = &self.streams;
+        if from == 0 { low } else { high }
+    }
+
     /// Has one direction's stream do something, and the protocol take what comes of it.
     fn with(&mut self, from: u8, at: Timestamp, act: impl FnOnce(&mut Stream, &mut Taker<'_>)) {
-        let Self { streams: [low, high], protocol, client, opener, .. } = self;
+        let Self { streams: [low, high], protocol, client, opener, keys, depth, .. } = self;
         let own = if from == 0 { low } else { high };
         let mut turn = None;
         act(own, &mut |arrival| {
@@ -176,13 +225,15 @@ impl Conversation {
                     Guess::Yes(side, recognised) => {
                         *client = if side == Side::Client { from } else { from ^ 1 };
                         *protocol = Some(recognised);
-                        turn = Some(Turn::Recognised);
                     }
                     Guess::Either(recognised) => {
                         *client = *opener;
                         *protocol = Some(recognised);
-                        turn = Some(Turn::Recognised);
                     }
+                }
+                turn = Some(Turn::Recognised);
+                if let Some((protocol, keys)) = protocol.as_mut().zip(keys.as_ref()) {
+                    protocol.unlock(keys, *depth);
                 }
             }
             let Some(protocol) = protocol else { return Take::nothing() };

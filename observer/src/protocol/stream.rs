@@ -260,6 +260,24 @@ impl Stream {
         self.drain(None, take);
     }
 
+    /// How many octets from `at` on would be passed over unread, `at` being behind all that came.
+    pub fn passes(&self, at: Seq) -> u64 {
+        match (&self.passing, self.next) {
+            _ if self.deaf => u64::MAX,
+            (Some(passing), Some(next)) => passing.beyond + u64::from(next.offset_from(at)),
+            _ => 0,
+        }
+    }
+
+    /// Octets are missing, nobody knows how many: the next to come is wanted, whichever it is.
+    pub fn lose(&mut self, take: &mut Taker<'_>) {
+        if !self.deaf && !self.ended {
+            (self.next, self.passing, self.least) = (None, None, 0);
+            (self.pending, self.early) = (Vec::new(), Vec::new());
+            self.tell(Arrival::Gap(0), take);
+        }
+    }
+
     /// Gives up what is kept: a gap, whatever it was.
     pub fn give_up(&mut self, take: &mut Taker<'_>) {
         let kept = self.held();

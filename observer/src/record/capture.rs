@@ -49,6 +49,9 @@ pub struct CaptureRecord {
     #[serde(skip_serializing_if = "super::is_zero")]
     #[schemars(default)]
     pub lookups: u64,
+    /// Secrets of key logs, of `--keylog` and of the captures; absent where there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secrets: Option<SecretsRecord>,
     /// Octets of input that could not be read as frames, see `files[].error`.
     pub unreadable: bool,
     /// Live: what this source of facts does not show, a phrase each; absent where it shows everything.
@@ -63,6 +66,15 @@ pub struct CaptureRecord {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     pub hooks: Vec<HookRecord>,
+}
+
+/// What was read of key logs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct SecretsRecord {
+    /// Secrets that are known.
+    pub known: u64,
+    /// Lines that hold none of a kind that is used.
+    pub ignored: u64,
 }
 
 /// One hook in the kernel.

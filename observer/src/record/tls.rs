@@ -41,6 +41,9 @@ pub struct TlsRecord {
     pub handshake_ns: Option<Nanos>,
     /// Round trips between the TCP handshake and the moment the client could send its request.
     pub round_trips: Option<u8>,
+    /// Whether the server took the early data; absent where TLS 1.3 hides it, and without any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub early_data_accepted: Option<bool>,
     /// Time of the first ClientHello.
     pub client_hello: Option<Timestamp>,
     /// Time of the ServerHello; with a HelloRetryRequest of the one after it.
@@ -60,6 +63,9 @@ pub struct TlsRecord {
     pub certificates: Vec<Certificate>,
     /// Certificates of the client, likewise.
     pub client_certificates: Vec<Certificate>,
+    /// What was opened with logged secrets; absent where none of the session is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decryption: Option<TlsDecryption>,
     /// JA3 of the ClientHello.
     pub ja3: Option<String>,
     /// JA3S of the ServerHello.
@@ -68,6 +74,33 @@ pub struct TlsRecord {
     pub ja4: Option<String>,
     /// JA4S of the ServerHello.
     pub ja4s: Option<String>,
+}
+
+/// What secrets of a key log opened. What was inside is told like what is in the clear.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct TlsDecryption {
+    /// Records that were opened, by sender.
+    pub opened: Sides<u64>,
+    /// Records that were counted and not opened, as nothing was wanted of what they hold: bodies under TLS 1.2.
+    pub passed: Sides<u64>,
+    /// Sealed records that no secret opened.
+    pub unopened: Sides<u64>,
+    /// KeyUpdates that were seen (RFC 8446, section 4.6.3).
+    pub key_updates: Sides<u64>,
+    /// Why no more records of an end are tried; `null` while they are.
+    pub stopped: Sides<Option<DecryptionStop>>,
+}
+
+/// Why records are not opened any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DecryptionStop {
+    /// Records are missing from the capture, and the number of the next one was not found.
+    Gap,
+    /// The secrets open none of the records.
+    Key,
+    /// The cipher suite is none that can be opened.
+    Cipher,
 }
 
 /// What a client asked first, and the server's answer, as far as encryption lets that be seen.

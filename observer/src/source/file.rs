@@ -172,7 +172,7 @@ impl Source for FileSource {
         // The first block behind the section's header tells: a recording begins with its marks.
         while self.ahead.is_none() && !self.stop.load(Ordering::Relaxed) {
             let fill = self.read(&mut chunk);
-            if fill == Fill::End || !chunk.frames.is_empty() || !chunk.marks.is_empty() {
+            if fill == Fill::End || !chunk.frames.is_empty() || !chunk.marks.is_empty() || !chunk.keys.is_empty() {
                 self.ahead = Some((std::mem::take(&mut chunk), fill));
             }
         }

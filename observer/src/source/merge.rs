@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use observer::capture::{Chunk, Comment, Frame};
+use observer::keylog::KeyLog;
 use observer::record::FileRecord;
 use observer::time::Timestamp;
 
@@ -37,6 +38,8 @@ pub struct Merge {
     progress: Arc<Progress>,
     /// One of the files that is a recording.
     recording: Option<PathBuf>,
+    /// Secrets that were read and not given out.
+    keys: KeyLog,
 }
 
 /// One of the captures.
@@ -52,6 +55,8 @@ struct Lane {
     size: usize,
     /// Time of the first frame, of a file that was closed after a look at it.
     first: Option<Timestamp>,
+    /// Secrets that were read with the frames.
+    keys: KeyLog,
 }
 
 impl Merge {
@@ -65,7 +70,7 @@ impl Merge {
             let capture = Capture::open(index as u16, path, &options, &progress);
             total = total.zip(capture.len()).map(|(total, len)| total + len);
             let (path, chunk) = (path.clone(), Chunk::default());
-            let mut lane = Lane { index, path, capture, chunk, next: 0, size, first: None };
+            let mut lane = Lane { index, path, capture, chunk, next: 0, size, first: None, keys: KeyLog::default() };
             if paths.len() > OPEN_FILES && lane.capture.can_reopen() {
                 lane.look();
             }
@@ -73,15 +78,26 @@ impl Merge {
         }
         progress.set_total(total.unwrap_or(0));
         let waiting = (0..lanes.len()).collect();
-        Self { lanes, ready: BinaryHeap::new(), waiting, number: 0, options, progress, recording: None }
+        Self {
+            lanes,
+            ready: BinaryHeap::new(),
+            waiting,
+            number: 0,
+            options,
+            progress,
+            recording: None,
+            keys: KeyLog::default(),
+        }
     }
 
     /// Reads on in the files whose next frame is not known. Waits up to `wait` for each that may have it later.
     fn read_waiting(&mut self, wait: Duration) {
-        let Self { lanes, ready, recording, .. } = self;
+        let Self { lanes, ready, recording, keys, .. } = self;
         self.waiting.retain(|index| {
             let Some(lane) = lanes.get_mut(*index) else { return false };
-            if lane.next_at().is_none() && lane.read(wait) == Got::Idle {
+            let got = if lane.next_at().is_none() { lane.read(wait) } else { Got::Bytes };
+            keys.append(std::mem::take(&mut lane.keys));
+            if got == Got::Idle {
                 return true;
             }
             if lane.capture.is_recording() {
@@ -112,6 +128,7 @@ impl Source for Merge {
             let Some(lane) = self.lanes.get_mut(index) else { continue };
             lane.reopen(&self.options, &self.progress);
             lane.give(chunk, until, &mut self.number);
+            self.keys.append(std::mem::take(&mut lane.keys));
             match lane.next_at() {
                 Some(at) => self.ready.push(Reverse((at, index))),
                 None => {
@@ -120,6 +137,7 @@ impl Source for Merge {
                 }
             }
         }
+        chunk.keys = std::mem::take(&mut self.keys);
         if !chunk.frames.is_empty() {
             return Ok(Fill::More);
         }
@@ -159,7 +177,9 @@ impl Lane {
     fn read(&mut self, wait: Duration) -> Got {
         self.next = 0;
         loop {
-            match self.capture.fill(&mut self.chunk, self.size, wait) {
+            let got = self.capture.fill(&mut self.chunk, self.size, wait);
+            self.keys.append(std::mem::take(&mut self.chunk.keys));
+            match got {
                 Got::Bytes if self.chunk.frames.is_empty() => {}
                 Got::End => {
                     self.chunk = Chunk::default();
@@ -174,7 +194,7 @@ impl Lane {
     fn look(&mut self) {
         if self.read(Duration::ZERO) == Got::Bytes {
             self.first = self.next_at();
-            self.chunk = Chunk::default();
+            (self.chunk, self.keys) = (Chunk::default(), KeyLog::default());
             self.capture.close();
         }
     }

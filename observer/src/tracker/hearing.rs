@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Config;
 use super::connection::Connection;
 use crate::input::PacketInput;
+use crate::keylog::Keys;
 use crate::packet::{Flags, Segment};
 use crate::protocol::{Conversation, Payload};
 use crate::record::{Application, LookupRecord};
@@ -16,7 +17,14 @@ const MOST_HOLDING: usize = 1 << 16;
 
 impl Connection {
     /// Has the protocol take what the segment at hand brings.
-    pub(super) fn listen(&mut self, from: u8, input: &PacketInput<'_>, segment: &Segment, config: &Config) {
+    pub(super) fn listen(
+        &mut self,
+        from: u8,
+        input: &PacketInput<'_>,
+        segment: &Segment,
+        config: &Config,
+        keys: Option<&Arc<Keys>>,
+    ) {
         let ends = segment.flags.intersects(Flags::FIN | Flags::RST);
         if self.is_unknown || !config.protocols || (segment.len == 0 && !ends) {
             return;
@@ -28,7 +36,9 @@ impl Connection {
             let (acknowledged, first) = (other.acked(), own.isn().map(|isn| isn.plus(1)));
             let payload = Payload { start, data: input.payload, len: segment.len, at, acknowledged, first };
             let opener = self.outcome.originator();
-            self.conversation.get_or_insert_with(|| Box::new(Conversation::new(opener))).payload(from, &payload);
+            let conversation = self.conversation.get_or_insert_with(|| Box::new(Conversation::new(opener)));
+            keys.into_iter().for_each(|keys| conversation.unlock(keys));
+            conversation.payload(from, &payload);
         }
         let Some(conversation) = &mut self.conversation else { return };
         if segment.flags.contains(Flags::FIN) {

@@ -27,6 +27,7 @@ mod timeline;
 mod turn;
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 pub use analysis::AnalysisSet;
 pub use turn::States;
@@ -42,6 +43,7 @@ use crate::finding::Thresholds;
 use crate::flow;
 use crate::input::{Input, PacketInput};
 use crate::kernel::{SocketInput, StrayInput};
+use crate::keylog::Keys;
 use crate::packet::{Body, Flags, IcmpError, Packet, Segment, Tuple};
 use crate::protocol::dns;
 use crate::record::{ConnectionRecord, EntryKind, LookupRecord, Side, Sides, TcpState};
@@ -209,6 +211,8 @@ struct Books {
     half_over: VecDeque<Over>,
     holding: Holding,
     counts: Counts,
+    /// What opens encrypted records, where anything does.
+    keys: Option<Arc<Keys>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -250,6 +254,10 @@ impl Tracker {
             }
             Input::Stray(stray) => {
                 self.stray(stray);
+                return None;
+            }
+            Input::Keys(keys) => {
+                self.books.keys = Some(Arc::clone(keys));
                 return None;
             }
         };
@@ -557,7 +565,7 @@ impl Books {
         config: &Config,
     ) -> Effect {
         let held = if segment.len > 0 { connection.held() } else { 0 };
-        let done = connection.segment(from, input, segment, config, &mut self.duplicates);
+        let done = connection.segment(from, input, segment, config, (&mut self.duplicates, self.keys.as_ref()));
         if segment.len > 0 {
             self.holding.change(connection, key.hash, held);
         }

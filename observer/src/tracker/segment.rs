@@ -1,5 +1,7 @@
 //! What a segment does to its connection.
 
+use std::sync::Arc;
+
 use super::analysis::{self, AnalysisSet};
 use super::connection::{Connection, both};
 use super::correction::Sent;
@@ -11,6 +13,7 @@ use super::state;
 use super::timeline::Entry;
 use super::{Config, Timeouts};
 use crate::input::PacketInput;
+use crate::keylog::Keys;
 use crate::packet::{Flags, Layer, Notes, Packet, Segment};
 use crate::record::{EntryKind, RetransmissionCause, TcpState};
 use crate::sequence::Seq;
@@ -34,7 +37,7 @@ impl Connection {
         input: &PacketInput<'_>,
         segment: &Segment,
         config: &Config,
-        duplicates: &mut Duplicates,
+        (duplicates, keys): (&mut Duplicates, Option<&Arc<Keys>>),
     ) -> Done {
         let packet = input.packet;
         self.last_number = packet.number;
@@ -44,7 +47,7 @@ impl Connection {
         let habits = both(&mut self.habits, from);
         let [fwd_flow, rev_flow] = both(&mut self.flows, from);
         if config.sampled {
-            return self.sampled_segment(from, input, segment, &options, config);
+            return self.sampled_segment(from, input, segment, &options, (config, keys));
         }
         if config.recognises_duplicates()
             && duplicates.is_copy(packet, segment, &options, input.layers, habits, [fwd_flow, rev_flow])
@@ -111,7 +114,7 @@ impl Connection {
         self.take_window(from, segment, at);
         self.take_state(from, segment, at);
         self.take_outcome(from, packet, segment, config);
-        self.listen(from, input, segment, config);
+        self.listen(from, input, segment, config, keys);
         if !analysis.is_empty() {
             let [fwd, _] = both(&mut self.rare.get_or_insert_default().analysis, from);
             fwd.add(analysis);
@@ -132,7 +135,7 @@ impl Connection {
         input: &PacketInput<'_>,
         segment: &Segment,
         options: &TcpOptions,
-        config: &Config,
+        (config, keys): (&Config, Option<&Arc<Keys>>),
     ) -> Done {
         let (packet, at) = (input.packet, input.packet.at);
         self.last_seen = self.last_seen.max(at);
@@ -145,7 +148,7 @@ impl Connection {
         self.take_state(from, segment, at);
         self.close_unacknowledged(from);
         self.take_outcome(from, packet, segment, config);
-        self.listen(from, input, segment, config);
+        self.listen(from, input, segment, config, keys);
         if self.is_logged(config) {
             self.log_segment(from, packet, segment, part, Done::default(), config);
         }

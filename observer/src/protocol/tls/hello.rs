@@ -1,6 +1,7 @@
 //! ClientHello and ServerHello (RFC 8446, section 4.1; RFC 5246, section 7.4.1), as far as records need them.
 
 use super::super::text::clean;
+use crate::keylog::Random;
 
 /// Entries of one list that are kept. No client has so many; a hello that does is cut.
 const MOST_LISTED: usize = 256;
@@ -12,6 +13,7 @@ const MOST_ALPN: usize = 16;
 /// Extensions, as IANA lists them.
 pub(super) mod extension {
     pub(in super::super) const SERVER_NAME: u16 = 0;
+    pub(in super::super) const STATUS_REQUEST: u16 = 5;
     pub(in super::super) const SUPPORTED_GROUPS: u16 = 10;
     pub(in super::super) const EC_POINT_FORMATS: u16 = 11;
     pub(in super::super) const SIGNATURE_ALGORITHMS: u16 = 13;
@@ -34,6 +36,7 @@ const RETRY: [u8; 32] = [
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct ClientHello {
     pub(super) legacy_version: u16,
+    pub(super) random: Random,
     pub(super) session_id: Box<[u8]>,
     pub(super) ciphers: Vec<u16>,
     /// The extensions' numbers in order.
@@ -52,6 +55,7 @@ pub(super) struct ClientHello {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct ServerHello {
     pub(super) legacy_version: u16,
+    pub(super) random: Random,
     pub(super) is_retry: bool,
     pub(super) session_id: Box<[u8]>,
     pub(super) cipher: u16,
@@ -66,7 +70,7 @@ impl ClientHello {
     pub(super) fn parse(body: &[u8]) -> Option<Self> {
         let mut body = Reader(body);
         let mut hello = Self { legacy_version: body.u16()?, ..Self::default() };
-        body.take(32)?;
+        hello.random = body.take(32)?.try_into().ok()?;
         hello.session_id = body.vec8()?.into();
         hello.ciphers = words(body.vec16()?);
         body.vec8()?;
@@ -106,7 +110,8 @@ impl ServerHello {
     pub(super) fn parse(body: &[u8]) -> Option<Self> {
         let mut body = Reader(body);
         let mut hello = Self { legacy_version: body.u16()?, ..Self::default() };
-        hello.is_retry = body.take(32)? == RETRY;
+        hello.random = body.take(32)?.try_into().ok()?;
+        hello.is_retry = hello.random == RETRY;
         // The drafts of TLS 1.3 up to the 21st had no session identifier and no compression method.
         let is_draft = (0x7f00..=0x7f15).contains(&hello.legacy_version);
         if is_draft {
@@ -143,6 +148,30 @@ impl ServerHello {
 
     pub(super) fn has(&self, kind: u16) -> bool {
         self.extensions.contains(&kind)
+    }
+}
+
+/// What EncryptedExtensions say (RFC 8446, section 4.3.1).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct EncryptedExtensions {
+    pub(super) alpn: Option<Box<[u8]>>,
+    pub(super) early_data: bool,
+}
+
+impl EncryptedExtensions {
+    /// Reads the body of the message; `None` where it contradicts itself.
+    pub(super) fn parse(body: &[u8]) -> Option<Self> {
+        let mut extensions = Reader(Reader(body).vec16()?);
+        let mut said = Self::default();
+        while !extensions.0.is_empty() {
+            let (kind, data) = (extensions.u16()?, extensions.vec16()?);
+            match kind {
+                extension::ALPN => said.alpn = protocols(Reader(data)).into_iter().next(),
+                extension::EARLY_DATA => said.early_data = true,
+                _ => {}
+            }
+        }
+        Some(said)
     }
 }
 

@@ -5,15 +5,23 @@
 //! - After a gap, records are found again where the next segment begins with one.
 
 mod certificate;
+mod cipher;
 mod data;
+mod decryption;
 mod fingerprint;
 mod hello;
+mod inner;
 mod names;
 
+use std::sync::Arc;
+
 use self::data::FirstData;
-use self::hello::{ClientHello, Reader, ServerHello, extension, is_grease};
+use self::decryption::{Decryption, Stage};
+use self::hello::{ClientHello, EncryptedExtensions, Reader, ServerHello, extension, is_grease};
+use self::inner::Inner;
 use super::text::clean;
 use super::{Arrival, Guess, Next, Protocol, Take};
+use crate::keylog::Keys;
 use crate::record::{
     Application, Certificate, NameRecord, NameSource, ProtocolName, Resumption, Side, Sides, TlsAlert, TlsOffer,
     TlsRecord,
@@ -58,6 +66,12 @@ struct Tls {
     data: FirstData,
     alerts: Vec<TlsAlert>,
     malformed: u64,
+    /// What the server says under its handshake keys.
+    encrypted: Option<EncryptedExtensions>,
+    /// The server's part of the handshake was read to its end, though sealed.
+    read_flight: bool,
+    /// What logged secrets open, and what is inside.
+    decryption: Option<Box<(Decryption, Inner)>>,
 }
 
 /// What one end sent.
@@ -77,6 +91,12 @@ struct End {
     last: Option<(u8, u16)>,
     close_notify: Option<bool>,
     certificates: Vec<Certificate>,
+    /// When the record at hand began, of which not all is there.
+    begun: Option<Timestamp>,
+    /// What the record at hand holds, in octets that are passed over unread.
+    unread: Option<usize>,
+    /// The last record was opened: what it is is known.
+    opened: bool,
 }
 
 /// Whether these octets begin a connection that speaks TLS: with a hello of either end.
@@ -101,26 +121,51 @@ impl Protocol for Tls {
     fn take(&mut self, from: Side, arrival: Arrival<'_>, at: Timestamp) -> Take {
         match arrival {
             Arrival::Octets(octets) => self.record_of(from, octets, at),
-            Arrival::Passed(_) => {
-                if self.is_established() && self.ends.of(from).last.is_some_and(is_data) {
+            Arrival::Passed(octets) => {
+                if let Some(unread) = self.ends.of_mut(from).unread.take() {
+                    self.pass_inside(from, unread, octets, at);
+                }
+                if self.is_established() && self.ends.of(from).last_is_data() {
                     self.data.end(from, at);
                 }
                 Take::used(0)
             }
-            Arrival::Gap(_) => {
+            Arrival::Gap(octets) => {
                 let end = self.ends.of_mut(from);
                 (end.message, end.oversize, end.gap, end.last) = (Vec::new(), 0, true, None);
+                (end.begun, end.unread) = (None, None);
+                if let Some((decryption, inner)) = self.decryption.as_deref_mut() {
+                    decryption.gap(from, octets);
+                    inner.lose(from, at);
+                }
                 Take::used(0)
             }
             Arrival::End => {
                 self.close(from);
+                if let Some((_, inner)) = self.decryption.as_deref_mut() {
+                    inner.end(from, at);
+                }
                 Take::nothing()
             }
         }
     }
 
     fn held(&self) -> usize {
-        self.ends.client.message.capacity() + self.ends.server.message.capacity()
+        let inside = self.decryption.as_ref().map_or(0, |inside| inside.1.held());
+        self.ends.client.message.capacity() + self.ends.server.message.capacity() + inside
+    }
+
+    fn unlock(&mut self, keys: &Arc<Keys>, depth: u8) {
+        match self.decryption.as_deref_mut() {
+            Some((decryption, inner)) => {
+                decryption.unlock(keys);
+                inner.unlock(keys);
+            }
+            None => {
+                let inside = (Decryption::new(Arc::clone(keys)), Inner::new(keys, depth));
+                self.decryption = Some(Box::new(inside));
+            }
+        }
     }
 
     fn record(&self, into: &mut Application) {
@@ -131,13 +176,16 @@ impl Protocol for Tls {
             into.name = Some(NameRecord { name: name.clone(), from: NameSource::Sni });
         }
         into.tls = Some(Box::new(tls));
+        if let Some((_, inner)) = self.decryption.as_deref() {
+            inner.record(into);
+        }
     }
 }
 
 impl Tls {
     /// Takes one record.
     fn record_of(&mut self, from: Side, octets: &[u8], at: Timestamp) -> Take {
-        let &[kind, major, _, a, b, ref rest @ ..] = octets else { return Take::wait_for(HEADER) };
+        let &[kind, major, minor, a, b, ref rest @ ..] = octets else { return Take::wait_for(HEADER) };
         let length = u16::from_be_bytes([a, b]);
         let end = self.ends.of_mut(from);
         if !(CHANGE_CIPHER_SPEC..=HEARTBEAT).contains(&kind) || major != 3 || !is_length(a, b) {
@@ -147,21 +195,113 @@ impl Tls {
             return Take::nothing();
         }
         let is_clear = self.is_clear(from, kind, rest);
+        let is_read = is_clear || (self.is_sealed(from, kind) && self.may_open(from, kind, length));
         let whole = HEADER + usize::from(length);
-        if is_clear && octets.len() < whole {
+        let end = self.ends.of_mut(from);
+        if is_read && octets.len() < whole {
+            end.begun.get_or_insert(at);
             return Take::wait_for(whole);
         }
-        let end = self.ends.of_mut(from);
+        let begun = end.begun.take().unwrap_or(at);
         end.gap = false;
-        end.last = Some((kind, length));
+        (end.last, end.opened) = (Some((kind, length)), false);
         match (kind, rest.get(..length.into())) {
-            (CHANGE_CIPHER_SPEC, _) => end.changed_cipher = true,
             (HANDSHAKE, Some(body)) if is_clear => self.handshake(from, body, at),
             (ALERT, Some(&[level, description])) if is_clear => self.alert(from, level, description, at),
-            (HANDSHAKE | APPLICATION_DATA, _) => self.sealed(from, (kind, length), at),
-            _ => {}
+            (_, Some(body)) if is_read && !is_clear => self.open(from, [kind, major, minor, a, b], body, (begun, at)),
+            _ => self.sealed(from, (kind, length), at),
         }
         Take::then(HEADER, Next::Pass(length.into()))
+    }
+
+    /// Whether a record is under keys, as far as is known here.
+    fn is_sealed(&self, from: Side, kind: u8) -> bool {
+        match &self.server_hello {
+            Some(_) if !self.is_1_3() => self.ends.of(from).changed_cipher,
+            _ => kind == APPLICATION_DATA,
+        }
+    }
+
+    /// Whether a sealed record is to be opened: where there are secrets, and somebody wants to know what it holds.
+    fn may_open(&mut self, from: Side, kind: u8, length: u16) -> bool {
+        let Some((decryption, inner)) = self.decryption.as_deref_mut() else { return false };
+        if !decryption.may_open(from) {
+            return false;
+        }
+        let unread = decryption.plain_len(from, length.into()).filter(|_| kind == APPLICATION_DATA);
+        self.ends.of_mut(from).unread = unread.filter(|octets| *octets as u64 <= inner.passes(from));
+        self.ends.of(from).unread.is_none()
+    }
+
+    /// Takes a record that no secret opens, or that need not be opened.
+    fn sealed(&mut self, from: Side, (kind, length): (u8, u16), at: Timestamp) {
+        let is_sealed = self.is_sealed(from, kind);
+        if kind == CHANGE_CIPHER_SPEC {
+            self.change_cipher(from);
+        }
+        if let Some((decryption, inner)) = self.decryption.as_deref_mut().filter(|_| is_sealed) {
+            if self.ends.of(from).unread.is_some() {
+                decryption.pass(from);
+            } else {
+                decryption.lack(from);
+                inner.lose(from, at);
+            }
+        }
+        if matches!(kind, HANDSHAKE | APPLICATION_DATA) {
+            self.note_sealed(from, (kind, length), at);
+        }
+    }
+
+    fn change_cipher(&mut self, from: Side) {
+        self.ends.of_mut(from).changed_cipher = true;
+        if let Some((decryption, _)) = self.decryption.as_deref_mut() {
+            decryption.change_cipher(from);
+        }
+    }
+
+    /// Opens a record that came from `begun` to `at`.
+    fn open(&mut self, from: Side, header: [u8; HEADER], body: &[u8], (begun, at): (Timestamp, Timestamp)) {
+        let [kind, ..] = header;
+        let length = body.len() as u16;
+        let Some((decryption, inner)) = self.decryption.as_deref_mut() else { return };
+        let Some((stage, text)) = decryption.open(from, header, body) else {
+            inner.lose(from, at);
+            return self.note_sealed(from, (kind, length), begun);
+        };
+        self.ends.of_mut(from).opened = true;
+        let (kind, text) = if self.is_1_3() || stage == Stage::Early { unpadded(&text) } else { (kind, &text[..]) };
+        match (kind, text) {
+            (CHANGE_CIPHER_SPEC, _) => self.change_cipher(from),
+            (HANDSHAKE, _) => {
+                self.note_sealed(from, (HANDSHAKE, length), begun);
+                self.handshake(from, text, at);
+            }
+            (ALERT, &[level, description]) => self.alert(from, level, description, at),
+            (APPLICATION_DATA, _) if stage == Stage::Early => {
+                self.early_data = true;
+                if let Some((_, inner)) = self.decryption.as_deref_mut() {
+                    inner.take_early(text, begun, at);
+                }
+            }
+            (APPLICATION_DATA, _) => {
+                if self.is_established() && !text.is_empty() {
+                    self.data.begin(from, length, begun, false);
+                    self.data.end(from, at);
+                }
+                if let Some((_, inner)) = self.decryption.as_deref_mut() {
+                    inner.take(from, text, begun, at);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// So many octets of a record that holds `unread` went by.
+    fn pass_inside(&mut self, from: Side, unread: usize, passed: u64, at: Timestamp) {
+        if let Some((_, inner)) = self.decryption.as_deref_mut() {
+            let octets = usize::try_from(passed).map_or(unread, |passed| passed.min(unread));
+            inner.pass(from, octets, at);
+        }
     }
 
     /// Whether a record can be read.
@@ -181,8 +321,8 @@ impl Tls {
         self.server_hello.as_ref().is_some_and(|(hello, _)| is_1_3(hello.chosen_version()))
     }
 
-    /// A record under keys that are not known here.
-    fn sealed(&mut self, from: Side, (kind, length): (u8, u16), at: Timestamp) {
+    /// Notes what the length and place of a sealed record tell.
+    fn note_sealed(&mut self, from: Side, (kind, length): (u8, u16), at: Timestamp) {
         if kind == APPLICATION_DATA && self.server_hello.is_none() {
             self.early_data |= from == Side::Client && self.client_hello.is_some();
             return;
@@ -204,6 +344,9 @@ impl Tls {
         const CLOSE_NOTIFY: u8 = 0;
         if description == CLOSE_NOTIFY {
             self.ends.of_mut(from).close_notify = Some(true);
+            if let Some((_, inner)) = self.decryption.as_deref_mut() {
+                inner.end(from, at);
+            }
         }
         if self.alerts.len() < MOST_ALERTS {
             self.alerts.push(TlsAlert { at, from, fatal: level == 2, description: names::alert(description) });
@@ -216,7 +359,8 @@ impl Tls {
         if end.close_notify.is_none()
             && let Some((kind, length)) = end.last
         {
-            end.close_notify = Some(kind == ALERT || (is_1_3 && kind == APPLICATION_DATA && length == SEALED_ALERT));
+            let may_be = kind == ALERT || (is_1_3 && kind == APPLICATION_DATA && length == SEALED_ALERT);
+            end.close_notify = Some(may_be && !end.opened);
         }
         end.message = Vec::new();
     }
@@ -252,20 +396,46 @@ impl Tls {
         match (from, kind) {
             (Side::Client, CLIENT_HELLO) => {
                 let hello = ClientHello::parse(body)?;
+                if let Some((decryption, _)) = self.decryption.as_deref_mut() {
+                    decryption.client_hello(hello.random, &hello.ciphers);
+                }
                 // The one after a HelloRetryRequest, or in a renegotiation, offers what the first did.
                 self.client_hello.get_or_insert_with(|| (Box::new(hello), at));
             }
             (Side::Server, SERVER_HELLO) => {
                 let hello = ServerHello::parse(body)?;
                 if hello.is_retry {
-                    self.retried = true;
-                } else if self.server_hello.is_none() {
-                    self.server_hello = Some((Box::new(hello), at));
+                    self.retry();
+                    return Some(());
                 }
+                if let Some((decryption, _)) = self.decryption.as_deref_mut() {
+                    decryption.server_hello(hello.random, hello.cipher, is_1_3(hello.chosen_version()));
+                }
+                self.server_hello.get_or_insert_with(|| (Box::new(hello), at));
             }
             (Side::Server, 6) => {
                 // HelloRetryRequest of the drafts of TLS 1.3 up to the 18th.
-                self.retried = true;
+                self.retry();
+            }
+            (Side::Client, 5) if self.is_1_3() => {
+                // EndOfEarlyData: only early data that was taken is brought to an end.
+                self.settle_early(true);
+                self.advance(from, Stage::Handshake);
+            }
+            (Side::Server, 8) if self.is_1_3() => {
+                let said = EncryptedExtensions::parse(body)?;
+                self.settle_early(said.early_data);
+                self.encrypted = Some(said);
+            }
+            (_, 20) if self.is_1_3() => {
+                self.ends.of_mut(from).finished = Some(at);
+                self.read_flight |= from == Side::Server;
+                self.advance(from, Stage::Traffic);
+            }
+            (_, 24) if self.is_1_3() => {
+                if let Some((decryption, _)) = self.decryption.as_deref_mut() {
+                    decryption.update(from);
+                }
             }
             (_, 11) => self.certificates(from, body, at)?,
             (Side::Server, 12) => {
@@ -282,8 +452,35 @@ impl Tls {
         Some(())
     }
 
+    fn retry(&mut self) {
+        self.retried = true;
+        self.settle_early(false);
+        if let Some((decryption, _)) = self.decryption.as_deref_mut() {
+            decryption.retry();
+        }
+    }
+
+    fn advance(&mut self, from: Side, stage: Stage) {
+        if let Some((decryption, _)) = self.decryption.as_deref_mut() {
+            decryption.advance(from, stage);
+        }
+    }
+
+    fn settle_early(&mut self, is_accepted: bool) {
+        if let Some((_, inner)) = self.decryption.as_deref_mut() {
+            inner.settle_early(is_accepted);
+        }
+    }
+
+    /// Takes a chain: of TLS 1.3 it has a context before it, and extensions behind each certificate (RFC 8446, section
+    /// 4.4.2).
     fn certificates(&mut self, from: Side, body: &[u8], at: Timestamp) -> Option<()> {
-        let mut chain = Reader(Reader(body).vec24()?);
+        let is_1_3 = self.is_1_3();
+        let mut body = Reader(body);
+        if is_1_3 {
+            body.vec8()?;
+        }
+        let mut chain = Reader(body.vec24()?);
         let asked = self.client_hello.as_ref().and_then(|(hello, _)| hello.server_name.clone());
         let asked = asked.as_deref().filter(|_| from == Side::Server);
         let end = self.ends.of_mut(from);
@@ -292,11 +489,34 @@ impl Tls {
         }
         while !chain.0.is_empty() && end.certificates.len() < MOST_CERTIFICATES {
             let der = chain.vec24()?;
+            let extensions = if is_1_3 { chain.vec16()? } else { &[] };
+            self.ocsp_stapled |= from == Side::Server && has_extension(extensions, extension::STATUS_REQUEST);
             let asked = asked.filter(|_| end.certificates.is_empty());
             end.certificates.push(certificate::parse(der, at, asked)?);
         }
         Some(())
     }
+}
+
+impl End {
+    /// Whether its last record holds what the application has to say, by its length.
+    fn last_is_data(&self) -> bool {
+        !self.opened && self.last.is_some_and(is_data)
+    }
+}
+
+/// What a record of TLS 1.3 holds: the kind of it, and what comes before that and its padding (RFC 8446, section 5.2).
+fn unpadded(text: &[u8]) -> (u8, &[u8]) {
+    let end = text.iter().rposition(|octet| *octet != 0).unwrap_or_default();
+    match text.split_at_checked(end) {
+        Some((text, [kind, ..])) => (*kind, text),
+        _ => (0, &[]),
+    }
+}
+
+fn has_extension(extensions: &[u8], wanted: u16) -> bool {
+    let mut extensions = Reader(extensions);
+    std::iter::from_fn(|| Some((extensions.u16()?, extensions.vec16()?))).any(|(kind, _)| kind == wanted)
 }
 
 /// Whether a record, of the given kind and length, holds what the application has to say. In TLS 1.3 alerts look like it.
@@ -318,8 +538,10 @@ impl Tls {
         let group = server.and_then(|hello| hello.group).or(self.group);
         let resumed = self.resumption();
         let finished = Sides { client: self.ends.client.finished, server: self.ends.server.finished };
-        let clear = |value: bool| server.filter(|_| !is_1_3).map(|_| value);
+        let clear = |value: bool| server.filter(|_| !is_1_3 || self.read_flight).map(|_| value);
         let alpn = |name: &[u8]| clean(name, 64);
+        let sealed_alpn = self.encrypted.as_ref().and_then(|said| said.alpn.as_deref());
+        let decryption = self.decryption.as_ref().and_then(|inside| inside.0.facts());
         TlsRecord {
             version: server.map(|hello| names::version(hello.chosen_version())),
             cipher: server.map(|hello| names::cipher(hello.cipher)),
@@ -328,7 +550,7 @@ impl Tls {
                 (512..=514).contains(&group) || (4587..=4589).contains(&group) || (25497..=25498).contains(&group)
             }),
             sni: client.and_then(|hello| hello.server_name.clone()),
-            alpn: server.and_then(|hello| hello.alpn.as_deref()).map(alpn),
+            alpn: server.and_then(|hello| hello.alpn.as_deref()).or(sealed_alpn).map(alpn),
             offer: client.map(offer),
             resumed: resumed.map(|by| by.is_some()),
             resumed_by: resumed.flatten(),
@@ -336,6 +558,7 @@ impl Tls {
             client_certificate_requested: clear(self.certificate_requested),
             ocsp_stapled: clear(self.ocsp_stapled),
             early_data: self.early_data,
+            early_data_accepted: self.encrypted.as_ref().filter(|_| self.early_data).map(|said| said.early_data),
             established: self.is_established(),
             handshake_ns: client_at
                 .zip(finished.client.max(finished.server))
@@ -345,11 +568,13 @@ impl Tls {
             client_hello: client_at,
             server_hello: self.server_hello.as_ref().map(|(_, at)| *at),
             finished,
-            data: self.data.seen(is_1_3),
+            // What was opened is known to be no ticket.
+            data: self.data.seen(is_1_3 && decryption.is_none_or(|facts| facts.opened.server == 0)),
             alerts: self.alerts.clone(),
             close_notify: Sides { client: self.ends.client.close_notify, server: self.ends.server.close_notify },
             certificates: self.ends.server.certificates.clone(),
             client_certificates: self.ends.client.certificates.clone(),
+            decryption,
             ja3: client.map(fingerprint::ja3),
             ja3s: server.map(fingerprint::ja3s),
             ja4: client.map(fingerprint::ja4),
@@ -376,7 +601,8 @@ impl Tls {
     fn round_trips(&self) -> Option<u8> {
         let (hello, _) = self.server_hello.as_ref()?;
         let resumed = self.resumption()?.is_some();
-        let plain = if is_1_3(hello.chosen_version()) { u8::from(!self.early_data) } else { 2 - u8::from(resumed) };
+        let went_early = self.early_data && self.encrypted.as_ref().is_none_or(|said| said.early_data);
+        let plain = if is_1_3(hello.chosen_version()) { u8::from(!went_early) } else { 2 - u8::from(resumed) };
         Some(plain + u8::from(self.retried))
     }
 }
