@@ -12,6 +12,7 @@ mod kernel;
 mod lookup;
 mod measure;
 mod notable;
+mod split;
 mod ssh;
 mod state;
 mod timeline;
@@ -31,6 +32,7 @@ pub use self::kernel::{KernelSocket, TcpInfo};
 pub use self::lookup::*;
 pub use self::measure::*;
 pub use self::notable::*;
+pub use self::split::*;
 pub use self::ssh::SshRecord;
 pub use self::state::{ConnState, TcpState};
 pub use self::timeline::{EntryKind, Timeline, TimelineEntry};
@@ -153,6 +155,13 @@ pub struct ConnectionRecord {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     pub phases: Vec<PhaseRecord>,
+    /// Whom the connection waited for; absent where no request was seen, or a round trip is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub split: Option<Box<Split>>,
+    /// Round trips before the first octet of the first response; absent where the handshake or a request was not seen, and
+    /// behind proxies and STARTTLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub round_trips: Option<RoundTripCount>,
     /// Messages of those protocols that contradict themselves or are too large; absent where there are none.
     #[serde(skip_serializing_if = "is_zero")]
     #[schemars(default)]

@@ -10,7 +10,7 @@ use httparse::{EMPTY_HEADER, Header, ParserConfig, Request, Response, Status};
 
 use super::text::clean;
 use super::{Arrival, Guess, Next, Protocol, Take};
-use crate::record::{Application, Exchange, HttpRecord, NameRecord, NameSource, ProtocolName, Side, Sides, Spread};
+use crate::record::{Application, Exchange, HttpRecord, NameRecord, NameSource, ProtocolName, Side, Sides};
 use crate::time::Timestamp;
 
 /// Octets of a message's head, and of a line between chunks.
@@ -133,8 +133,7 @@ impl Protocol for Http {
         if let Some(host) = host.filter(|_| into.name.is_none()) {
             into.name = Some(NameRecord { name: without_port(&host).to_string(), from: NameSource::Host });
         }
-        let first_byte_ns = Spread::of(self.exchanges.iter().filter_map(Exchange::first_byte_ns));
-        into.http = Some(HttpRecord { first_byte_ns, ..self.facts.clone() });
+        into.http = Some(self.facts.clone().timed(&self.exchanges));
         let show_secrets = into.show_secrets;
         let shown = self.exchanges.iter().map(|exchange| exchange.shown(show_secrets));
         into.exchanges.entries.extend(shown);

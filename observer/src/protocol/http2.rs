@@ -9,7 +9,7 @@ use loona_hpack::Decoder;
 
 use super::text::clean;
 use super::{Arrival, Guess, Next, Protocol, Take};
-use crate::record::{Application, Exchange, HttpRecord, NameRecord, NameSource, ProtocolName, Side, Sides, Spread};
+use crate::record::{Application, Exchange, HttpRecord, NameRecord, NameSource, ProtocolName, Side, Sides};
 use crate::time::Timestamp;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -132,9 +132,8 @@ impl Protocol for Http2 {
             let name = super::http1::without_port(&host).to_string();
             into.name = Some(NameRecord { name, from: NameSource::Host });
         }
-        let first_byte_ns = Spread::of(self.exchanges.iter().filter_map(Exchange::first_byte_ns));
         let version = "HTTP/2".to_string();
-        into.http = Some(HttpRecord { first_byte_ns, version, ..self.facts.clone() });
+        into.http = Some(HttpRecord { version, ..self.facts.clone() }.timed(&self.exchanges));
         let show_secrets = into.show_secrets;
         into.exchanges.entries.extend(self.exchanges.iter().map(|exchange| exchange.shown(show_secrets)));
         into.exchanges.cut += self.facts.requests.saturating_sub(MOST_EXCHANGES as u64);

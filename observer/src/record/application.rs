@@ -133,17 +133,31 @@ pub struct HttpRecord {
     pub pipelined: u64,
     /// The protocol that the connection was upgraded to, as the Upgrade field has it.
     pub upgrade: Option<String>,
-    /// From a request's end to the first octet of its response: the shortest, the median, the longest, in nanoseconds.
+    /// From a request's end to the first octet of its response, of the exchanges that are kept.
     pub first_byte_ns: Option<Spread>,
+    /// From the first octet of a response to its last, likewise, of those that were seen to their end.
+    pub transfer_ns: Option<Spread>,
 }
 
-/// How times are spread.
+impl HttpRecord {
+    /// The same with the times of these exchanges.
+    #[must_use]
+    pub fn timed(self, exchanges: &[Exchange]) -> Self {
+        let first_byte_ns = Spread::of(exchanges.iter().filter_map(Exchange::first_byte_ns));
+        let transfer_ns = Spread::of(exchanges.iter().filter_map(Exchange::transfer_ns));
+        Self { first_byte_ns, transfer_ns, ..self }
+    }
+}
+
+/// How times are spread, in nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Spread {
     /// The shortest.
     pub min_ns: Nanos,
     /// As many are shorter as are longer.
     pub median_ns: Nanos,
+    /// 95 % are as short or shorter.
+    pub p95_ns: Nanos,
     /// The longest.
     pub max_ns: Nanos,
 }
@@ -153,8 +167,10 @@ impl Spread {
     pub fn of(times: impl Iterator<Item = Nanos>) -> Option<Self> {
         let mut times: Vec<_> = times.collect();
         times.sort_unstable();
-        let median = *times.get(times.len() / 2)?;
-        Some(Self { min_ns: *times.first()?, median_ns: median, max_ns: *times.last()? })
+        let median_ns = *times.get(times.len() / 2)?;
+        // By the nearest rank.
+        let p95_ns = *times.get((times.len() * 95).div_ceil(100).saturating_sub(1))?;
+        Some(Self { min_ns: *times.first()?, median_ns, p95_ns, max_ns: *times.last()? })
     }
 }
 
@@ -206,6 +222,11 @@ impl Exchange {
     /// From the request's end to the response's first octet.
     pub fn first_byte_ns(&self) -> Option<Nanos> {
         self.response?.checked_since(self.request_end?)
+    }
+
+    /// From the first octet of a complete response to its last.
+    pub fn transfer_ns(&self) -> Option<Nanos> {
+        self.response_end.filter(|_| self.complete)?.checked_since(self.response?)
     }
 }
 

@@ -194,6 +194,8 @@ fn slices(record: &ConnectionRecord) -> Vec<Slice> {
         "conn_state": record.conn_state,
         "bytes": record.bytes,
         "rtt_ns": record.handshake.rtt_ns,
+        "split": record.split,
+        "round_trips": record.round_trips.map(|count| count.total),
         "tls": record.tls.as_ref().map(|tls| &tls.version),
     });
     let name = record.protocol.map_or("connection", |protocol| protocol.words()).to_string();

@@ -21,6 +21,7 @@ mod retransmit;
 mod rtt;
 mod segment;
 mod sending;
+mod split;
 mod state;
 mod table;
 mod timeline;

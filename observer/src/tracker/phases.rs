@@ -1,17 +1,32 @@
 //! Where a connection's time went: what it was used for first, phase by phase.
 
-use crate::record::{Application, Close, Exchange, Handshake, Phase, PhaseRecord, Rtt};
+use crate::record::{Application, Close, Exchange, Handshake, Phase, PhaseRecord, Rtt, RttStats};
 use crate::time::{Nanos, Timestamp};
 
 /// How soon after an answer a connection waited for it.
 const FRESH: Nanos = Nanos::from_millis(500);
 
-/// The round trip from the capture point to the server: the shortest that was measured. That of the handshake is none where
-/// SYNs were sent again, as the answer may be to another one.
-pub(super) fn round_trip_to_server(handshake: &Handshake, rtt: &Rtt) -> Option<Nanos> {
-    let of_handshake = handshake.server_rtt_ns.filter(|_| handshake.syn_retransmissions == 0);
-    let by_data = [rtt.by_ack.client, rtt.by_timestamps.client].into_iter().flatten().map(|stats| stats.min_ns);
-    by_data.chain(of_handshake).min()
+/// The shortest round trips that were measured between the capture point and each end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PathRoundTrips {
+    pub(super) to_client: Option<Nanos>,
+    pub(super) to_server: Option<Nanos>,
+}
+
+impl PathRoundTrips {
+    /// Those of a handshake count for nothing where its segment was sent again, as the answer may be to another one.
+    pub(super) fn of(handshake: &Handshake, rtt: &Rtt) -> Self {
+        let least = |of_handshake: Option<Nanos>, by_ack: Option<RttStats>, by_timestamps: Option<RttStats>| {
+            let by_data = [by_ack, by_timestamps].into_iter().flatten().map(|stats| stats.min_ns);
+            by_data.chain(of_handshake).min()
+        };
+        let of_server = handshake.server_rtt_ns.filter(|_| handshake.syn_retransmissions == 0);
+        let of_client = handshake.client_rtt_ns.filter(|_| handshake.syn_ack_retransmissions == 0);
+        Self {
+            to_client: least(of_client, rtt.by_ack.server, rtt.by_timestamps.server),
+            to_server: least(of_server, rtt.by_ack.client, rtt.by_timestamps.client),
+        }
+    }
 }
 
 /// The phases up to the end of the first exchange, and the close.

@@ -4,8 +4,9 @@ use super::Config;
 use super::analysis::AnalysisSet;
 use super::connection::{Connection, Icmp, Rare};
 use super::handshake::Opened;
-use super::phases;
+use super::phases::{self, PathRoundTrips};
 use super::rtt::RoundTrips;
+use super::split;
 use crate::packet::{IpVersion, Layer};
 use crate::record::*;
 use crate::time::Nanos;
@@ -49,10 +50,12 @@ impl Connection {
         let close = self.close(&sides);
         let application = self.application(config);
         let rtt = self.rtt(&sides, &handshake);
+        let path = PathRoundTrips::of(&handshake, &rtt);
         let phases = application.as_ref().map_or_else(Vec::new, |application| {
-            let path = phases::round_trip_to_server(&handshake, &rtt);
-            phases::phases(application, &handshake, path, &close, self.last_seen)
+            phases::phases(application, &handshake, path.to_server, &close, self.last_seen)
         });
+        let split = application.as_ref().and_then(|all| split::split(all, &handshake, path, rtt.capture_point));
+        let round_trips = application.as_ref().and_then(|all| split::round_trips(all, &handshake));
         let Application { protocol, via, name, dns, lookups, tls, ssh, exchanges, http, malformed, given_up, .. } =
             application.unwrap_or_default();
         let lookups = lookups.into_iter().map(|lookup| LookupRecord {
@@ -99,6 +102,8 @@ impl Connection {
             http: http.map(Box::new),
             exchanges: has_exchanges.then(|| Box::new(exchanges)),
             phases,
+            split: split.map(Box::new),
+            round_trips,
             malformed,
             given_up,
             duplicates: rare.map_or(0, |rare| rare.duplicates),

@@ -47,6 +47,12 @@ pub fn of_connection(record: &ConnectionRecord) -> (Attributes, Status) {
         add(&mut all, key, Some(record.retransmitted_by(side)));
     }
     add(&mut all, "observer.rtt_ns", record.handshake.rtt_ns.map(|rtt| rtt.0));
+    if let Some(split) = &record.split {
+        add(&mut all, "observer.network_ns", Some(split.network_ns.0));
+        add(&mut all, "observer.server_ns", Some(split.server_ns.0));
+        add(&mut all, "observer.client_ns", Some(split.client_ns.0));
+    }
+    add(&mut all, "observer.round_trips", record.round_trips.map(|count| u64::from(count.total)));
     let error = error_of(record);
     add(&mut all, "error.type", error);
     (all, error.map_or_else(Status::default, |error| Status::error(error.to_string())))

@@ -1,8 +1,8 @@
 //! What a connection was for, as facts above its waterfall.
 
 use observer::record::{
-    ConnectionRecord, Exchange, HttpRecord, Lookup, LookupRecord, NameSource, ProtocolName, Resumption, Side,
-    SshRecord, TlsRecord, Validity,
+    ConnectionRecord, Exchange, HttpRecord, Lookup, LookupRecord, NameSource, ProtocolName, Resumption, RoundTripCount,
+    Side, Split, Spread, SshRecord, TlsRecord, Validity,
 };
 
 use super::page::{Line, Tone};
@@ -51,6 +51,8 @@ pub fn facts(record: &ConnectionRecord, full: bool) -> Vec<(&'static str, Line)>
     if more > 0 {
         facts.push(("", Line::new().then(Tone::Dim, format!("and {} more", units::count(more)))));
     }
+    facts.extend(record.split.as_ref().map(|split| ("time", parts(split))));
+    facts.extend(record.round_trips.as_ref().map(|count| ("round trips", round_trips(count))));
     if record.malformed > 0 {
         let malformed = units::number_of(record.malformed, "malformed message");
         facts.push(("malformed", Line::new().then(Tone::Notice, malformed)));
@@ -60,6 +62,48 @@ pub fn facts(record: &ConnectionRecord, full: bool) -> Vec<(&'static str, Line)>
         facts.push(("given up", Line::new().then(Tone::Notice, words)));
     }
     facts
+}
+
+/// `61.2 ms: network 55.9 ms, server 137 µs, client 5.25 ms (13.6 ms to the server and back, 81 µs to the client)`.
+fn parts(split: &Split) -> Line {
+    let Split { total_ns, network_ns, client_ns, server_ns, to_client_ns, to_server_ns, capture_point: _ } = *split;
+    let [total, network, client, server] = [total_ns, network_ns, client_ns, server_ns].map(units::time);
+    let mut line = Line::new().then(Tone::Plain, format!("{total}: network {network}, "));
+    line.push(Tone::Server, format!("server {server}"));
+    line.push(Tone::Plain, ", ");
+    line.push(Tone::Client, format!("client {client}"));
+    let (to_server, to_client) = (units::time(to_server_ns), units::time(to_client_ns));
+    line.push(Tone::Dim, format!(" (from here to the server and back {to_server}, to the client {to_client})"));
+    line
+}
+
+/// `4 before the first octet of the response (connect 1, TLS 2, request 1); 3 with TLS 1.3 or resumption, 2 with 0-RTT or
+/// QUIC, 1 with QUIC's 0-RTT or an open connection`. What would save nothing is left out.
+fn round_trips(count: &RoundTripCount) -> Line {
+    let RoundTripCount { connect, tls, request, total, with } = *count;
+    let tls = if with.tls_1_3.is_some() { format!(", TLS {tls}") } else { String::new() };
+    let spent = format!("{total} before the first octet of the response (connect {connect}{tls}, request {request})");
+    let others = [
+        (with.tls_1_3, "TLS 1.3"),
+        (with.resumption, "resumption"),
+        (with.early_data, "0-RTT"),
+        (Some(with.quic), "QUIC"),
+        (Some(with.quic_early_data), "QUIC's 0-RTT"),
+        (Some(with.reuse), "an open connection"),
+    ];
+    let mut line = Line::new().then(Tone::Plain, spent);
+    let mut last = total;
+    for (trips, how) in others.into_iter().filter_map(|(trips, how)| Some((trips.filter(|trips| *trips < total)?, how)))
+    {
+        let before = match (trips == last, last == total) {
+            (true, _) => " or ".to_string(),
+            (false, true) => format!("; {trips} with "),
+            (false, false) => format!(", {trips} with "),
+        };
+        line.push(Tone::Dim, format!("{before}{how}"));
+        last = trips;
+    }
+    line
 }
 
 /// Whether a protocol has a fact of its own.
@@ -170,14 +214,25 @@ fn http_facts(http: &HttpRecord) -> Line {
         text.push_str(&match http.responses {
             1 => format!("; first octet after {}", units::time(spread.median_ns)),
             _ => format!(
-                "; first octet after {} to {}, median {}",
+                "; first octet after {} to {}, median {}{}",
                 units::time(spread.min_ns),
                 units::time(spread.max_ns),
-                units::time(spread.median_ns)
+                units::time(spread.median_ns),
+                most_of(spread, http.responses)
             ),
         });
     }
+    if let Some(spread) = http.transfer_ns.filter(|_| http.responses > 1) {
+        let (median, most) = (units::time(spread.median_ns), units::time(spread.max_ns));
+        text.push_str(&format!("; transfer up to {most}, median {median}{}", most_of(&spread, http.responses)));
+    }
     Line::new().then(Tone::Plain, text)
+}
+
+/// What 95 % stay within; of few that is the longest.
+fn most_of(spread: &Spread, times: u64) -> String {
+    const FEW: u64 = 20;
+    if times < FEW { String::new() } else { format!(", 95\u{a0}% within {}", units::time(spread.p95_ns)) }
 }
 
 /// `GET /index.html → 200, 12.3 kB after 41 ms`.
