@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::packet::{Flags, Tuple};
 use crate::record::{EntryKind, ProcessRecord, Source, TcpInfo, TcpState};
 use crate::time::Timestamp;
+use crate::tracker::States;
 
 /// A socket of this host: all that was seen since it was last handed over.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,4 +84,9 @@ pub const fn state(number: u8) -> TcpState {
         11 => TcpState::Closing,
         _ => TcpState::Unknown,
     }
+}
+
+/// A bit for each state, by those numbers: what sock_diag is asked with.
+pub fn numbers(states: States) -> u32 {
+    (1..=12).filter(|number| states.contain(state(*number))).fold(0, |bits, number| bits | 1 << number)
 }

@@ -12,9 +12,11 @@ mod kernel;
 mod lookup;
 mod measure;
 mod notable;
+mod socket;
 mod split;
 mod ssh;
 mod state;
+mod summary;
 mod timeline;
 mod tls;
 
@@ -32,9 +34,11 @@ pub use self::kernel::{KernelSocket, TcpInfo};
 pub use self::lookup::*;
 pub use self::measure::*;
 pub use self::notable::*;
+pub use self::socket::{SocketProcess, SocketRecord, SocketTimer};
 pub use self::split::*;
 pub use self::ssh::SshRecord;
 pub use self::state::{ConnState, TcpState};
+pub use self::summary::{SocketSummary, TransportSummary};
 pub use self::timeline::{EntryKind, Timeline, TimelineEntry};
 pub use self::tls::*;
 use crate::packet::{IpVersion, TunnelKind};
@@ -56,6 +60,10 @@ pub enum Object {
     Check(Box<CheckRecord>),
     /// What is wrong, all of one kind: `observer doctor`.
     Finding(Box<FindingRecord>),
+    /// One socket of this host: `observer sockets`.
+    Socket(Box<SocketRecord>),
+    /// The sockets of one network namespace in numbers: `observer sockets --summary`.
+    SocketSummary(Box<SocketSummary>),
 }
 
 /// A value for each end of a connection: `client` opened it, `server` accepted it (see `roles_from`).

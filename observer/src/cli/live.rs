@@ -41,7 +41,8 @@ pub struct Observe {
     #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = hook)]
     pub hooks: Vec<Hook>,
 
-    /// Network namespaces to observe: `all`, `own`, or the inode of one (as `lsns -t net` lists them)
+    /// Network namespaces to observe: `all`, `own`, or one by its name (as `ip netns` lists them) or its inode (as
+    /// `lsns -t net` does)
     #[arg(long, value_name = "WHICH", default_value = "all", value_parser = netns)]
     pub netns: Netns,
 
@@ -106,38 +107,21 @@ fn hook(name: &str) -> Result<Hook, String> {
     })
 }
 
-fn netns(which: &str) -> Result<Netns, String> {
+pub fn netns(which: &str) -> Result<Netns, String> {
     match which {
         "all" => Ok(Netns::All),
         "own" => Ok(Netns::Own),
-        inode => inode.parse().map(Netns::One).map_err(|_| "neither `all`, `own` nor an inode".to_string()),
+        inode if inode.bytes().all(|byte| byte.is_ascii_digit()) => {
+            inode.parse().map(Netns::One).map_err(|_| "no inode is as large".to_string())
+        }
+        name => namespace::named(name).map(Netns::One).map_err(|error| format!("{error:#}")),
     }
 }
 
 /// States by the words of `ss`, which has some for several.
 fn states(word: &str) -> Result<States, String> {
-    const WORDS: [(&str, States); 13] = [
-        ("established", States::ESTAB),
-        ("estab", States::ESTAB),
-        ("syn-sent", States::SYN_SENT),
-        ("syn-recv", States::SYN_RECV),
-        ("fin-wait-1", States::FIN_WAIT_1),
-        ("fin-wait-2", States::FIN_WAIT_2),
-        ("time-wait", States::TIME_WAIT),
-        ("closed", States::CLOSED),
-        ("close-wait", States::CLOSE_WAIT),
-        ("last-ack", States::LAST_ACK),
-        ("closing", States::CLOSING),
-        ("bucket", States::TIME_WAIT.union(States::SYN_RECV)),
-        ("big", States::TIME_WAIT.union(States::SYN_RECV).union(States::CLOSED).complement()),
-    ];
-    let connected = States::CLOSED.complement();
-    let more =
-        [("all", States::all()), ("connected", connected), ("synchronized", connected.difference(States::SYN_SENT))];
-    let small = word.to_ascii_lowercase();
-    let mut all = WORDS.into_iter().chain(more);
-    all.find(|(known, _)| *known == small).map(|(_, states)| states).ok_or_else(|| {
-        let known: Vec<_> = WORDS.iter().chain(&more).map(|(word, _)| *word).collect();
+    States::by_name(word).ok_or_else(|| {
+        let known: Vec<_> = States::NAMES.iter().map(|(word, _)| *word).collect();
         format!("ss has no state {word}; there are {}", known.join(", "))
     })
 }

@@ -16,6 +16,7 @@ mod page;
 mod progress;
 mod replay;
 mod schema;
+mod sockets;
 mod source;
 mod status;
 mod trace;
@@ -43,6 +44,7 @@ pub struct Cli {
 enum Command {
     Watch(Box<watch::Watch>),
     Trace(Box<trace::Trace>),
+    Sockets(Box<sockets::Sockets>),
     Check(check::Check),
     Replay(Box<replay::Replay>),
     Packets(packets::Packets),
@@ -60,6 +62,7 @@ impl Cli {
         match self.command {
             Command::Watch(watch) => watch.run(),
             Command::Trace(trace) => trace.run(),
+            Command::Sockets(sockets) => sockets.run(),
             Command::Check(check) => check.run(),
             Command::Replay(replay) => replay.run(),
             Command::Packets(packets) => packets.run(),

@@ -30,7 +30,9 @@ pub use perfetto::Perfetto;
 pub use printer::Printer;
 pub use recorder::Recorder;
 pub use summary::Summary;
-pub use text::{Detail, Page, Text, View, check, connection, explain, failed_lookup, findings, one_line, units};
+pub use text::{
+    Detail, Page, Text, View, check, connection, explain, failed_lookup, findings, one_line, sockets, units,
+};
 
 /// Takes the connections of one shard; connections of one shard come in the order they end. The sinks of all shards
 /// are put together at the end.

@@ -15,6 +15,7 @@ pub mod owner;
 mod porter;
 mod progress;
 pub mod rights;
+pub mod services;
 pub mod sock_diag;
 #[cfg(test)]
 mod tests;

@@ -40,6 +40,11 @@ pub fn path_of(inode: u32) -> Result<PathBuf> {
     path.with_context(|| format!("there is no network namespace {inode}, or it is hidden from this user"))
 }
 
+/// Inode of the namespace that ip-netns(8) calls `name`.
+pub fn named(name: &str) -> Result<u32> {
+    inode(std::path::Path::new(NAMED).join(name)).with_context(|| format!("there is no network namespace {name}"))
+}
+
 fn inode(path: impl Into<PathBuf>) -> Result<u32> {
     let path = path.into();
     let data = fs::metadata(&path).with_context(|| format!("looking at {}", path.display()))?;

@@ -100,6 +100,11 @@ impl Owners {
         }
     }
 
+    /// The path of a cgroup, from the root of cgroup v2.
+    pub fn cgroup_path(&mut self, id: u64) -> Option<String> {
+        self.cgroup(id).map(|cgroup| cgroup.path.clone())
+    }
+
     fn cgroup(&mut self, id: u64) -> Option<Arc<Cgroup>> {
         if id == 0 {
             return None;

@@ -42,6 +42,40 @@ bitflags! {
     }
 }
 
+/// The states of `ss`, by its words, some of which stand for several.
+impl States {
+    /// Every word that `ss` has for states.
+    pub const NAMES: [(&str, Self); 17] = [
+        ("established", Self::ESTAB),
+        ("estab", Self::ESTAB),
+        ("syn-sent", Self::SYN_SENT),
+        ("syn-recv", Self::SYN_RECV),
+        ("fin-wait-1", Self::FIN_WAIT_1),
+        ("fin-wait-2", Self::FIN_WAIT_2),
+        ("time-wait", Self::TIME_WAIT),
+        ("closed", Self::CLOSED),
+        ("close-wait", Self::CLOSE_WAIT),
+        ("last-ack", Self::LAST_ACK),
+        ("closing", Self::CLOSING),
+        ("listening", Self::LISTEN),
+        ("all", Self::all()),
+        ("connected", Self::LISTEN.union(Self::CLOSED).complement()),
+        ("synchronized", Self::LISTEN.union(Self::CLOSED).union(Self::SYN_SENT).complement()),
+        ("bucket", Self::TIME_WAIT.union(Self::SYN_RECV)),
+        ("big", Self::TIME_WAIT.union(Self::SYN_RECV).union(Self::CLOSED).complement()),
+    ];
+
+    /// The states that a word of `ss` stands for; `None` for any other word.
+    pub fn by_name(word: &str) -> Option<Self> {
+        Self::NAMES.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(word)).map(|(_, states)| states)
+    }
+
+    /// Whether a state is among them.
+    pub fn contain(self, state: TcpState) -> bool {
+        self.intersects(Self::from(state))
+    }
+}
+
 impl From<TcpState> for States {
     fn from(state: TcpState) -> Self {
         match state {

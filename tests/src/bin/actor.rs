@@ -30,6 +30,7 @@ fn run() -> Result<()> {
     let [role, address, deed, times] = words.as_slice() else { bail!("usage: actor ROLE ADDRESS DEED TIMES") };
     let address: SocketAddr = address.parse().context("reading the address")?;
     let times: u32 = times.parse().context("reading how many times")?;
+    allow_descriptors()?;
     let (protocol, deed) = match deed.strip_prefix("mptcp ") {
         Some(deed) => (Some(Protocol::MPTCP), deed),
         None => (None, deed.as_str()),
@@ -240,6 +241,20 @@ fn flood(address: SocketAddr, times: u32) -> Result<()> {
         segment[16..18].copy_from_slice(&checksum.to_be_bytes());
         raw.send_to(&segment, &SocketAddr::V4(address).into())?;
     }
+    Ok(())
+}
+
+/// Lets this process open as many files as it may at all: tests hold thousands of sockets.
+fn allow_descriptors() -> Result<()> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: both calls get a structure of their kind, which outlives them.
+    let done = unsafe {
+        libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 && {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) == 0
+        }
+    };
+    anyhow::ensure!(done, "setting RLIMIT_NOFILE: {}", io::Error::last_os_error());
     Ok(())
 }
 

@@ -9,6 +9,7 @@ mod ladder;
 mod line;
 mod overview;
 mod page;
+pub mod sockets;
 mod waterfall;
 mod words;
 

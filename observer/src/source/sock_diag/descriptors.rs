@@ -2,34 +2,101 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
+use std::io;
+use std::mem::MaybeUninit;
 use std::os::unix::fs::MetadataExt as _;
 
+use observer::record::SocketProcess;
 use observer_ebpf::Task;
+use rustix::fs::{Dir, Mode, OFlags, open, readlinkat_raw};
 
 /// The processes that have one of `wanted` open, by the inode of the socket. Other users' processes show their
 /// descriptors only to who may trace them (CAP_SYS_PTRACE).
 pub fn find(wanted: &HashSet<u32>) -> HashMap<u32, Task> {
     let mut found = HashMap::new();
+    let mut last = (0, None);
+    each(|pid, _, inode| {
+        if !wanted.contains(&inode) {
+            return;
+        }
+        if last.0 != pid {
+            last = (pid, read(pid));
+        }
+        if let Some(task) = last.1 {
+            // A parent comes before those that inherited from it.
+            found.entry(inode).or_insert(task);
+        }
+    });
+    found
+}
+
+/// Who has which sockets open.
+#[derive(Debug, Default)]
+pub struct Holders {
+    /// Every process that has a socket open, by the inode of the socket.
+    pub by_inode: HashMap<u32, Vec<SocketProcess>>,
+    /// Processes that do not show their descriptors to us.
+    pub hidden: usize,
+}
+
+impl Holders {
+    /// Looks at every process.
+    pub fn find() -> Self {
+        let mut by_inode: HashMap<u32, Vec<SocketProcess>> = HashMap::new();
+        // No process has the number 0.
+        let mut last = (0, String::new());
+        let hidden = each(|pid, fd, inode| {
+            if last.0 != pid {
+                last = (pid, name(pid));
+            }
+            let name = last.1.clone();
+            by_inode.entry(inode).or_default().push(SocketProcess { name, pid, fd });
+        });
+        Self { by_inode, hidden }
+    }
+}
+
+/// Hands over every socket that a process has open: process, descriptor and the socket's inode. Gives the number of
+/// processes that do not show their descriptors to us.
+pub fn each(mut take: impl FnMut(u32, u32, u32)) -> usize {
+    let mut hidden = 0;
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-        let mut task = None;
-        for descriptor in fs::read_dir(entry.path().join("fd")).into_iter().flatten().flatten() {
-            let link = fs::read_link(descriptor.path()).ok();
-            let inode = link.as_ref().and_then(|link| inode(link.to_str()?));
-            if let Some(inode) = inode.filter(|inode| wanted.contains(inode))
-                && let Some(task) = task.get_or_insert_with(|| read(pid))
-            {
-                // A parent comes before those that inherited from it.
-                found.entry(inode).or_insert(*task);
-            }
+        match each_of(pid, |fd, inode| take(pid, fd, inode)) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => hidden += 1,
+            // One that has just ended.
+            Ok(()) | Err(_) => {}
         }
     }
-    found
+    hidden
+}
+
+fn each_of(pid: u32, mut take: impl FnMut(u32, u32)) -> io::Result<()> {
+    /// Longer than the link of any socket.
+    const LONGEST: usize = 64;
+    let folder = open(format!("/proc/{pid}/fd"), OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut target = [MaybeUninit::uninit(); LONGEST];
+    for entry in Dir::read_from(&folder)? {
+        let entry = entry?;
+        let Some(fd) = entry.file_name().to_str().ok().and_then(|name| name.parse().ok()) else { continue };
+        let Ok((target, _)) = readlinkat_raw(&folder, entry.file_name(), &mut target[..]) else { continue };
+        if let Some(inode) = std::str::from_utf8(target).ok().and_then(inode) {
+            take(fd, inode);
+        }
+    }
+    Ok(())
 }
 
 /// `socket:[INODE]`
 fn inode(link: &str) -> Option<u32> {
     link.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+}
+
+/// The name of a process; empty where it is gone.
+fn name(pid: u32) -> String {
+    let mut name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    name.truncate(name.trim_end_matches('\n').len());
+    name
 }
 
 /// A process; `None` where it is gone.
@@ -60,5 +127,20 @@ mod tests {
         assert_eq!(inode("pipe:[4711]"), None);
         assert_eq!(name_and_parent("17 (a) b (c)) S 4 17 17 0"), Some(("a) b (c)", 4)));
         assert_eq!(name_and_parent("17"), None);
+    }
+
+    #[test]
+    fn every_descriptor_of_a_socket_is_found() {
+        let (one, _other) = std::os::unix::net::UnixStream::pair().expect("a pair can be made");
+        let again = one.try_clone().expect("it can be doubled");
+        let inode =
+            fs::metadata(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&one))).expect("it is open");
+        let holders = Holders::find();
+        let found = holders.by_inode.get(&(inode.ino() as u32)).expect("it is found");
+        let mut descriptors = [&one, &again].map(|stream| std::os::fd::AsRawFd::as_raw_fd(stream).cast_unsigned());
+        descriptors.sort_unstable();
+        let own: Vec<_> =
+            found.iter().filter(|holder| holder.pid == std::process::id()).map(|holder| holder.fd).collect();
+        assert_eq!(own, descriptors);
     }
 }

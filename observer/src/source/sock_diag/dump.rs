@@ -1,25 +1,27 @@
 //! The kernel's tables of TCP sockets, by netlink (sock_diag(7), net/ipv4/inet_diag.c).
 
-use std::net::IpAddr;
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
 
 use anyhow::{Context as _, Result, bail};
-use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
+use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NetlinkMessage};
 use netlink_packet_sock_diag::SockDiagMessage;
-use netlink_packet_sock_diag::inet::nlas::Nla;
-use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags};
+use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, SocketId, StateFlags};
 use netlink_sys::Socket;
 use netlink_sys::protocols::NETLINK_SOCK_DIAG;
-use observer::packet::{Address, IpVersion, Tuple};
+use observer::packet::{IpVersion, Tuple};
 use observer::record::TcpInfo;
-
-use super::tcp_info;
+use observer::socket::Diag;
 
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 const IPPROTO_TCP: u8 = 6;
 
-/// `INET_DIAG_CGROUP_ID` of include/uapi/linux/inet_diag.h.
-const CGROUP_ID: u16 = 21;
+/// Types of messages (include/uapi/linux/netlink.h, sock_diag.h).
+const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
+const SOCK_DIAG_BY_FAMILY: u16 = 20;
 
 /// Larger than what the kernel puts into one message of a dump.
 const BUFFER: usize = 1 << 16;
@@ -43,6 +45,35 @@ pub struct Shown {
     pub info: Option<TcpInfo>,
 }
 
+/// Which sockets are asked for, and what of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Query<'a> {
+    /// The families.
+    pub families: &'a [IpVersion],
+    /// The states: a bit for each, by the numbers of include/net/tcp_states.h.
+    pub states: u32,
+    /// What is told beside what all sockets have.
+    pub more: More,
+}
+
+/// What is told of each socket beside what all have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct More {
+    /// `struct tcp_info` and the congestion control.
+    pub info: bool,
+    /// Its memory.
+    pub memory: bool,
+}
+
+impl Query<'_> {
+    /// Every socket, and nothing more of it.
+    pub const ALL: Query<'static> = Query {
+        families: &[IpVersion::V4, IpVersion::V6],
+        states: u32::MAX,
+        more: More { info: false, memory: false },
+    };
+}
+
 /// Where the kernel of one network namespace can be asked.
 pub struct Table {
     socket: Socket,
@@ -57,26 +88,40 @@ impl Table {
         Ok(Self { socket, buffer: vec![0; BUFFER] })
     }
 
-    /// Every TCP socket of the namespace.
+    /// Every TCP socket of the namespace, with its numbers.
     pub fn sockets(&mut self) -> Result<Vec<Shown>> {
         let mut all = Vec::new();
-        for family in [AF_INET, AF_INET6] {
-            self.dump(family, &mut all).context("reading the kernel's table of TCP sockets (sock_diag)")?;
-        }
+        let query = Query { more: More { info: true, memory: false }, ..Query::ALL };
+        self.each(query, |diag| all.push(shown(&diag)))?;
         Ok(all)
     }
 
-    fn dump(&mut self, family: u8, all: &mut Vec<Shown>) -> Result<()> {
+    /// Hands over the TCP sockets of the namespace, one after the other.
+    pub fn each(&mut self, query: Query<'_>, mut take: impl FnMut(Diag<'_>)) -> Result<()> {
+        for family in query.families {
+            self.dump(*family, query, &mut take).context("reading the kernel's table of TCP sockets (sock_diag)")?;
+        }
+        Ok(())
+    }
+
+    /// The names of the interfaces of that namespace.
+    pub fn interfaces(&self) -> Result<Interfaces> {
+        let socket = self.socket.as_fd().try_clone_to_owned().context("doubling a socket of NETLINK_SOCK_DIAG")?;
+        Ok(Interfaces { socket, names: HashMap::new() })
+    }
+
+    fn dump(&mut self, family: IpVersion, query: Query<'_>, take: &mut impl FnMut(Diag<'_>)) -> Result<()> {
         let mut header = NetlinkHeader::default();
         header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-        let socket_id = if family == AF_INET { SocketId::new_v4() } else { SocketId::new_v6() };
-        let request = InetRequest {
-            family,
-            protocol: IPPROTO_TCP,
-            extensions: ExtensionFlags::INFO,
-            states: StateFlags::all(),
-            socket_id,
+        let (family, socket_id) = match family {
+            IpVersion::V4 => (AF_INET, SocketId::new_v4()),
+            IpVersion::V6 => (AF_INET6, SocketId::new_v6()),
         };
+        let mut extensions = ExtensionFlags::empty();
+        extensions.set(ExtensionFlags::INFO | ExtensionFlags::CONG, query.more.info);
+        extensions.set(ExtensionFlags::SKMEMINFO, query.more.memory);
+        let states = StateFlags::from_bits_retain(query.states);
+        let request = InetRequest { family, protocol: IPPROTO_TCP, extensions, states, socket_id };
         let mut request = NetlinkMessage::new(header, SockDiagMessage::InetRequest(request).into());
         request.finalize();
         let mut bytes = vec![0; request.buffer_len()];
@@ -86,64 +131,55 @@ impl Table {
             let received = self.socket.recv(&mut self.buffer.as_mut_slice(), 0)?;
             let mut rest = self.buffer.get(..received).unwrap_or_default();
             while !rest.is_empty() {
-                let message = NetlinkMessage::<SockDiagMessage>::deserialize(rest)?;
-                match message.payload {
-                    NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(socket)) => all.push(shown(&socket)),
-                    NetlinkPayload::Done(_) => return Ok(()),
-                    NetlinkPayload::Error(error) => return Err(error.to_io().into()),
-                    other => bail!("the kernel answers with something else: {other:?}"),
+                let message = NetlinkBuffer::new_checked(rest)?;
+                match message.message_type() {
+                    SOCK_DIAG_BY_FAMILY => take(Diag::parse(message.payload()).context("a socket is cut short")?),
+                    NLMSG_DONE => return Ok(()),
+                    NLMSG_ERROR => return Err(error(message.payload())),
+                    other => bail!("the kernel answers with a message of type {other}"),
                 }
                 // Messages stand at multiples of 4 octets.
-                let len = (message.header.length as usize).next_multiple_of(4);
+                let len = (message.length() as usize).next_multiple_of(4);
                 rest = rest.get(len.max(1)..).unwrap_or_default();
             }
         }
     }
 }
 
-fn shown(socket: &InetResponse) -> Shown {
-    let header = &socket.header;
-    let ends = &header.socket_id;
-    let [src, dst] = [ends.source_address, ends.destination_address].map(address);
-    let is_v4 = [src, dst].iter().all(|address| address.0.starts_with(&V4_MAPPED));
-    let mut shown = Shown {
-        state: header.state,
-        tuple: Tuple {
-            src,
-            dst,
-            sport: ends.source_port,
-            dport: ends.destination_port,
-            version: if is_v4 { IpVersion::V4 } else { IpVersion::V6 },
-        },
-        cookie: u64::from_ne_bytes(ends.cookie),
-        inode: header.inode,
-        uid: header.uid,
-        cgroup: 0,
-        info: None,
-    };
-    for attribute in &socket.nlas {
-        match attribute {
-            Nla::TcpInfo(bytes) => shown.info = Some(tcp_info::read(bytes)),
-            Nla::Other(other) => {
-                use netlink_packet_core::Nla as _;
-                let mut value = [0; 8];
-                if other.kind() == CGROUP_ID && other.value_len() == value.len() {
-                    other.emit_value(&mut value);
-                    shown.cgroup = u64::from_ne_bytes(value);
-                }
-            }
-            _ => {}
-        }
-    }
-    shown
+/// The names of interfaces, by their indices.
+#[derive(Debug)]
+pub struct Interfaces {
+    /// Of the namespace that they are in.
+    socket: OwnedFd,
+    names: HashMap<u32, Option<String>>,
 }
 
-/// How IPv4 addresses begin in the form of IPv6 (RFC 4291 section 2.5.5.2).
-const V4_MAPPED: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
+impl Interfaces {
+    /// The name of an interface; `None` for 0, and where there is none any more.
+    pub fn name(&mut self, index: u32) -> Option<&str> {
+        if index == 0 {
+            return None;
+        }
+        let ask = || rustix::net::netdevice::index_to_name(&self.socket, index).ok();
+        self.names.entry(index).or_insert_with(ask).as_deref()
+    }
+}
 
-fn address(address: IpAddr) -> Address {
-    Address(match address {
-        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
-        IpAddr::V6(address) => address.octets(),
-    })
+/// The error in a `struct nlmsgerr`: its number, negative.
+fn error(payload: &[u8]) -> anyhow::Error {
+    let number = payload.first_chunk().map_or(0, |number| i32::from_ne_bytes(*number));
+    io::Error::from_raw_os_error(number.saturating_neg()).into()
+}
+
+fn shown(diag: &Diag<'_>) -> Shown {
+    let socket = &diag.socket;
+    Shown {
+        state: socket.state,
+        tuple: socket.tuple(),
+        cookie: socket.cookie,
+        inode: socket.inode,
+        uid: socket.uid,
+        cgroup: diag.cgroup().unwrap_or(0),
+        info: diag.info().map(|info| info.record()),
+    }
 }

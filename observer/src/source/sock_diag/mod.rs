@@ -1,9 +1,8 @@
 //! The kernel's tables of TCP sockets, looked at again and again: what is left where nothing else may be asked.
 
 mod book;
-mod descriptors;
-mod dump;
-mod tcp_info;
+pub mod descriptors;
+pub mod dump;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;

@@ -1,0 +1,3 @@
+//! Gauges: how full the host is, from what the kernel counts.
+
+pub mod text;

@@ -1,0 +1,452 @@
+//! The filter language of `ss` (ss(8), FILTER): states, and an expression over the ends of a socket.
+//!
+//! ```text
+//! filter     = { "state" STATE | "exclude" STATE } [ expression ]
+//! expression = term { ("or" | "|" | "||") term }
+//! term       = factor { ["and" | "&" | "&&"] factor }
+//! factor     = ("not" | "!") factor | "(" expression ")" | condition
+//! condition  = ("src" | "dst") [ "=" | "!=" ] HOST | ("sport" | "dport") COMPARISON PORT
+//! HOST       = ADDRESS [ "/" BITS ] [ ":" PORT ] | ":" PORT | "*"
+//! ```
+
+use std::cmp::Ordering;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use thiserror::Error;
+
+use super::Socket;
+use crate::packet::Address;
+use crate::tracker::States;
+
+/// Which sockets are wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// The states that it names; `None` where it names none.
+    pub states: Option<States>,
+    expression: Option<Expression>,
+}
+
+/// What keeps a filter from being one.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum FilterError {
+    /// Words were expected, and the filter ends.
+    #[error("the filter ends where {0} should follow")]
+    Ends(&'static str),
+    /// A word does not fit.
+    #[error("{word:?} stands where {expected} should")]
+    Unexpected {
+        /// The word.
+        word: String,
+        /// What could stand there.
+        expected: &'static str,
+    },
+    /// Not a state.
+    #[error("ss has no state {word}; there are {known}")]
+    State {
+        /// The word.
+        word: String,
+        /// What there is.
+        known: String,
+    },
+    /// Neither an address nor a prefix.
+    #[error("{0:?} is neither an address nor a prefix (10.0.0.0/8, [2001:db8::]/32, 10.0.0.1:443, :443)")]
+    Host(String),
+    /// Neither a port nor the name of a service.
+    #[error("{0:?} is neither a port nor a known service")]
+    Port(String),
+}
+
+/// Tells the port of a service by its name; `None` where it has none.
+pub type Services<'a> = &'a dyn Fn(&str) -> Option<u16>;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Expression {
+    Any(Vec<Self>),
+    All(Vec<Self>),
+    Not(Box<Self>),
+    Host { end: End, prefix: Option<Prefix>, port: Option<u16> },
+    Port { end: End, comparison: Comparison, port: u16 },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Source,
+    Destination,
+}
+
+/// The first bits of an address; an IPv4 one counts as `::ffff:0:0/96`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Prefix {
+    address: u128,
+    bits: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Comparison {
+    Equal,
+    NotEqual,
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+}
+
+impl Filter {
+    /// Reads a filter; its words may be parted as they like.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn parse(words: &[String], services: Services<'_>) -> Result<Self, FilterError> {
+        let words: Vec<_> = words.iter().flat_map(|word| tokens(word)).collect();
+        let mut parser = Parser { words: &words, services, depth: 0 };
+        let states = parser.states()?;
+        let expression = if parser.words.is_empty() { None } else { Some(parser.expression()?) };
+        match parser.words.first() {
+            None => Ok(Self { states, expression }),
+            Some(word) => Err(unexpected(word, "`and`, `or` or the end")),
+        }
+    }
+
+    /// Whether a socket is wanted, its state aside.
+    pub fn wants(&self, socket: &Socket) -> bool {
+        self.expression.as_ref().is_none_or(|expression| expression.holds(socket))
+    }
+}
+
+impl Expression {
+    fn holds(&self, socket: &Socket) -> bool {
+        match self {
+            Self::Any(all) => all.iter().any(|one| one.holds(socket)),
+            Self::All(all) => all.iter().all(|one| one.holds(socket)),
+            Self::Not(one) => !one.holds(socket),
+            Self::Host { end, prefix, port } => {
+                let (address, own) = end.of(socket);
+                port.is_none_or(|port| port == own) && prefix.is_none_or(|prefix| prefix.contains(address))
+            }
+            Self::Port { end, comparison, port } => comparison.holds(end.of(socket).1.cmp(port)),
+        }
+    }
+}
+
+impl End {
+    fn of(self, socket: &Socket) -> (IpAddr, u16) {
+        match self {
+            Self::Source => socket.local,
+            Self::Destination => socket.peer,
+        }
+    }
+}
+
+impl Prefix {
+    fn contains(self, address: IpAddr) -> bool {
+        // A shift by all 128 bits is what an empty prefix takes.
+        let rest = |address: u128| address.checked_shr(128 - self.bits).unwrap_or(0);
+        rest(number(address)) == rest(self.address)
+    }
+}
+
+fn number(address: IpAddr) -> u128 {
+    u128::from_be_bytes(Address::from(address).0)
+}
+
+impl Comparison {
+    fn holds(self, ordering: Ordering) -> bool {
+        match self {
+            Self::Equal => ordering.is_eq(),
+            Self::NotEqual => ordering.is_ne(),
+            Self::Less => ordering.is_lt(),
+            Self::LessOrEqual => ordering.is_le(),
+            Self::Greater => ordering.is_gt(),
+            Self::GreaterOrEqual => ordering.is_ge(),
+        }
+    }
+
+    fn from_word(word: &str) -> Option<Self> {
+        Some(match word {
+            "=" | "==" | "eq" => Self::Equal,
+            "!=" | "ne" | "neq" => Self::NotEqual,
+            "<" | "lt" => Self::Less,
+            "<=" | "le" | "leq" => Self::LessOrEqual,
+            ">" | "gt" => Self::Greater,
+            ">=" | "ge" | "geq" => Self::GreaterOrEqual,
+            _ => return None,
+        })
+    }
+}
+
+/// Words and signs: parentheses and operators stand for themselves, with or without spaces around them.
+fn tokens(text: &str) -> Vec<String> {
+    let mut all = Vec::new();
+    let mut letters = text.chars().peekable();
+    while let Some(letter) = letters.next() {
+        let mut token = String::from(letter);
+        match letter {
+            _ if letter.is_whitespace() => continue,
+            '(' | ')' => {}
+            '!' | '=' | '<' | '>' => token.extend(letters.next_if_eq(&'=')),
+            '&' | '|' => token.extend(letters.next_if_eq(&letter)),
+            _ => {
+                let is_more = |letter: &char| !letter.is_whitespace() && !"()!=<>&|".contains(*letter);
+                while let Some(letter) = letters.next_if(is_more) {
+                    token.push(letter);
+                }
+            }
+        }
+        all.push(token);
+    }
+    all
+}
+
+struct Parser<'a> {
+    words: &'a [String],
+    services: Services<'a>,
+    /// Parentheses and negations that are open.
+    depth: usize,
+}
+
+/// Deeper expressions are refused: no person writes them.
+const DEEPEST: usize = 64;
+
+impl<'a> Parser<'a> {
+    fn states(&mut self) -> Result<Option<States>, FilterError> {
+        let mut states = None;
+        while let Some(word @ ("state" | "exclude")) = self.peek() {
+            let is_wanted = word == "state";
+            self.next("`state`")?;
+            let word = self.next("a state")?;
+            let named = States::by_name(word).ok_or_else(|| FilterError::State {
+                word: word.to_string(),
+                known: States::NAMES.map(|(name, _)| name).join(", "),
+            })?;
+            states = Some(match (states, is_wanted) {
+                (None, true) => named,
+                (None, false) => named.complement(),
+                (Some(before), true) => named | before,
+                (Some(before), false) => before.difference(named),
+            });
+        }
+        Ok(states)
+    }
+
+    fn expression(&mut self) -> Result<Expression, FilterError> {
+        let mut all = vec![self.term()?];
+        while self.take(&["or", "|", "||"]) {
+            all.push(self.term()?);
+        }
+        Ok(one_or(all, Expression::Any))
+    }
+
+    fn term(&mut self) -> Result<Expression, FilterError> {
+        let mut all = vec![self.factor()?];
+        loop {
+            let is_joined = self.take(&["and", "&", "&&"]);
+            let ends = matches!(self.peek(), None | Some("or" | "|" | "||" | ")"));
+            if ends && !is_joined {
+                return Ok(one_or(all, Expression::All));
+            }
+            all.push(self.factor()?);
+        }
+    }
+
+    fn factor(&mut self) -> Result<Expression, FilterError> {
+        const EXPECTED: &str = "src, dst, sport, dport, `not` or a parenthesis";
+        if self.depth >= DEEPEST {
+            return Err(unexpected(self.next(EXPECTED)?, "something less deeply nested"));
+        }
+        self.depth += 1;
+        let factor = match self.next(EXPECTED)? {
+            "not" | "!" => Expression::Not(Box::new(self.factor()?)),
+            "(" => {
+                let inner = self.expression()?;
+                match self.next("a closing parenthesis")? {
+                    ")" => inner,
+                    other => return Err(unexpected(other, "`and`, `or` or a closing parenthesis")),
+                }
+            }
+            "src" => self.host(End::Source)?,
+            "dst" => self.host(End::Destination)?,
+            "sport" => self.port(End::Source)?,
+            "dport" => self.port(End::Destination)?,
+            other => return Err(unexpected(other, EXPECTED)),
+        };
+        self.depth -= 1;
+        Ok(factor)
+    }
+
+    fn host(&mut self, end: End) -> Result<Expression, FilterError> {
+        let is_not = self.take(&["!=", "ne", "neq"]);
+        if !is_not {
+            self.take(&["=", "==", "eq"]);
+        }
+        let word = self.next("an address")?;
+        let wrong = || FilterError::Host(word.to_string());
+        let (address, bits, port) = split_host(word).ok_or_else(wrong)?;
+        let prefix = match (address, bits) {
+            ("" | "*", None) => None,
+            _ => Some(prefix(address, bits).ok_or_else(wrong)?),
+        };
+        let port = port.filter(|port| *port != "*").map(|port| self.number(port)).transpose()?;
+        let host = Expression::Host { end, prefix, port };
+        Ok(if is_not { Expression::Not(Box::new(host)) } else { host })
+    }
+
+    fn port(&mut self, end: End) -> Result<Expression, FilterError> {
+        const EXPECTED: &str = "a comparison (= != < <= > >=)";
+        let word = self.next(EXPECTED)?;
+        let comparison = Comparison::from_word(word).ok_or_else(|| unexpected(word, EXPECTED))?;
+        let word = self.next("a port")?;
+        // `ss` wants a colon before it; most forget it.
+        let port = self.number(word.rsplit_once(':').map_or(word, |(_, port)| port))?;
+        Ok(Expression::Port { end, comparison, port })
+    }
+
+    fn number(&self, word: &str) -> Result<u16, FilterError> {
+        let port = u16::from_str(word).ok().or_else(|| (self.services)(word));
+        port.ok_or_else(|| FilterError::Port(word.to_string()))
+    }
+
+    fn peek(&self) -> Option<&'a str> {
+        self.words.first().map(String::as_str)
+    }
+
+    fn next(&mut self, expected: &'static str) -> Result<&'a str, FilterError> {
+        let (first, rest) = self.words.split_first().ok_or(FilterError::Ends(expected))?;
+        self.words = rest;
+        Ok(first)
+    }
+
+    /// Goes past the next word where it is one of these.
+    fn take(&mut self, any: &[&str]) -> bool {
+        match self.words.split_first() {
+            Some((first, rest)) if any.contains(&first.as_str()) => {
+                self.words = rest;
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+fn one_or(mut all: Vec<Expression>, several: impl FnOnce(Vec<Expression>) -> Expression) -> Expression {
+    match all.pop() {
+        Some(only) if all.is_empty() => only,
+        last => {
+            all.extend(last);
+            several(all)
+        }
+    }
+}
+
+/// Address, bits and port of a host: IPv6 addresses stand in brackets where a port follows.
+fn split_host(word: &str) -> Option<(&str, Option<&str>, Option<&str>)> {
+    let end_of = |sign: &[char]| word.find(sign).unwrap_or(word.len());
+    let (address, behind) = match word.strip_prefix('[') {
+        Some(rest) => rest.split_once(']')?,
+        None if word.matches(':').count() > 1 => word.split_at(end_of(&['/'])),
+        None => word.split_at(end_of(&['/', ':'])),
+    };
+    let (bits, port) = behind.split_once(':').map_or((behind, None), |(bits, port)| (bits, Some(port)));
+    let bits = if bits.is_empty() { None } else { Some(bits.strip_prefix('/')?) };
+    Some((address, bits, port))
+}
+
+fn prefix(address: &str, bits: Option<&str>) -> Option<Prefix> {
+    let address: IpAddr = address.parse().ok()?;
+    let (most, before) = if address.is_ipv4() { (32, 96) } else { (128, 0) };
+    let bits = bits.map_or(Some(most), |bits| bits.parse().ok().filter(|bits| *bits <= most))?;
+    Some(Prefix { address: number(address), bits: before + bits })
+}
+
+fn unexpected(word: &str, expected: &'static str) -> FilterError {
+    FilterError::Unexpected { word: word.to_string(), expected }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Diag;
+    use super::super::tests::message;
+    use super::*;
+
+    fn parse(text: &str) -> Result<Filter, FilterError> {
+        Filter::parse(&[text.to_string()], &|name| (name == "https").then_some(443))
+    }
+
+    /// Whether a filter wants the socket 10.0.0.1:1000 → 10.0.0.2:443.
+    fn wants(text: &str) -> bool {
+        let bytes = message(1, 1000, 443, &[]);
+        let socket = Diag::parse(&bytes).expect("it is one").socket;
+        parse(text).unwrap_or_else(|error| panic!("{text}: {error}")).wants(&socket)
+    }
+
+    #[test]
+    fn expressions_are_those_of_ss() {
+        let holds = [
+            "",
+            "dport = :443",
+            "dport = 443",
+            "dport = :https",
+            "dport == https and sport = 1000",
+            "sport >= :1000 sport le 1000",
+            "( sport = :1 or dport = :443 )",
+            "(sport=:1||dport=:443)&&!sport=:2",
+            "not sport = :1",
+            "dport != :80",
+            "src 10.0.0.0/8",
+            "src 10.0.0.1:1000",
+            "src = 10.0.0.0/8:1000",
+            "dst != 10.0.0.1",
+            "dst :443",
+            "dst [::ffff:10.0.0.2]:443",
+            "dst [::ffff:10.0.0.0]/104:443",
+            "dst ::/0",
+            "src *",
+            "src *:*",
+            "sport = :1 and dport = :2 or dport = :443",
+        ];
+        for text in holds {
+            assert!(wants(text), "{text}");
+        }
+        for text in
+            ["dport > :443", "src 10.0.0.2", "dst 192.168.0.0/16", "not dst :443", "dst 2001:db8::/32", "src *:1"]
+        {
+            assert!(!wants(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn states_come_first_and_add_up() {
+        let states = |text| parse(text).map(|filter| filter.states);
+        assert_eq!(states("state established state syn-sent"), Ok(Some(States::ESTAB | States::SYN_SENT)));
+        assert_eq!(states("exclude listening"), Ok(Some(States::LISTEN.complement())));
+        assert_eq!(
+            states("state connected exclude TIME-WAIT sport = 1")
+                .map(|all| all.map(|all| all.contain(crate::record::TcpState::TimeWait))),
+            Ok(Some(false))
+        );
+        assert_eq!(states("sport = 1"), Ok(None));
+        let error = states("state open").expect_err("there is none");
+        assert!(error.to_string().starts_with("ss has no state open; there are established, estab, syn-sent"));
+    }
+
+    #[test]
+    fn what_is_no_filter_says_where_it_fails() {
+        let said = |text: &str| parse(text).expect_err(text).to_string();
+        assert_eq!(said("dport ="), "the filter ends where a port should follow");
+        assert_eq!(said("dport 80"), "\"80\" stands where a comparison (= != < <= > >=) should");
+        assert_eq!(said("sport = :80 )"), "\")\" stands where `and`, `or` or the end should");
+        assert_eq!(said("( sport = :80"), "the filter ends where a closing parenthesis should follow");
+        assert_eq!(said("sport = :gopher"), "\"gopher\" is neither a port nor a known service");
+        assert!(said("dst 10.0.0.0/33").contains("neither an address nor a prefix"));
+        assert!(said("dst example.org").contains("neither an address nor a prefix"));
+        assert!(said(&"(".repeat(1000)).contains("less deeply nested"));
+        assert!(said(&"not ".repeat(100_000)).contains("less deeply nested"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_words_make_it_panic(words in "[a-z0-9:/.()!=<>&| \\[\\]]{0,40}") {
+            let _ = parse(&words);
+        }
+    }
+}
