@@ -7,6 +7,7 @@
 
 mod accept;
 mod book;
+mod congestion;
 mod destroy;
 mod drop;
 mod error;

@@ -438,6 +438,8 @@ pub enum Source {
     Accept,
     /// Sockets that were there before (`iter/tcp`).
     Existing,
+    /// Congestion states (`tcp:tcp_cong_state_set`).
+    Congestion,
     /// The kernel's tables of sockets, looked at from time to time (sock_diag): a change is told at the first look that
     /// shows it.
     SockDiag,

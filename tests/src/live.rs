@@ -60,6 +60,16 @@ pub fn gives(what: &str) -> bool {
     !LACKS.get_or_init(|| hooks("hooks").map(|hooks| lacks(&hooks)).unwrap_or_default()).iter().any(|lack| lack == what)
 }
 
+/// Whether the kernel's types name a tracepoint.
+///
+/// # Panics
+/// When it has no types.
+pub fn has_tracepoint(name: &str) -> bool {
+    let types = std::fs::read("/sys/kernel/btf/vmlinux").expect("the kernel's types");
+    let wanted = format!("btf_trace_{name}\0");
+    types.windows(wanted.len()).any(|window| window == wanted.as_bytes())
+}
+
 /// `observer watch --output json` at work.
 pub struct Watch {
     child: Child,

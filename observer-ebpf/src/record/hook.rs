@@ -26,10 +26,12 @@ pub enum Hook {
     Packets,
     /// `iter/tcp` and `iter/task_file`: sockets that were there before.
     Existing,
+    /// `tcp:tcp_cong_state_set`: a sender's congestion control goes from one state to another.
+    Congestion,
 }
 
 /// Every hook, in the order of their numbers.
-pub const HOOKS: [Hook; 11] = [
+pub const HOOKS: [Hook; 12] = [
     Hook::State,
     Hook::Destroy,
     Hook::Retransmit,
@@ -41,6 +43,7 @@ pub const HOOKS: [Hook; 11] = [
     Hook::Accept,
     Hook::Packets,
     Hook::Existing,
+    Hook::Congestion,
 ];
 
 impl Hook {
@@ -58,6 +61,13 @@ impl Hook {
             Self::Accept => "accept",
             Self::Packets => "packets",
             Self::Existing => "existing",
+            Self::Congestion => "congestion",
         }
+    }
+
+    /// Whether it is used where it is not asked for by name. A sender that loses much changes its congestion state for
+    /// every loss.
+    pub const fn is_default(self) -> bool {
+        !matches!(self, Self::Congestion)
     }
 }

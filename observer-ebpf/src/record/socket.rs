@@ -237,7 +237,7 @@ pub struct Event {
     pub to: u8,
     /// Always 0.
     pub padding: u8,
-    /// The kernel's reason for a reset or a drop; the error (an errno); what sending again gave.
+    /// The kernel's reason for a reset or a drop; the error (an errno); what sending again gave; the congestion state.
     pub value: i32,
 }
 
@@ -268,6 +268,8 @@ pub enum Kind {
     /// A segment was to be sent again, and could not even be tried; the value says why (−16, `EBUSY`: it has not left this
     /// host since the last time).
     NotRetransmitted = 8,
+    /// The sender's congestion control went to the state of `enum tcp_ca_state` that is the value.
+    Congestion = 9,
 }
 
 impl Kind {
@@ -282,6 +284,7 @@ impl Kind {
             6 => Self::Drop,
             7 => Self::Error,
             8 => Self::NotRetransmitted,
+            9 => Self::Congestion,
             _ => return None,
         })
     }

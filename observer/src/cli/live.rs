@@ -37,9 +37,9 @@ const LOOKED_AT: usize = 5_000;
 /// Which part of the host's connections is observed, and how.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Observe {
-    /// Hooks in the kernel to use, separated by commas [default: all]
+    /// Hooks in the kernel to use, separated by commas; `+NAME` adds to the default, which is all but `congestion`
     #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = hook)]
-    pub hooks: Vec<Hook>,
+    pub hooks: Vec<Asked>,
 
     /// Network namespaces to observe: `all`, `own`, or one by its name (as `ip netns` lists them) or its inode (as
     /// `lsns -t net` does)
@@ -100,8 +100,18 @@ pub enum Netns {
     One(u32),
 }
 
-fn hook(name: &str) -> Result<Hook, String> {
-    HOOKS.into_iter().find(|hook| hook.name() == name).ok_or_else(|| {
+/// A hook that is asked for by name.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    hook: Hook,
+    /// It comes beside those that are used anyway.
+    adds: bool,
+}
+
+fn hook(word: &str) -> Result<Asked, String> {
+    let (name, adds) = word.strip_prefix('+').map_or((word, false), |name| (name, true));
+    let hook = HOOKS.into_iter().find(|hook| hook.name() == name);
+    hook.map(|hook| Asked { hook, adds }).ok_or_else(|| {
         let names: Vec<_> = HOOKS.iter().map(|hook| hook.name()).collect();
         format!("there is no hook {name}; there are {}", names.join(", "))
     })
@@ -143,15 +153,19 @@ fn ring(text: &str) -> Result<u32, String> {
 impl Observe {
     /// The hooks that are wanted.
     pub fn wanted(&self) -> Vec<Hook> {
-        if self.hooks.is_empty() {
-            return HOOKS.to_vec();
-        }
+        let adds = self.hooks.iter().all(|asked| asked.adds);
+        let mut hooks: Vec<_> =
+            HOOKS.into_iter().filter(|hook| (adds && hook.is_default()) || self.asks_for(*hook)).collect();
         // Without its end, the life of a socket is never told.
-        let mut hooks = self.hooks.clone();
         if hooks.contains(&Hook::State) && !hooks.contains(&Hook::Destroy) {
             hooks.push(Hook::Destroy);
         }
         hooks
+    }
+
+    /// Whether a hook is asked for by name.
+    fn asks_for(&self, hook: Hook) -> bool {
+        self.hooks.iter().any(|asked| asked.hook == hook)
     }
 
     /// Opens the kernel.
@@ -401,7 +415,7 @@ impl Run<'_> {
 pub fn say_what_is_off(observe: &Observe, kernel: &Kernel) -> Result<()> {
     for (hook, why) in kernel.off() {
         eprintln!("observer: the hook {} is off: {why}", hook.name());
-        if observe.hooks.contains(hook) {
+        if observe.asks_for(*hook) {
             bail!("the hook {}, which was asked for, does not work here", hook.name());
         }
     }

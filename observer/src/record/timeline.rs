@@ -99,6 +99,9 @@ pub enum EntryKind {
     Drop,
     /// The kernel's socket at this end was told an error.
     Error,
+    /// The congestion control of this end's sender went to another state: Open, Disorder, CWR, Recovery or Loss (`enum
+    /// tcp_ca_state`), which stands in `detail`.
+    Congestion,
 }
 
 fn names<S: Serializer>(set: &crate::tracker::AnalysisSet, serializer: S) -> Result<S::Ok, S::Error> {

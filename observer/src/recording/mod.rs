@@ -272,6 +272,8 @@ mod tests {
             EntryKind::ResetReceived,
             EntryKind::Drop,
             EntryKind::Error,
+            EntryKind::NotRetransmitted,
+            EntryKind::Congestion,
         ];
         for kind in kinds {
             let stray = StrayInput { tuple: TUPLE, flags: Flags::empty(), event: event(1, kind, Source::Drop, None) };

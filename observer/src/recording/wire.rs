@@ -18,7 +18,7 @@ use crate::time::{Nanos, Timestamp};
 const MOST_PROCESSES: usize = 8;
 
 /// A number stands for its place.
-const KINDS: [EntryKind; 8] = [
+const KINDS: [EntryKind; 9] = [
     EntryKind::State,
     EntryKind::Retransmit,
     EntryKind::SynAckRetransmit,
@@ -27,8 +27,9 @@ const KINDS: [EntryKind; 8] = [
     EntryKind::Drop,
     EntryKind::Error,
     EntryKind::NotRetransmitted,
+    EntryKind::Congestion,
 ];
-const SOURCES: [Source; 12] = [
+const SOURCES: [Source; 13] = [
     Source::Packets,
     Source::State,
     Source::Destroy,
@@ -41,6 +42,7 @@ const SOURCES: [Source; 12] = [
     Source::Accept,
     Source::Existing,
     Source::SockDiag,
+    Source::Congestion,
 ];
 const STATES: [TcpState; 12] = [
     TcpState::Unknown,

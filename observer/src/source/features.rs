@@ -123,6 +123,7 @@ const fn gives(hook: Hook) -> &'static str {
         Hook::Accept => "which process accepted a connection",
         Hook::Packets => "flags, handshake times, first octets of each direction",
         Hook::Existing => "sockets that were there before (iterators)",
+        Hook::Congestion => "congestion states of senders, where asked for",
     }
 }
 

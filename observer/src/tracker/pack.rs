@@ -434,7 +434,7 @@ pack_values! {
         Gre, Erspan, Ipip, SixInFour, FourInSix, SixInSix, Teredo, Vxlan, Geneve, Gtp, Ayiya, L2tp, EtherIp, Mpls, Lisp,
         Capwap, Tzsp,
     }
-    EntryKind { Syn, SynAck, HandshakeAck, Data, Ack, Fin, Rst, Icmp, State, Retransmit, NotRetransmitted, SynAckRetransmit, ResetSent, ResetReceived, Drop, Error }
+    EntryKind { Syn, SynAck, HandshakeAck, Data, Ack, Fin, Rst, Icmp, State, Retransmit, NotRetransmitted, SynAckRetransmit, ResetSent, ResetReceived, Drop, Error, Congestion }
     RetransmissionCause { Rto, Fast, TailLossProbe, Spurious, SackRepaired }
     TcpState {
         Unknown, Listen, SynSent, SynRecv, Estab, FinWait1, FinWait2, CloseWait, Closing, LastAck, TimeWait, Closed,

@@ -12,14 +12,13 @@ fn a_connection_is_told_with_states_packets_and_owners() {
     let Some((record, server, client)) = between("a connection", "echo", "send") else { return };
     assert_eq!(record["conn_state"], "SF");
     let established = "state ESTAB";
+    // What a busy machine sends again, and drops, is no part of this.
+    let states = |side| kinds(&record, side).into_iter().filter(|kind| kind.starts_with("state ")).collect::<Vec<_>>();
     assert_eq!(
-        kinds(&record, "client"),
+        states("client"),
         ["state SYN-SENT", established, "state FIN-WAIT-1", "state FIN-WAIT-2", "state TIME-WAIT"]
     );
-    assert_eq!(
-        kinds(&record, "server"),
-        ["state SYN-RECV", established, "state CLOSE-WAIT", "state LAST-ACK", "state CLOSED"]
-    );
+    assert_eq!(states("server"), ["state SYN-RECV", established, "state CLOSE-WAIT", "state LAST-ACK", "state CLOSED"]);
     assert_eq!(owners(&record, "client"), [(client.pid, "connect".into())]);
     assert_eq!(owners(&record, "server"), [(server.pid, "accept".into())]);
     assert_eq!(record["close"]["first"], "client");

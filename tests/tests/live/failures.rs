@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use observer_tests::live::{events, gives, owners, until};
+use observer_tests::live::{events, gives, has_tracepoint, owners, until};
 
 use crate::{between, stage, to_port, v4};
 
@@ -73,7 +73,10 @@ fn a_full_accept_queue_leaves_syns_unanswered() {
 
 #[test]
 fn what_is_never_acknowledged_times_out() {
-    let Some((netns, watch)) = stage("a timeout", &[]) else { return };
+    // Linux has this tracepoint since 5.19.
+    let has_congestion = has_tracepoint("tcp_cong_state_set");
+    let args: &[&str] = if has_congestion { &["--hooks", "+congestion"] } else { &[] };
+    let Some((netns, watch)) = stage("a timeout", args) else { return };
     netns.run("nft", &["add table inet t; add chain inet t c { type filter hook input priority 0; }"]);
     let server = netns.serve("127.0.0.1:0", "hold", 1);
     // The handshake passes: what is dropped has payload.
@@ -91,6 +94,9 @@ fn what_is_never_acknowledged_times_out() {
         events.iter().position(found).unwrap_or_else(|| panic!("no {kind} {detail}: {events:?}"))
     };
     assert!(at("retransmit", "") < at("state", "CLOSED"));
+    if has_congestion {
+        assert!(at("congestion", "Loss") < at("state", "CLOSED"));
+    }
     at("error", "ETIMEDOUT");
 }
 

@@ -196,7 +196,8 @@ impl Said {
             | EntryKind::ResetSent
             | EntryKind::ResetReceived
             | EntryKind::Drop
-            | EntryKind::Error => return kernel(entry),
+            | EntryKind::Error
+            | EntryKind::Congestion => return kernel(entry),
         }
         let before = self.last.of_mut(entry.from).replace(entry.until);
         *self.full.of_mut(entry.from) = entry.analysis.contains(AnalysisSet::ZERO_WINDOW);
@@ -337,6 +338,11 @@ fn kernel(entry: &TimelineEntry) -> Line {
         EntryKind::ResetReceived => (Tone::Bad, format!("the {who}'s socket takes the RST")),
         EntryKind::Drop => (Tone::Bad, format!("a packet of the {who} is dropped{because}")),
         EntryKind::Error => (Tone::Bad, format!("the {who}'s program is told{because}")),
+        EntryKind::Congestion => {
+            let state = entry.detail.as_deref().unwrap_or_default();
+            let tone = if state == "Open" { Tone::Plain } else { Tone::Notice };
+            (tone, format!("the {who}'s congestion control is in {state}"))
+        }
         _ => (Tone::Plain, format!("the {who}'s socket is {}", entry.state.of(entry.from).name())),
     };
     Line::new().then(tone, text)

@@ -74,6 +74,18 @@ impl Names {
         Some(known.map_or_else(|| format!("errno {number}"), |(_, name)| (*name).to_string()))
     }
 
+    /// A state of congestion control, as `enum tcp_ca_state` has them.
+    pub fn congestion(state: i32) -> String {
+        match state {
+            0 => "Open".to_string(),
+            1 => "Disorder".to_string(),
+            2 => "CWR".to_string(),
+            3 => "Recovery".to_string(),
+            4 => "Loss".to_string(),
+            other => format!("state {other}"),
+        }
+    }
+
     /// What became of a segment that was sent again: the value that the layer below gave back.
     pub fn transmission(result: i32) -> Option<String> {
         match result {

@@ -81,7 +81,7 @@ const ERROR_REPORT: &str = "inet_sk_error_report";
 pub const LEAVING: Program = Program { hook: Hook::Packets, name: "leaving", kind: Kind::Egress, needs: &[] };
 
 /// Every program.
-pub const PROGRAMS: [Program; 12] = [
+pub const PROGRAMS: [Program; 13] = [
     Program { hook: Hook::State, name: "state", kind: Kind::Tracepoint("inet_sock_set_state"), needs: &SOCKET },
     Program { hook: Hook::Destroy, name: "destroy", kind: Kind::Tracepoint("tcp_destroy_sock"), needs: &SOCKET },
     Program {
@@ -101,6 +101,12 @@ pub const PROGRAMS: [Program; 12] = [
     Program { hook: Hook::Drop, name: "drop", kind: Kind::Tracepoint("kfree_skb"), needs: &PACKET },
     Program { hook: Hook::Error, name: "error", kind: Kind::Tracepoint(ERROR_REPORT), needs: &SOCKET },
     Program { hook: Hook::Accept, name: "accept", kind: Kind::Tracepoint("sys_exit"), needs: &DESCRIPTOR },
+    Program {
+        hook: Hook::Congestion,
+        name: "congestion",
+        kind: Kind::Tracepoint("tcp_cong_state_set"),
+        needs: &SOCKET,
+    },
     Program {
         hook: Hook::Packets,
         name: "packets",

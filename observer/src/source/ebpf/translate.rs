@@ -108,6 +108,7 @@ impl Translator {
             Kind::ResetReceived => (EntryKind::ResetReceived, Source::ResetReceived, None),
             Kind::Drop => (EntryKind::Drop, Source::Drop, self.names.drop(event.value, location)),
             Kind::Error => (EntryKind::Error, Source::Error, Names::error(event.value)),
+            Kind::Congestion => (EntryKind::Congestion, Source::Congestion, Some(Names::congestion(event.value))),
         };
         let states = (kernel::state(event.from), kernel::state(event.to));
         Some(KernelEvent { at: self.clock.at(event.at), kind, states, detail, source })
