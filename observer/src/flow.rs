@@ -75,6 +75,15 @@ pub fn shard(tuple: &Tuple) -> u64 {
     hash(tuple, &[], SHARDING) >> 32
 }
 
+/// Which shard a datagram belongs to: that of the end with the lower port, hardly ever the client's, so that a client that
+/// moves (RFC 9000, section 9) stays in its shard.
+pub fn shard_of_datagram(tuple: &Tuple) -> u64 {
+    let Tuple { src, dst, sport, dport, version } = *tuple;
+    let (port, address) = (sport, src).min((dport, dst));
+    let end = Tuple { src: address, dst: address, sport: port, dport: port, version };
+    shard(&end)
+}
+
 fn words(address: &Address) -> [u64; 2] {
     let [a, b, c, d, e, f, g, h, rest @ ..] = address.0;
     [u64::from_ne_bytes([a, b, c, d, e, f, g, h]), u64::from_ne_bytes(rest)]

@@ -12,6 +12,7 @@ mod kernel;
 mod lookup;
 mod measure;
 mod notable;
+mod quic;
 mod socket;
 mod split;
 mod ssh;
@@ -34,6 +35,7 @@ pub use self::kernel::{KernelSocket, TcpInfo};
 pub use self::lookup::*;
 pub use self::measure::*;
 pub use self::notable::*;
+pub use self::quic::*;
 pub use self::socket::{SocketProcess, SocketRecord, SocketTimer};
 pub use self::split::*;
 pub use self::ssh::SshRecord;
@@ -75,6 +77,49 @@ pub struct Sides<T> {
     pub server: T,
 }
 
+/// What only TCP has. Of other connections it is absent, and reads as if nothing had been seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct TcpOnly<T> {
+    value: T,
+    #[serde(skip)]
+    is_absent: bool,
+}
+
+impl<T: Default> TcpOnly<T> {
+    /// Of a connection of another transport protocol.
+    pub fn absent() -> Self {
+        Self { value: T::default(), is_absent: true }
+    }
+}
+
+impl<T> TcpOnly<T> {
+    /// Whether the connection is one of another transport protocol.
+    pub fn is_absent(&self) -> bool {
+        self.is_absent
+    }
+}
+
+impl<T> From<T> for TcpOnly<T> {
+    fn from(value: T) -> Self {
+        Self { value, is_absent: false }
+    }
+}
+
+impl<T> std::ops::Deref for TcpOnly<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+impl<T> std::ops::DerefMut for TcpOnly<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.value
+    }
+}
+
 /// One end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 pub struct Endpoint {
@@ -112,7 +157,9 @@ pub struct ConnectionRecord {
     /// packet filter).
     pub history: Option<String>,
     /// State of each end's TCP when the connection was last seen, by RFC 9293 and `ss`, as far as the packets show.
-    pub tcp_state: Sides<TcpState>,
+    #[serde(skip_serializing_if = "TcpOnly::is_absent")]
+    #[schemars(default, with = "Sides<TcpState>")]
+    pub tcp_state: TcpOnly<Sides<TcpState>>,
     /// Segments sent; `null` where not all were seen (see `kernel`).
     pub packets: Option<Sides<u64>>,
     /// Octets of TCP payload on the wire, retransmissions included; `null` likewise.
@@ -120,7 +167,9 @@ pub struct ConnectionRecord {
     /// Octets of TCP payload, each sequence number counted once; `null` likewise.
     pub unique_bytes: Option<Sides<u64>>,
     /// The three-way handshake.
-    pub handshake: Handshake,
+    #[serde(skip_serializing_if = "TcpOnly::is_absent")]
+    #[schemars(default, with = "Handshake")]
+    pub handshake: TcpOnly<Handshake>,
     /// Round-trip times.
     pub rtt: Rtt,
     /// Segments by what Wireshark's `tcp.analysis` says of them, by sender; `null` where not all
@@ -132,7 +181,9 @@ pub struct ConnectionRecord {
     /// How data flowed, by sender; `null` where not all segments were seen.
     pub flow: Option<Sides<FlowFacts>>,
     /// How the connection was closed.
-    pub close: Close,
+    #[serde(skip_serializing_if = "TcpOnly::is_absent")]
+    #[schemars(default, with = "Close")]
+    pub close: TcpOnly<Close>,
     /// The name that the client knows the server by; absent where nothing told it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<NameRecord>,
@@ -150,6 +201,9 @@ pub struct ConnectionRecord {
     /// TLS; absent where it was not spoken.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<Box<TlsRecord>>,
+    /// QUIC; absent where it was not spoken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quic: Option<Box<QuicRecord>>,
     /// SSH; absent where it was not spoken.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ssh: Option<Box<SshRecord>>,
@@ -236,6 +290,8 @@ pub enum Transport {
     Tcp,
     /// RFC 768.
     Udp,
+    /// RFC 9000, over UDP.
+    Quic,
 }
 
 /// One of the two ends.
@@ -256,6 +312,8 @@ pub enum RolesFrom {
     Syn,
     /// It was sent the SYN-ACK.
     SynAck,
+    /// QUIC: it sent an Initial packet under the client's keys, or one that no server sends.
+    Initial,
     /// Both sent a SYN (simultaneous open): the first to do so.
     SimultaneousOpen,
     /// The kernel: it called connect(2), or the other end accepted.

@@ -373,7 +373,10 @@ impl Producer<'_> {
                 part.shares.iter_mut().for_each(|share| share.push(index as u32));
                 continue;
             }
-            let shard = flow::shard(&packet.tuple) % count;
+            let shard = match packet.body {
+                Body::Udp(_) => flow::shard_of_datagram(&packet.tuple),
+                Body::Tcp(_) | Body::Icmp(_) => flow::shard(&packet.tuple),
+            } % count;
             if let Some(share) = part.shares.get_mut(shard as usize) {
                 share.push(index as u32);
             }

@@ -26,7 +26,7 @@ pub struct Cut {
 /// Writes the frames of the connection `id` to `path`, `-` being standard output. Nothing is written where there are
 /// none.
 pub fn cut(source: &mut dyn Source, config: Config, checksums: Checksums, id: u64, path: &Path) -> Result<Cut> {
-    let mut decoder = Decoder::new(checksums, config.seed);
+    let mut decoder = Decoder::new(checksums, config.seed).with_datagrams(config.protocols);
     let mut tracker = Tracker::new(config);
     let mut target = Target::new(id, path);
     let (mut cut, mut last) = (Cut::default(), 0);

@@ -114,7 +114,7 @@ fn doubts(record: &ConnectionRecord, context: &Context<'_>) -> Vec<Doubt> {
     });
     let all = [
         (Doubt::Lost, context.lost || record.lost.is_some_and(|lost| lost > 0)),
-        (Doubt::Midstream, record.packets.is_some() && record.handshake.syn.is_none()),
+        (Doubt::Midstream, record.packets.is_some() && !record.handshake.is_absent() && record.handshake.syn.is_none()),
         (Doubt::OneDirection, one_way),
         (Doubt::Gaps, acked > 0),
         (Doubt::Evicted, record.evicted),

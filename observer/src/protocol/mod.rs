@@ -10,6 +10,7 @@ mod http1;
 mod http2;
 mod mail;
 mod proxy;
+pub mod quic;
 mod ssh;
 mod stream;
 mod text;

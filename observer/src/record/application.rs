@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Lookup, LookupRecord, SshRecord, TlsRecord};
+use super::{Lookup, LookupRecord, QuicRecord, SshRecord, TlsRecord};
 use crate::time::{Nanos, Timestamp};
 
 /// What the protocols inside a connection showed.
@@ -21,6 +21,8 @@ pub struct Application {
     pub lookups: Vec<Lookup>,
     /// TLS.
     pub tls: Option<Box<TlsRecord>>,
+    /// QUIC.
+    pub quic: Option<Box<QuicRecord>>,
     /// SSH.
     pub ssh: Option<SshRecord>,
     /// Requests and responses, in order.
@@ -52,6 +54,8 @@ pub enum ProtocolName {
     Http,
     /// RFC 9113, in the clear.
     Http2,
+    /// RFC 9000, RFC 9369.
+    Quic,
     /// RFC 1035, over TCP by RFC 7766.
     Dns,
     /// RFC 4253.
@@ -81,6 +85,7 @@ impl ProtocolName {
             Self::Tls => "TLS",
             Self::Http => "HTTP",
             Self::Http2 => "HTTP/2",
+            Self::Quic => "QUIC",
             Self::Dns => "DNS",
             Self::Ssh => "SSH",
             Self::Smtp => "SMTP",
@@ -263,6 +268,8 @@ pub enum Phase {
     Dns,
     /// The TCP handshake.
     Connect,
+    /// The QUIC handshake, TLS in it.
+    Quic,
     /// The TLS handshake.
     Tls,
     /// The first request's octets.
@@ -281,6 +288,7 @@ impl Phase {
         match self {
             Self::Dns => "DNS",
             Self::Connect => "TCP connect",
+            Self::Quic => "QUIC handshake",
             Self::Tls => "TLS",
             Self::Request => "request",
             Self::Server => "server",

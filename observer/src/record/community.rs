@@ -17,8 +17,18 @@ pub struct CommunityId([u8; 20]);
 impl CommunityId {
     /// The identifier of a TCP connection between two ends, whichever comes first.
     pub fn tcp(one: Endpoint, other: Endpoint) -> Self {
-        const SEED: [u8; 2] = [0, 0];
         const PROTOCOL_TCP: u8 = 6;
+        Self::of(PROTOCOL_TCP, one, other)
+    }
+
+    /// The same over UDP.
+    pub fn udp(one: Endpoint, other: Endpoint) -> Self {
+        const PROTOCOL_UDP: u8 = 17;
+        Self::of(PROTOCOL_UDP, one, other)
+    }
+
+    fn of(protocol: u8, one: Endpoint, other: Endpoint) -> Self {
+        const SEED: [u8; 2] = [0, 0];
         let (low, high) = if one <= other { (one, other) } else { (other, one) };
         let mut sha = Sha1::new();
         sha.update(SEED);
@@ -28,7 +38,7 @@ impl CommunityId {
                 IpAddr::V6(ip) => sha.update(ip.octets()),
             }
         }
-        sha.update([PROTOCOL_TCP, 0]);
+        sha.update([protocol, 0]);
         sha.update(low.port.to_be_bytes());
         sha.update(high.port.to_be_bytes());
         Self(sha.finalize().into())

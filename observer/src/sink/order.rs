@@ -1,7 +1,7 @@
 //! What connections are put in order by.
 
 use clap::ValueEnum as _;
-use observer::record::{ConnectionRecord, Side};
+use observer::record::{ConnectionRecord, QuicRecord, Side};
 use observer::time::Nanos;
 
 use super::spool::Key;
@@ -51,7 +51,7 @@ impl Order {
             Self::FirstSeen => record.first_seen.to_string(),
             Self::Duration => units::time(Nanos(value)),
             Self::Bytes => units::bytes(value),
-            Self::Packets => units::number_of(value, "segment"),
+            Self::Packets => units::number_of(value, super::text::packet_name(record.transport)),
             Self::Retransmissions => format!("{} sent again", units::number_of(value, "segment")),
             Self::Rtt => format!("RTT {}", units::time(Nanos(value))),
             Self::Connect => format!("connecting took {}", units::time(Nanos(value))),
@@ -62,14 +62,15 @@ impl Order {
     /// The figure that counts; 0 where there is none.
     pub fn value(self, record: &ConnectionRecord) -> u64 {
         let length = |time: Option<Nanos>| time.map_or(0, |time| time.0);
+        let quic = |time: fn(&QuicRecord) -> Option<Nanos>| record.quic.as_deref().and_then(time);
         match self {
             Self::FirstSeen => record.first_seen.as_nanos(),
             Self::Duration => record.duration_ns.0,
             Self::Bytes => record.total_bytes(),
             Self::Packets => record.total_packets(),
             Self::Retransmissions => retransmitted(record),
-            Self::Rtt => length(record.handshake.rtt_ns),
-            Self::Connect => length(record.handshake.connect_ns),
+            Self::Rtt => length(record.handshake.rtt_ns.or(quic(|quic| quic.rtt_ns))),
+            Self::Connect => length(record.handshake.connect_ns.or(quic(|quic| quic.handshake_ns))),
             Self::ZeroWindow => {
                 record.flow.map_or(0, |flow| flow.client.zero_window_ns.0 + flow.server.zero_window_ns.0)
             }

@@ -1,6 +1,6 @@
 //! What makes a connection worth a look: a rule a line, the most telling first.
 
-use observer::record::{ConnState, ConnectionRecord, Sides};
+use observer::record::{ConnState, ConnectionRecord, QuicClose, Sides};
 use observer::time::Nanos;
 
 use super::order::retransmitted;
@@ -17,7 +17,7 @@ pub struct Remark {
 }
 
 /// Every reason there is.
-pub const REMARKS: [Remark; 10] = [
+pub const REMARKS: [Remark; 11] = [
     Remark {
         weight: |record| record.icmp.len() as u64,
         most: usize::MAX,
@@ -63,6 +63,9 @@ pub const REMARKS: [Remark; 10] = [
         },
         most: usize::MAX,
         why: |record| {
+            if let Some(quic) = &record.quic {
+                return format!("no answer to {}", units::number_of(quic.packets.client.initial, "Initial packet"));
+            }
             let syns = u64::from(record.handshake.syn_retransmissions) + 1;
             format!("no answer to {}", units::number_of(syns, "SYN"))
         },
@@ -71,6 +74,14 @@ pub const REMARKS: [Remark; 10] = [
         weight: |record| u64::from(record.conn_state == ConnState::REJ),
         most: usize::MAX,
         why: |_| "refused".to_string(),
+    },
+    Remark {
+        weight: |record| u64::from(closed_in_handshake(record).is_some()),
+        most: usize::MAX,
+        why: |record| match closed_in_handshake(record) {
+            Some(close) => format!("closed in the handshake: {}", close.name),
+            None => String::new(),
+        },
     },
     Remark {
         weight: |record| match record.handshake.connect_ns {
@@ -94,7 +105,7 @@ pub const REMARKS: [Remark; 10] = [
     Remark {
         weight: |record| handshake_rtt(record).map_or(0, |rtt| rtt.0),
         most: 2,
-        why: |record| format!("longest handshake RTT: {}", units::time(record.handshake.rtt_ns.unwrap_or_default())),
+        why: |record| format!("longest handshake RTT: {}", units::time(handshake_rtt(record).unwrap_or_default())),
     },
     Remark {
         weight: |record| record.total_bytes(),
@@ -113,6 +124,11 @@ const SLOW: Nanos = Nanos::from_secs(1);
 fn data_retransmitted(record: &ConnectionRecord) -> u64 {
     let handshake = record.handshake.syn_retransmissions + record.handshake.syn_ack_retransmissions;
     retransmitted(record).saturating_sub(handshake.into())
+}
+
+/// Why QUIC was closed before its handshake was done.
+fn closed_in_handshake(record: &ConnectionRecord) -> Option<&QuicClose> {
+    record.quic.as_ref()?.close.as_ref()
 }
 
 fn gaps(record: &ConnectionRecord) -> u64 {

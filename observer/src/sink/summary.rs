@@ -5,7 +5,7 @@ use std::io::Write;
 
 use anyhow::Result;
 use observer::record::{
-    Analysis, CaptureRecord, ConnState, ConnectionRecord, Endpoint, Retransmissions, Severity, Sides,
+    Analysis, CaptureRecord, ConnState, ConnectionRecord, Endpoint, Retransmissions, Severity, Sides, Transport,
 };
 
 use super::Sink;
@@ -57,10 +57,14 @@ impl Sink for Summary {
 pub struct Totals {
     /// How many.
     pub connections: u64,
-    /// How many of each outcome.
-    pub outcomes: BTreeMap<ConnState, u64>,
-    /// Segments sent.
+    /// How many of them speak QUIC.
+    pub quic: u64,
+    /// How many of each outcome, and whether they speak QUIC.
+    pub outcomes: BTreeMap<(ConnState, bool), u64>,
+    /// Segments of TCP sent.
     pub packets: u64,
+    /// Datagrams of QUIC sent.
+    pub datagrams: u64,
     /// Octets of payload on the wire.
     pub bytes: u64,
     /// Octets of payload, each sequence number once.
@@ -142,8 +146,10 @@ impl Totals {
         };
         Self {
             connections: 0,
+            quic: 0,
             outcomes: BTreeMap::new(),
             packets: 0,
+            datagrams: 0,
             bytes: 0,
             unique_bytes: 0,
             retransmissions: Retransmissions::default(),
@@ -158,11 +164,15 @@ impl Totals {
 
     fn add(&mut self, record: &ConnectionRecord) {
         self.connections += 1;
-        *self.outcomes.entry(record.conn_state).or_default() += 1;
+        let is_quic = record.transport == Transport::Quic;
+        self.quic += u64::from(is_quic);
+        *self.outcomes.entry((record.conn_state, is_quic)).or_default() += 1;
+        let segments = if is_quic { 0 } else { record.total_packets() };
+        self.datagrams += record.total_packets() - segments;
         let load = Load {
             bytes: record.total_bytes(),
             connections: 1,
-            packets: record.total_packets(),
+            packets: segments,
             retransmitted: retransmitted(record),
         };
         self.packets += load.packets;
@@ -189,6 +199,8 @@ impl Totals {
 
     fn merge(&mut self, other: Self) {
         self.connections += other.connections;
+        self.quic += other.quic;
+        self.datagrams += other.datagrams;
         for (state, count) in other.outcomes {
             *self.outcomes.entry(state).or_default() += count;
         }

@@ -79,6 +79,24 @@ pub(super) struct Around {
     pub(super) layers: [Box<[Layer]>; 2],
 }
 
+impl Around {
+    /// Whether the tunnels among `layers` are those around a connection.
+    pub(super) fn has_tunnels(around: Option<&Self>, layers: &[Layer]) -> bool {
+        match around {
+            None => tunnels(layers).next().is_none(),
+            Some(around) => tunnels(layers).eq(around.tunnels.iter().copied()),
+        }
+    }
+
+    /// Takes in the layers of a packet that direction `from` sent.
+    pub(super) fn take(&mut self, from: u8, layers: &[Layer]) {
+        let [own, _] = both(&mut self.layers, from);
+        if own.is_empty() {
+            *own = layers.into();
+        }
+    }
+}
+
 /// What not every connection has.
 #[derive(Debug, Default)]
 pub(super) struct Rare {
@@ -173,11 +191,7 @@ impl Connection {
 
     /// Whether this connection is the one with the given key, its hash aside.
     pub(super) fn has_key(&self, key: &Key<'_>) -> bool {
-        self.ends == key.ends
-            && match &self.around {
-                None => tunnels(key.layers).next().is_none(),
-                Some(around) => tunnels(key.layers).eq(around.tunnels.iter().copied()),
-            }
+        self.ends == key.ends && Around::has_tunnels(self.around.as_deref(), key.layers)
     }
 
     /// Whether nothing more is owed on either side.

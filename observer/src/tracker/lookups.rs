@@ -46,6 +46,13 @@ struct Known {
     lookup: Arc<LookupRecord>,
 }
 
+impl Known {
+    /// The lookup, where its answer may still be used.
+    fn lookup_at(&self, at: Timestamp) -> Option<Arc<LookupRecord>> {
+        (self.at <= at && at <= self.until).then(|| Arc::clone(&self.lookup))
+    }
+}
+
 impl Lookups {
     /// None seen yet.
     pub(super) fn new(config: &Config) -> Self {
@@ -115,13 +122,19 @@ impl Lookups {
             return None;
         }
         let [src, dst] = [tuple.src, tuple.dst].map(|address| address.to_ip(tuple.version));
-        let known = |client, address| {
-            self.names.get(&(client, address)).or_else(|| self.names.get(&(IpAddr::V4(Ipv4Addr::LOCALHOST), address)))
-        };
-        let there = (!segment.flags.is_syn_ack()).then(|| known(src, dst)).flatten();
-        let back = (!segment.flags.is_bare_syn()).then(|| known(dst, src)).flatten();
-        let known = there.or(back).filter(|known| known.at <= at && at <= known.until)?;
-        Some(Arc::clone(&known.lookup))
+        let there = (!segment.flags.is_syn_ack()).then(|| self.of_client(src, dst)).flatten();
+        let back = (!segment.flags.is_bare_syn()).then(|| self.of_client(dst, src)).flatten();
+        there.or(back).and_then(|known| known.lookup_at(at))
+    }
+
+    /// The lookup that gave the source of `tuple` the address of its destination.
+    pub(super) fn known(&self, tuple: &Tuple, at: Timestamp) -> Option<Arc<LookupRecord>> {
+        let [client, address] = [tuple.src, tuple.dst].map(|address| address.to_ip(tuple.version));
+        self.of_client(client, address)?.lookup_at(at)
+    }
+
+    fn of_client(&self, client: IpAddr, address: IpAddr) -> Option<&Known> {
+        self.names.get(&(client, address)).or_else(|| self.names.get(&(IpAddr::V4(Ipv4Addr::LOCALHOST), address)))
     }
 
     fn ask(&mut self, asked: Asked, open: LookupRecord) {

@@ -15,6 +15,7 @@ mod notable;
 mod outcome;
 pub(crate) mod pack;
 mod phases;
+mod quic;
 mod report;
 mod rest;
 mod retransmit;
@@ -37,6 +38,7 @@ use self::connection::{Connection, Listed};
 use self::duplicate::Duplicates;
 use self::hearing::Holding;
 use self::lookups::Lookups;
+use self::quic::Flows;
 use self::segment::Done;
 use self::table::{Key, Table, Taken};
 use self::turn::Turns;
@@ -45,7 +47,7 @@ use crate::flow;
 use crate::input::{Input, PacketInput};
 use crate::kernel::{SocketInput, StrayInput};
 use crate::keylog::Keys;
-use crate::packet::{Body, Flags, IcmpError, Packet, Segment, Tuple};
+use crate::packet::{Body, Datagram, Flags, IcmpError, Packet, Segment, Tuple};
 use crate::protocol::dns;
 use crate::record::{ConnectionRecord, EntryKind, LookupRecord, Side, Sides, TcpState};
 use crate::time::{Nanos, Timestamp};
@@ -195,6 +197,8 @@ pub struct Tracker {
     /// How many connections were opened without a packet.
     unseen: u64,
     lookups: Lookups,
+    /// Connections that speak QUIC.
+    quic: Flows,
     /// What was told of connections that turned remarkable, by their numbers.
     told: HashMap<u64, Turns>,
 }
@@ -235,6 +239,7 @@ impl Tracker {
             leaving: Vec::new().into_iter(),
             previous: Timestamp::default(),
             unseen: 0,
+            quic: Flows::default(),
             told: HashMap::new(),
         }
     }
@@ -242,7 +247,10 @@ impl Tracker {
     /// Looks ahead: brings what `packet` will need from memory near the processor. Of packets that are foreseen together,
     /// none waits for the memory of another.
     pub fn foresee(&self, packet: &Packet) {
-        self.table.foresee(packet.hash);
+        match packet.body {
+            Body::Udp(_) => self.quic.foresee(packet.hash),
+            Body::Tcp(_) | Body::Icmp(_) => self.table.foresee(packet.hash),
+        }
     }
 
     /// Takes in one thing that a source saw, and says what it did to its connection. `None` where it belongs to none.
@@ -271,10 +279,7 @@ impl Tracker {
             }
             Body::Tcp(segment) => self.segment(&input, segment),
             Body::Icmp(error) => self.icmp(&input, error),
-            Body::Udp(_) => {
-                self.datagram(&input);
-                None
-            }
+            Body::Udp(datagram) => self.datagram(&input, *datagram),
         };
         self.previous = input.packet.at;
         effect
@@ -284,6 +289,7 @@ impl Tracker {
     pub fn handle_timeout(&mut self, now: Timestamp) {
         self.lookups.handle_timeout(now);
         self.out.extend(self.lookups.drain());
+        self.expire_quic(now);
         while let Some(over) = self.books.over.front()
             && now.since(over.since) >= self.config.linger
         {
@@ -305,6 +311,7 @@ impl Tracker {
         self.lookups.finish();
         self.out.extend(self.lookups.drain());
         self.leaving = self.table.drain();
+        self.quic.drain();
     }
 
     /// Gives out how every connection stands that is open at `now` and was seen first before `before`.
@@ -316,6 +323,7 @@ impl Tracker {
                 records.push(Box::new(connection.record(config)));
             }
         });
+        records.extend(self.update_quic(before));
         records.sort_unstable_by_key(|record| record.id);
         self.out.extend(records.into_iter().map(Event::Update));
     }
@@ -348,10 +356,21 @@ impl Tracker {
     /// What there is to give out.
     pub fn poll(&mut self) -> Option<Event> {
         if self.out.is_empty() {
-            let (_, connection) = self.leaving.next()?;
-            self.give_out(&connection.wake());
+            self.next_leaving();
         }
         self.out.pop_front()
+    }
+
+    /// Gives out the first of what the end of the input has left.
+    fn next_leaving(&mut self) {
+        let tcp = self.leaving.as_slice().first().map(|(id, _)| *id);
+        if let Some(quic) = self.quic.next_leaving()
+            && tcp.is_none_or(|tcp| quic < tcp)
+        {
+            self.next_leaving_quic();
+        } else if let Some((_, connection)) = self.leaving.next() {
+            self.give_out(&connection.wake());
+        }
     }
 
     /// What was done so far.
@@ -361,7 +380,7 @@ impl Tracker {
 
     /// Connections that are being followed.
     pub fn open_connections(&self) -> usize {
-        self.table.len()
+        self.table.len() + self.quic.len()
     }
 
     fn segment(&mut self, input: &PacketInput<'_>, segment: &Segment) -> Option<Effect> {
@@ -403,7 +422,7 @@ impl Tracker {
         if let Some(former) = former.and_then(|id| self.table.remove(key.hash, id)) {
             self.give_out(&former);
         }
-        while self.table.len() >= self.config.max_connections.max(1) {
+        while self.open_connections() >= self.config.max_connections.max(1) {
             self.make_room();
         }
         let mut connection = Connection::new(key, from, packet, segment, former.is_some(), &self.config);
@@ -413,12 +432,17 @@ impl Tracker {
         self.table.insert(key.hash, Box::new(connection));
     }
 
-    /// A datagram: a question or an answer of DNS, or nothing that is followed.
-    fn datagram(&mut self, input: &PacketInput<'_>) {
-        if self.config.protocols && dns::may_be_message(input.payload) {
+    /// A datagram: of a connection that speaks QUIC, a question or an answer of DNS, or nothing that is followed.
+    fn datagram(&mut self, input: &PacketInput<'_>, datagram: Datagram) -> Option<Effect> {
+        if !self.config.protocols {
+            return None;
+        }
+        let effect = self.quic(input, datagram);
+        if effect.is_none() && dns::may_be_message(input.payload) {
             self.lookups.datagram(input.packet, input.payload);
             self.out.extend(self.lookups.drain());
         }
+        effect
     }
 
     /// A socket of this host: it belongs to the connection between its ends, and opens one where there is none.
@@ -509,6 +533,8 @@ impl Tracker {
     fn make_room(&mut self) {
         if !self.books.over.is_empty() {
             self.give_out_over();
+        } else if self.quic.len() > self.table.len() {
+            self.evict_quic();
         } else if let Some(mut connection) = self.table.remove_least_recent() {
             connection.evicted = true;
             self.books.counts.evicted += 1;

@@ -78,6 +78,25 @@ pub(super) fn phases(
     phases
 }
 
+/// The phases of a connection that speaks QUIC, as far as encryption lets them be seen.
+pub(super) fn of_quic(application: &Application) -> Vec<PhaseRecord> {
+    let Some(quic) = &application.quic else { return Vec::new() };
+    let mut phases = Vec::new();
+    let (begun, dns) = (quic.initial.client, application.dns.as_ref().map(|dns| &dns.lookup));
+    if let Some(lookup) = dns
+        && let Some(latency) = lookup.latency_ns
+        && begun.is_some_and(|begun| begun.since(lookup.at.plus(latency)) < FRESH)
+    {
+        let measured = "the query to its answer";
+        phases.push(PhaseRecord { phase: Phase::Dns, start: lookup.at, length_ns: latency, measured });
+    }
+    if let Some((start, length_ns)) = begun.zip(quic.handshake_ns) {
+        let measured = "first Initial packet of the client to its first 1-RTT packet";
+        phases.push(PhaseRecord { phase: Phase::Quic, start, length_ns, measured });
+    }
+    phases
+}
+
 /// When the first request and its response began and ended.
 struct FirstUse {
     request: Option<Timestamp>,

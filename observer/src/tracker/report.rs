@@ -2,7 +2,7 @@
 
 use super::Config;
 use super::analysis::AnalysisSet;
-use super::connection::{Connection, Icmp, Rare};
+use super::connection::{Around, Connection, Icmp, Rare};
 use super::handshake::Opened;
 use super::phases::{self, PathRoundTrips};
 use super::rtt::RoundTrips;
@@ -23,7 +23,7 @@ impl Connection {
     /// The record of the connection as it stands, and those of the lookups that were made over it.
     pub(super) fn record_and_lookups(&self, config: &Config) -> (ConnectionRecord, Vec<LookupRecord>) {
         let (client, roles_from) = self.roles();
-        let sides = Sorted { client: usize::from(client) };
+        let sides = Sorted::new(client);
         let [low, high] = [(self.ends.src, self.ends.sport), (self.ends.dst, self.ends.dport)]
             .map(|(address, port)| Endpoint::new(address, self.ends.version, port));
         let Sides { client: client_end, server: server_end } = sides.of([low, high]);
@@ -79,12 +79,12 @@ impl Connection {
             roles_from,
             conn_state: self.conn_state(client),
             history: whole.then(|| self.outcome.history().to_string()),
-            tcp_state: self.tcp_state(&sides),
+            tcp_state: self.tcp_state(&sides).into(),
             packets: whole.then(|| sent.map(|end| end.packets)),
             bytes: whole.then(|| sent.map(|end| end.data.as_ref().map_or(0, |data| data.bytes))),
             unique_bytes: whole.then(|| sent.map(|end| end.data.as_ref().map_or(0, |data| data.unique_bytes))),
             rtt,
-            handshake,
+            handshake: handshake.into(),
             analysis: whole.then(|| {
                 rare.map_or_else(Analysis::default, |rare| {
                     analysis(|name| sides.of(rare.analysis.map(|counts| counts.of(name))))
@@ -92,12 +92,13 @@ impl Connection {
             }),
             retransmissions: whole.then(|| sent.map(|end| end.retransmits.counts())),
             flow: whole.then(|| sent.map(|end| end.facts())),
-            close,
+            close: close.into(),
             name,
             dns,
             protocol,
             via,
             tls,
+            quic: None,
             ssh: ssh.map(Box::new),
             http: http.map(Box::new),
             exchanges: has_exchanges.then(|| Box::new(exchanges)),
@@ -193,15 +194,8 @@ impl Connection {
     }
 
     fn rtt(&self, sides: &Sorted, handshake: &Handshake) -> Rtt {
-        let capture_point = handshake.server_rtt_ns.zip(handshake.client_rtt_ns).map(|(server, client)| {
-            let whole = server.0.saturating_add(client.0);
-            let is_near = |half: Nanos| half.0.saturating_mul(NEAR) < whole;
-            match (is_near(client), is_near(server)) {
-                (true, _) => CapturePoint::NearClient,
-                (_, true) => CapturePoint::NearServer,
-                _ => CapturePoint::Middle,
-            }
-        });
+        let halves = handshake.server_rtt_ns.zip(handshake.client_rtt_ns);
+        let capture_point = halves.map(|(server, client)| capture_point(server, client));
         let [low, high] = &self.sent;
         let round_trips = sides.of([low, high].map(|end| end.data.as_deref().map(|data| &data.round_trips)));
         let by_ack = round_trips.map(|trips| trips.and_then(RoundTrips::by_ack));
@@ -233,24 +227,45 @@ impl Connection {
     }
 
     fn encapsulation(&self, sides: &Sorted) -> Option<Encapsulation> {
-        let around = self.around.as_deref()?;
-        let [low, high] = &around.layers;
-        let tunnels = around.tunnels.iter().map(|tunnel| TunnelRecord {
+        Some(self.around.as_deref()?.record(sides))
+    }
+}
+
+impl Around {
+    /// Tunnels and tags, as the record has them.
+    pub(super) fn record(&self, sides: &Sorted) -> Encapsulation {
+        let [low, high] = &self.layers;
+        let tunnels = self.tunnels.iter().map(|tunnel| TunnelRecord {
             kind: tunnel.kind,
             ends: tunnel.ends.map(|address| address.to_ip(tunnel.version)),
         });
-        Some(Encapsulation { tunnels: tunnels.collect(), tags: sides.of([tags(low), tags(high)]) })
+        Encapsulation { tunnels: tunnels.collect(), tags: sides.of([tags(low), tags(high)]) }
+    }
+}
+
+/// Where the capture was taken, by the two halves of the handshake.
+pub(super) fn capture_point(server: Nanos, client: Nanos) -> CapturePoint {
+    let whole = server.0.saturating_add(client.0);
+    let is_near = |half: Nanos| half.0.saturating_mul(NEAR) < whole;
+    match (is_near(client), is_near(server)) {
+        (true, _) => CapturePoint::NearClient,
+        (_, true) => CapturePoint::NearServer,
+        _ => CapturePoint::Middle,
     }
 }
 
 /// Which direction is the client's.
-struct Sorted {
+pub(super) struct Sorted {
     client: usize,
 }
 
 impl Sorted {
+    pub(super) fn new(client: u8) -> Self {
+        Self { client: client.into() }
+    }
+
     /// Two values by direction, as client's and server's.
-    fn of<T>(&self, [low, high]: [T; 2]) -> Sides<T> {
+    pub(super) fn of<T>(&self, [low, high]: [T; 2]) -> Sides<T> {
         if self.client == 0 { Sides { client: low, server: high } } else { Sides { client: high, server: low } }
     }
 

@@ -125,7 +125,7 @@ impl RoundTrips {
 ///
 /// The first few stand for themselves, without heap; more are sorted into [`Bucket`]s.
 #[derive(Clone, Debug)]
-enum Distribution {
+pub(super) enum Distribution {
     /// `count` of the lengths are used, in nanoseconds.
     Few {
         count: u8,
@@ -135,7 +135,7 @@ enum Distribution {
 }
 
 #[derive(Clone, Debug)]
-struct Histogram {
+pub(super) struct Histogram {
     count: u64,
     min: Nanos,
     max: Nanos,
@@ -159,7 +159,7 @@ impl Default for Distribution {
 
 impl Distribution {
     /// Counts a length; none where the clock ran backwards.
-    fn add(&mut self, length: Option<Nanos>) {
+    pub(super) fn add(&mut self, length: Option<Nanos>) {
         let Some(length) = length else { return };
         match self {
             Self::Few { count, nanos } => {
@@ -177,7 +177,7 @@ impl Distribution {
         }
     }
 
-    fn stats(&self) -> Option<RttStats> {
+    pub(super) fn stats(&self) -> Option<RttStats> {
         match self {
             Self::Few { count: 0, .. } => None,
             Self::Few { count, nanos } => {

@@ -167,11 +167,7 @@ impl Connection {
         if layers.is_empty() {
             return;
         }
-        let around = self.around.get_or_insert_default();
-        let [fwd, _] = both(&mut around.layers, from);
-        if fwd.is_empty() {
-            *fwd = layers.into();
-        }
+        self.around.get_or_insert_default().take(from, layers);
     }
 
     /// Follows the window that the sender offers, scaled where the scale is known.

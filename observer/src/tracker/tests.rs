@@ -159,7 +159,7 @@ fn a_syn_sent_again_for_a_minute_is_one_connection() {
     }
     let record = wire.finish_one();
     assert_eq!(record.handshake.syn_retransmissions, 5);
-    assert_eq!(record.tcp_state, Sides { client: TcpState::SynSent, server: TcpState::Unknown });
+    assert_eq!(*record.tcp_state, Sides { client: TcpState::SynSent, server: TcpState::Unknown });
 }
 
 #[test]

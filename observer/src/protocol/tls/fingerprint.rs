@@ -20,8 +20,13 @@ pub(super) fn ja3s(hello: &ServerHello) -> String {
     md5(&format!("{},{},{}", hello.legacy_version, hello.cipher, extensions.join("-")))
 }
 
-/// JA4 of a ClientHello over TCP.
-pub(super) fn ja4(hello: &ClientHello) -> String {
+/// What a JA4 begins with: over what TLS is spoken.
+const fn transport(over_quic: bool) -> char {
+    if over_quic { 'q' } else { 't' }
+}
+
+/// JA4 of a ClientHello, over TCP or QUIC.
+pub(super) fn ja4(hello: &ClientHello, over_quic: bool) -> String {
     let real = |list: &[u16]| -> Vec<u16> { list.iter().copied().filter(|value| !is_grease(*value)).collect() };
     let (mut ciphers, mut extensions) = (real(&hello.ciphers), real(&hello.extensions));
     let version = real(&hello.versions).into_iter().max().unwrap_or(hello.legacy_version);
@@ -37,14 +42,16 @@ pub(super) fn ja4(hello: &ClientHello) -> String {
         signed = format!("{signed}_{}", words(&hello.signature_algorithms));
     }
     let (ciphers, signed) = (short_hash(&words(&ciphers)), short_hash(&signed));
-    format!("t{}{name}{suites:02}{kinds:02}{alpn}_{ciphers}_{signed}", version_digits(version))
+    let (transport, version) = (transport(over_quic), version_digits(version));
+    format!("{transport}{version}{name}{suites:02}{kinds:02}{alpn}_{ciphers}_{signed}")
 }
 
-/// JA4S of a ServerHello over TCP.
-pub(super) fn ja4s(hello: &ServerHello) -> String {
+/// JA4S of a ServerHello, likewise.
+pub(super) fn ja4s(hello: &ServerHello, over_quic: bool) -> String {
     let (version, count) = (version_digits(hello.chosen_version()), hello.extensions.len().min(99));
     let alpn = ends(hello.alpn.as_deref());
-    format!("t{version}{count:02}{alpn}_{:04x}_{}", hello.cipher, short_hash(&words(&hello.extensions)))
+    let transport = transport(over_quic);
+    format!("{transport}{version}{count:02}{alpn}_{:04x}_{}", hello.cipher, short_hash(&words(&hello.extensions)))
 }
 
 const fn version_digits(version: u16) -> &'static str {

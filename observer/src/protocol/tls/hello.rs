@@ -9,6 +9,8 @@ const MOST_LISTED: usize = 256;
 const MOST_NAME: usize = 255;
 /// Application protocols that are kept.
 const MOST_ALPN: usize = 16;
+/// Octets of transport parameters.
+const MOST_PARAMETERS: usize = 1024;
 
 /// Extensions, as IANA lists them.
 pub(super) mod extension {
@@ -23,6 +25,9 @@ pub(super) mod extension {
     pub(in super::super) const EARLY_DATA: u16 = 42;
     pub(in super::super) const SUPPORTED_VERSIONS: u16 = 43;
     pub(in super::super) const KEY_SHARE: u16 = 51;
+    /// RFC 9001, section 8.2; and of the drafts up to the 32nd.
+    pub(in super::super) const QUIC_TRANSPORT_PARAMETERS: u16 = 57;
+    pub(in super::super) const QUIC_TRANSPORT_PARAMETERS_DRAFT: u16 = 0xffa5;
     pub(in super::super) const ENCRYPTED_CLIENT_HELLO: u16 = 0xfe0d;
 }
 
@@ -49,6 +54,8 @@ pub(super) struct ClientHello {
     pub(super) versions: Vec<u16>,
     /// It holds a ticket, not only the offer to take one.
     pub(super) has_ticket: bool,
+    /// QUIC's transport parameters, up to a bound.
+    pub(super) transport_parameters: Option<Box<[u8]>>,
 }
 
 /// What a server chooses.
@@ -96,6 +103,9 @@ impl ClientHello {
             extension::SUPPORTED_VERSIONS => self.versions = words(data.vec8().unwrap_or_default()),
             extension::SESSION_TICKET => self.has_ticket = !data.0.is_empty(),
             extension::ALPN => self.alpn = protocols(data),
+            extension::QUIC_TRANSPORT_PARAMETERS | extension::QUIC_TRANSPORT_PARAMETERS_DRAFT => {
+                self.transport_parameters = Some(data.0.get(..MOST_PARAMETERS).unwrap_or(data.0).into());
+            }
             _ => {}
         }
     }

@@ -12,6 +12,7 @@ mod fingerprint;
 mod hello;
 mod inner;
 mod names;
+pub(super) mod quic;
 
 use std::sync::Arc;
 
@@ -54,6 +55,8 @@ const SEALED_ALERT: u16 = 2 + 1 + 16;
 /// A connection that speaks TLS.
 #[derive(Debug, Default)]
 struct Tls {
+    /// Its messages come without records.
+    over_quic: bool,
     ends: Sides<End>,
     client_hello: Option<(Box<ClientHello>, Timestamp)>,
     server_hello: Option<(Box<ServerHello>, Timestamp)>,
@@ -577,8 +580,8 @@ impl Tls {
             decryption,
             ja3: client.map(fingerprint::ja3),
             ja3s: server.map(fingerprint::ja3s),
-            ja4: client.map(fingerprint::ja4),
-            ja4s: server.map(fingerprint::ja4s),
+            ja4: client.map(|hello| fingerprint::ja4(hello, self.over_quic)),
+            ja4s: server.map(|hello| fingerprint::ja4s(hello, self.over_quic)),
         }
     }
 

@@ -24,6 +24,7 @@ pub const fn transport(record: &ConnectionRecord) -> &'static str {
     match record.transport {
         Transport::Tcp => "TCP",
         Transport::Udp => "UDP",
+        Transport::Quic => "QUIC",
     }
 }
 

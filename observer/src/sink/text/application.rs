@@ -29,6 +29,7 @@ pub fn facts(record: &ConnectionRecord, full: bool) -> Vec<(&'static str, Line)>
         facts.push(("protocol", Line::new().then(Tone::Plain, names.join(", then "))));
     }
     facts.extend(record.ssh.as_ref().map(|ssh| ("SSH", banners(ssh))));
+    facts.extend(record.quic.iter().flat_map(|quic| super::quic::facts(quic, full)));
     facts.extend(record.tls.as_ref().map(|tls| ("TLS", handshake(tls))));
     if let Some(tls) = &record.tls {
         facts.extend(tls.certificates.first().map(|_| ("certificate", certificate(tls))));
@@ -108,7 +109,10 @@ fn round_trips(count: &RoundTripCount) -> Line {
 
 /// Whether a protocol has a fact of its own.
 const fn has_fact(protocol: ProtocolName) -> bool {
-    matches!(protocol, ProtocolName::Tls | ProtocolName::Http | ProtocolName::Http2 | ProtocolName::Ssh)
+    matches!(
+        protocol,
+        ProtocolName::Tls | ProtocolName::Quic | ProtocolName::Http | ProtocolName::Http2 | ProtocolName::Ssh
+    )
 }
 
 /// `SSH-2.0-OpenSSH_9.6 to SSH-2.0-OpenSSH_9.2, sntrup761x25519-sha512, ssh-ed25519`.
@@ -146,6 +150,10 @@ fn handshake(tls: &TlsRecord) -> Line {
         false => Line::new().then(Tone::Plain, chosen.join(", ")),
     };
     let mut more = |tone, text: String| line.push(tone, format!("; {text}"));
+    // What TLS 1.3 chose is hidden; where one was offered, it was that or none.
+    if let Some(offered) = tls.offer.as_ref().filter(|offer| tls.alpn.is_none() && !offer.alpn.is_empty()) {
+        more(Tone::Plain, format!("offered {}", offered.alpn.join(", ")));
+    }
     if let Some(by) = tls.resumed_by {
         let by = match by {
             Resumption::SessionId => "session identifier",

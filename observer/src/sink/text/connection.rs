@@ -1,7 +1,7 @@
 //! One connection: head line, facts, waterfall and ladder.
 
 use observer::record::{
-    CapturePoint, ConnectionRecord, Encapsulation, RolesFrom, RttStats, Side, Sides, Tags, TunnelRecord,
+    CapturePoint, ConnectionRecord, Encapsulation, RolesFrom, RttStats, Side, Sides, Tags, Transport, TunnelRecord,
 };
 use observer::time::Nanos;
 
@@ -33,7 +33,7 @@ pub fn draw(page: &Page, out: &mut String, record: &ConnectionRecord, detail: De
     }
     page.blank(out);
     waterfall::draw(page, out, record);
-    if record.duration_ns.0 > 0 {
+    if record.duration_ns.0 > 0 && record.timeline.is_some() {
         page.blank(out);
     }
     let limit = match detail {
@@ -47,7 +47,7 @@ pub fn draw(page: &Page, out: &mut String, record: &ConnectionRecord, detail: De
 /// Who, to whom, outcome, duration.
 fn head(page: &Page, out: &mut String, record: &ConnectionRecord) {
     let id = Line::new().then(Tone::Dim, format!("#{} ", record.id));
-    let (words, tone) = words::outcome(record.conn_state);
+    let (words, tone) = words::outcome_of(record);
     let mut text = Line::new()
         .then(Tone::Strong, format!("{} →\u{a0}{}", units::end(record.client), units::end(record.server)))
         .then(Tone::Dim, " · ")
@@ -69,7 +69,7 @@ fn facts(record: &ConnectionRecord, detail: Detail) -> Vec<(&'static str, Line)>
         facts.push(("client", plain(sent(record, Side::Client))));
         facts.push(("server", plain(sent(record, Side::Server))));
     } else {
-        if !matches!(record.roles_from, RolesFrom::Syn) {
+        if !matches!(record.roles_from, RolesFrom::Syn | RolesFrom::Initial) {
             facts.push(("roles", plain(words::roles(record.roles_from))));
         }
         let of = |side| format!("{} {}", words::side(side), short_sent(record, side));
@@ -123,7 +123,7 @@ fn plain(text: impl Into<String>) -> Line {
 
 fn short_sent(record: &ConnectionRecord, side: Side) -> String {
     let Some(packets) = record.packets_of(side) else { return "not counted".to_string() };
-    let segments = units::number_of(packets, "segment");
+    let segments = units::number_of(packets, words::packet(record.transport));
     match record.bytes_of(side) {
         None | Some(0) => segments,
         Some(bytes) => format!("{} in {segments}", units::bytes(bytes)),
@@ -161,7 +161,9 @@ fn sent(record: &ConnectionRecord, side: Side) -> String {
     if flow.ecn.ect > 0 {
         more(format!("ECN-capable in {}", units::number_of(flow.ecn.ect, "packet")));
     }
-    more(record.tcp_state.of(side).name().to_string());
+    if !record.tcp_state.is_absent() {
+        more(record.tcp_state.of(side).name().to_string());
+    }
     text
 }
 
@@ -193,7 +195,8 @@ fn round_trips(sides: &Sides<Option<RttStats>>) -> Option<String> {
 
 /// The handshake's round-trip time, where there was a handshake: Wireshark's has one for a refused SYN as well.
 pub fn handshake_rtt(record: &ConnectionRecord) -> Option<Nanos> {
-    record.handshake.rtt_ns.filter(|_| record.handshake.syn_ack.is_some())
+    let of_quic = || record.quic.as_ref().and_then(|quic| quic.rtt_ns);
+    record.handshake.rtt_ns.filter(|_| record.handshake.syn_ack.is_some()).or_else(of_quic)
 }
 
 /// What went wrong, in one paragraph.
@@ -313,9 +316,10 @@ fn tags(tags: &Tags) -> Option<String> {
 /// The display filter that selects this connection in Wireshark and tshark. The ends alone do not where ports were used
 /// again, so it names the frames as well, or the times where they lie in more than one file.
 pub fn display_filter(record: &ConnectionRecord) -> String {
+    let transport = if record.transport == Transport::Tcp { "tcp" } else { "udp" };
     let family = if record.client.ip.is_ipv4() { "ip" } else { "ipv6" };
     let ends = format!(
-        "{family}.addr == {} && {family}.addr == {} && tcp.port == {} && tcp.port == {}",
+        "{family}.addr == {} && {family}.addr == {} && {transport}.port == {} && {transport}.port == {}",
         record.client.ip, record.server.ip, record.client.port, record.server.port
     );
     let entries = record.timeline.as_ref().map_or(&[][..], |timeline| &timeline.entries);

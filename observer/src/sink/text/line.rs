@@ -10,7 +10,7 @@ use super::{finding, units, words};
 pub fn draw(page: &Page, out: &mut String, record: &ConnectionRecord) {
     let first = Line::new().then(Tone::Dim, format!("{} ", time_of_day(record.first_seen)));
     let (outcome, tone) = match record.turned.as_slice() {
-        [] => words::outcome(record.conn_state),
+        [] => words::outcome_of(record),
         _ => ("still open", Tone::Notice),
     };
     let mut text = Line::new();

@@ -9,6 +9,7 @@ mod ladder;
 mod line;
 mod overview;
 mod page;
+mod quic;
 pub mod sockets;
 mod waterfall;
 mod words;
@@ -24,6 +25,7 @@ use observer::record::{CaptureRecord, ConnectionRecord};
 pub use observer::units;
 pub use overview::summary;
 pub use page::Page;
+pub use words::packet as packet_name;
 
 use super::Sink;
 use super::order::Order;

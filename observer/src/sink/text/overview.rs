@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use observer::record::{CaptureRecord, Retransmissions};
+use observer::record::{CaptureRecord, ConnState, Retransmissions};
 use observer::time::Nanos;
 
 use super::page::{Line, Page, Tone, bar, escape};
@@ -22,9 +22,20 @@ const RANGES: usize = 10;
 /// Draws the summary. `show_one` is the command that shows a connection, without its `id`; there is none for a stream.
 pub fn summary(page: &Page, out: &mut String, totals: Totals, capture: &CaptureRecord, show_one: Option<&str>) {
     what_was_read(page, out, capture);
+    let quic = match totals.quic {
+        0 => String::new(),
+        quic => format!(" ({} of QUIC)", units::count(quic)),
+    };
+    let counts = [
+        (totals.packets, "segment", totals.quic < totals.connections),
+        (totals.datagrams, "datagram", totals.quic > 0),
+    ];
+    let packets = counts.iter().filter(|count| count.2 || totals.connections == 0 && count.1 == "segment");
+    let packets: Vec<_> = packets.map(|(count, name, _)| units::number_of(*count, name)).collect();
     let all = Line::new()
         .then(Tone::Strong, units::number_of(totals.connections, "connection"))
-        .then(Tone::Plain, format!(", {}, ", units::number_of(totals.packets, "segment")))
+        .then(Tone::Plain, quic)
+        .then(Tone::Plain, format!(", {}, ", packets.join(", ")))
         .then(Tone::Plain, format!("{} of payload", units::bytes(totals.bytes)));
     page.paragraph(out, &Line::new(), &all);
     page.blank(out);
@@ -126,8 +137,12 @@ fn outcomes(page: &Page, out: &mut String, totals: &Totals) {
     let mut rows: Vec<_> = totals.outcomes.iter().collect();
     rows.sort_by_key(|(state, count)| (Reverse(**count), **state));
     let largest = rows.first().map_or(0, |row| *row.1);
-    for (state, count) in rows {
-        let (words, tone) = words::outcome(*state);
+    for ((state, is_quic), count) in rows {
+        let (words, tone) = match (state, is_quic) {
+            (ConnState::SF, true) => ("answered (QUIC)", Tone::Good),
+            (ConnState::S0, true) => ("no answer (QUIC)", Tone::Bad),
+            _ => words::outcome(*state),
+        };
         let name = Line::new().then(Tone::Dim, format!("{:<7}", format!("{state:?}"))).then(tone, words);
         bar_row(page, out, name, 33, *count, totals.connections, largest);
     }

@@ -1,6 +1,6 @@
 //! The phases of a connection, drawn to scale.
 
-use observer::record::{ConnectionRecord, Phase, PhaseRecord, Side, TimelineEntry};
+use observer::record::{ConnectionRecord, Phase, PhaseRecord, Side, TimelineEntry, Transport};
 use observer::time::{Nanos, Timestamp};
 use observer::tracker::AnalysisSet;
 
@@ -89,7 +89,7 @@ fn phase(phase: &PhaseRecord, scale: &Scale) -> Option<Row> {
     }
     let (tone, mark) = match phase.phase {
         Phase::Connect | Phase::Close => return None,
-        Phase::Dns | Phase::Tls => (Tone::Good, '█'),
+        Phase::Dns | Phase::Quic | Phase::Tls => (Tone::Good, '█'),
         Phase::Request => (Tone::Client, '▓'),
         Phase::Server => (Tone::Dim, '░'),
         Phase::Transfer => (Tone::Server, '▓'),
@@ -100,7 +100,8 @@ fn phase(phase: &PhaseRecord, scale: &Scale) -> Option<Row> {
 
 fn data(record: &ConnectionRecord, entries: &[TimelineEntry], from: Side, scale: &Scale) -> Option<Row> {
     let sent = record.bytes_of(from).unwrap_or(0);
-    if sent == 0 {
+    // When the packets of QUIC came is not kept.
+    if sent == 0 || record.transport == Transport::Quic {
         return None;
     }
     let spans = |again: bool| -> Vec<_> {

@@ -2,7 +2,7 @@
 
 use observer::record::{
     Agreed, ConnState, ConnectionRecord, EntryKind, Offer, OwnerHow, ProcessRecord, RetransmissionCause, RolesFrom,
-    Side, Sides, TimelineEntry, Turn,
+    Side, Sides, TimelineEntry, Transport, Turn,
 };
 use observer::time::{Nanos, Timestamp};
 use observer::tracker::AnalysisSet;
@@ -29,11 +29,20 @@ pub const fn outcome(state: ConnState) -> (&'static str, Tone) {
     }
 }
 
+/// The outcome of a connection in words, whatever its transport protocol.
+pub fn outcome_of(record: &ConnectionRecord) -> (&'static str, Tone) {
+    match &record.quic {
+        Some(quic) => super::quic::outcome(record, quic),
+        None => outcome(record.conn_state),
+    }
+}
+
 /// How the roles were decided.
 pub const fn roles(from: RolesFrom) -> &'static str {
     match from {
         RolesFrom::Syn => "the client sent the SYN",
         RolesFrom::SynAck => "the client was sent the SYN-ACK",
+        RolesFrom::Initial => "the client sent the first Initial packet",
         RolesFrom::SimultaneousOpen => "both ends sent a SYN, the client first",
         RolesFrom::Kernel => "the kernel saw the client connect or the server accept",
         RolesFrom::Port => "no SYN seen, the server has the well-known port",
@@ -76,6 +85,14 @@ pub const fn turn(turn: Turn) -> (&'static str, Tone) {
         Turn::Reset => ("a RST was seen", Tone::Bad),
         Turn::CloseWait => ("CLOSE-WAIT for a minute: its program does not close it", Tone::Bad),
         Turn::State => ("now ", Tone::Notice),
+    }
+}
+
+/// What one packet of a transport protocol is called.
+pub const fn packet(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Tcp => "segment",
+        Transport::Udp | Transport::Quic => "datagram",
     }
 }
 
