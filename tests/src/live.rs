@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -351,8 +352,25 @@ impl Netns {
         Actor::spawn(command, "connect", &address.to_string(), deed, 1)
     }
 
+    /// What `act` gives, done by a thread that is in it.
+    ///
+    /// # Panics
+    /// When that panics, or the namespace is gone.
+    pub fn within<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
+        let netns = std::fs::File::open(Path::new("/run/netns").join(&self.name)).expect("it is there");
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(move || {
+                // SAFETY: the descriptor is open; the thread has nothing yet that belongs to another namespace.
+                let entered = unsafe { libc::setns(netns.as_raw_fd(), libc::CLONE_NEWNET) };
+                assert_eq!(entered, 0, "setns: {}", std::io::Error::last_os_error());
+                act()
+            });
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
     /// A command that will run in it.
-    fn command(&self, program: &str) -> Command {
+    pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.name, program]);
         command
@@ -445,10 +463,22 @@ impl Capture {
     /// # Panics
     /// When it does not start.
     pub fn start(test: &str, netns: &Netns, interface: &str) -> Option<Self> {
+        Self::of(test, netns, interface, "256")
+    }
+
+    /// As [`Self::start`], of packets all of whose octets are kept.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    pub fn whole(test: &str, netns: &Netns, interface: &str) -> Option<Self> {
+        Self::of(test, netns, interface, "0")
+    }
+
+    fn of(test: &str, netns: &Netns, interface: &str, octets: &str) -> Option<Self> {
         let file = tempfile::NamedTempFile::new().expect("a file can be made");
         let path = file.path().to_string_lossy().into_owned();
         let mut command = netns.command("tcpdump");
-        command.args(["-i", interface, "--immediate-mode", "-U", "-Z", "root", "-s", "256", "-w", &path, "tcp"]);
+        command.args(["-i", interface, "--immediate-mode", "-U", "-Z", "root", "-s", octets, "-w", &path, "tcp"]);
         let mut child = command.stderr(Stdio::piped()).spawn().expect("ip starts");
         let mut line = String::new();
         let err = child.stderr.take().expect("piped");

@@ -1,0 +1,327 @@
+//! Where the time went: servers that wait a known time, and the round trips of each kind of TLS handshake. Real sockets in
+//! a namespace, captured there by tcpdump, and replayed.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use observer_tests::live::{Capture, Netns, until};
+use observer_tests::skip;
+use rustls::crypto::ring;
+use rustls::pki_types::{PrivateKeyDer, ServerName};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
+    SupportedProtocolVersion, version,
+};
+use serde_json::Value;
+
+/// How far the measured time of an end may be from the one it waited.
+const NEAR: Duration = Duration::from_millis(1);
+
+/// On a busy machine a thread may run late, which counts as its own time: of so many conversations half must be near.
+const TALKS: usize = 10;
+
+const REQUEST: &[u8] = b"GET /slow HTTP/1.1\r\nHost: server.lab\r\n\r\n";
+const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+
+/// What both ends of a conversation waited, by their own clock, in order.
+struct Talk {
+    port: u16,
+    client: Vec<Duration>,
+    server: Vec<Duration>,
+}
+
+/// Sleeps; gives how long that really took.
+fn wait(millis: u64) -> Duration {
+    let begun = Instant::now();
+    thread::sleep(Duration::from_millis(millis));
+    begun.elapsed()
+}
+
+/// Takes one request and answers it after a while, if the client has not gone.
+fn answer(stream: &mut (impl Read + Write), millis: u64) -> Duration {
+    let mut request = [0; REQUEST.len()];
+    stream.read_exact(&mut request).expect("a request comes");
+    let waited = wait(millis);
+    stream.write_all(RESPONSE).and_then(|()| stream.flush()).expect("the client takes the answer");
+    waited
+}
+
+fn ask(stream: &mut (impl Read + Write), millis: u64) -> Duration {
+    let waited = wait(millis);
+    stream.write_all(REQUEST).and_then(|()| stream.flush()).expect("the server takes the request");
+    let mut response = [0; RESPONSE.len()];
+    stream.read_exact(&mut response).expect("a response comes");
+    waited
+}
+
+/// Both ends of one connection, each by its own thread; gives what they did and the client's port.
+fn both<S: Send, C: Send>(
+    server: impl FnOnce(TcpStream) -> S + Send,
+    client: impl FnOnce(TcpStream) -> C + Send,
+) -> (u16, S, C) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
+    let address = listener.local_addr().expect("it has one");
+    thread::scope(|scope| {
+        let server = scope.spawn(move || server(listener.accept().expect("the client comes").0));
+        let stream = TcpStream::connect(address).expect("the server listens");
+        stream.set_nodelay(true).expect("an option of every socket");
+        let port = stream.local_addr().expect("it is connected").port();
+        let client = client(stream);
+        (port, server.join().expect("the server does its part"), client)
+    })
+}
+
+fn of_port(records: &[Value], port: u16) -> &Value {
+    records.iter().find(|record| record["client"]["port"] == port).expect("every connection was captured")
+}
+
+fn nanos(value: &Value) -> Duration {
+    Duration::from_nanos(value.as_u64().unwrap_or_else(|| panic!("no time: {value}")))
+}
+
+fn phase(record: &Value, name: &str) -> Duration {
+    let phases = record["phases"].as_array().into_iter().flatten();
+    let found = phases.clone().find(|phase| phase["phase"] == name);
+    nanos(&found.unwrap_or_else(|| panic!("no phase {name}: {phases:?}"))["length_ns"])
+}
+
+/// Half of the measured times are near those that were waited, and none is shorter.
+fn judge(what: &str, pairs: &[(Duration, Duration)]) {
+    let near = pairs.iter().filter(|(measured, waited)| measured.abs_diff(*waited) <= NEAR).count();
+    println!("{what}: {near} of {} within {NEAR:?}", pairs.len());
+    assert!(near * 2 >= pairs.len(), "{what}: measured and waited: {pairs:?}");
+    assert!(pairs.iter().all(|(measured, waited)| *measured + NEAR >= *waited), "{what}: {pairs:?}");
+}
+
+/// Once every connection is closed.
+fn are_closed(records: &[Value], count: usize) -> bool {
+    let connections = records.iter().filter(|record| record["type"] == "connection");
+    connections.filter(|record| record["conn_state"] == "SF").count() >= count
+}
+
+#[test]
+fn the_split_gives_back_what_each_end_waited() {
+    let test = "phases over HTTP";
+    let Some(netns) = Netns::new(test) else { return };
+    let Some(capture) = Capture::whole(test, &netns, "lo") else { return };
+    let talk = || {
+        let server = |mut stream: TcpStream| [40, 25].map(|millis| answer(&mut stream, millis)).to_vec();
+        let client = |mut stream: TcpStream| [10, 30].map(|millis| ask(&mut stream, millis)).to_vec();
+        let (port, server, client) = both(server, client);
+        Talk { port, client, server }
+    };
+    let talks: Vec<Talk> = netns.within(|| (0..TALKS).map(|_| talk()).collect());
+    let records = capture.replay(|records| are_closed(records, TALKS));
+    let pairs = |measured: fn(&Value) -> Duration, waited: fn(&Talk) -> Duration| -> Vec<_> {
+        talks.iter().map(|talk| (measured(of_port(&records, talk.port)), waited(talk))).collect()
+    };
+    judge("server", &pairs(|record| nanos(&record["split"]["server_ns"]), |talk| talk.server.iter().sum()));
+    judge("client", &pairs(|record| nanos(&record["split"]["client_ns"]), |talk| talk.client.iter().sum()));
+    judge("first answer", &pairs(|record| phase(record, "server"), |talk| talk.server[0]));
+    for talk in &talks {
+        let record = of_port(&records, talk.port);
+        let split = &record["split"];
+        let parts: Duration = ["network_ns", "client_ns", "server_ns"].map(|name| nanos(&split[name])).iter().sum();
+        assert_eq!(parts, nanos(&split["total_ns"]));
+        let spread = &record["http"]["first_byte_ns"];
+        let times = ["min_ns", "median_ns", "p95_ns", "max_ns"].map(|name| nanos(&spread[name]));
+        assert!(times.is_sorted(), "{spread}");
+        assert_eq!(record["round_trips"]["total"], 2, "{}", record["round_trips"]);
+        assert_eq!(record["round_trips"]["with"]["reuse"], 1);
+    }
+}
+
+const NAME: &str = "server.lab";
+
+/// What both ends need for one version of TLS: a key, and a certificate that the client trusts. Sessions are resumed.
+fn configurations(version: &'static SupportedProtocolVersion) -> (Arc<ServerConfig>, Arc<ClientConfig>) {
+    let made = rcgen::generate_simple_self_signed([NAME.to_owned()]).expect("a certificate");
+    let certificate = made.cert.der().clone();
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
+    let provider = Arc::new(ring::default_provider());
+    let mut server = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(&[version])
+        .expect("the provider has it")
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.clone()], key)
+        .expect("the key is the certificate's");
+    server.max_early_data_size = 4096;
+    let mut trusted = RootCertStore::empty();
+    trusted.add(certificate).expect("it is well made");
+    let mut client = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[version])
+        .expect("the provider has it")
+        .with_root_certificates(trusted)
+        .with_no_client_auth();
+    client.enable_early_data = true;
+    (Arc::new(server), Arc::new(client))
+}
+
+/// One connection over TLS; with `early`, the request is early data.
+fn tls_talk(server: &Arc<ServerConfig>, client: &Arc<ClientConfig>, early: bool) -> Talk {
+    let serve = |sock: TcpStream| {
+        let conn = ServerConnection::new(Arc::clone(server)).expect("a configuration that works");
+        let mut stream = StreamOwned::new(conn, sock);
+        if early {
+            while stream.conn.is_handshaking() {
+                stream.conn.complete_io(&mut stream.sock).expect("the client shakes hands");
+            }
+            let mut request = Vec::new();
+            let taken = stream.conn.early_data().expect("it was accepted").read_to_end(&mut request);
+            assert_eq!(taken.expect("it was kept"), REQUEST.len());
+            stream.write_all(RESPONSE).expect("the client takes the answer");
+            return Vec::new();
+        }
+        let waited = answer(&mut stream, 40);
+        // Until the client's goodbye.
+        let _end = stream.read(&mut [0]);
+        vec![waited]
+    };
+    let name = ServerName::try_from(NAME).expect("a name");
+    let connect = |sock: TcpStream| {
+        let conn = ClientConnection::new(Arc::clone(client), name).expect("a configuration that works");
+        let mut stream = StreamOwned::new(conn, sock);
+        let waited = if early {
+            stream.conn.early_data().expect("there is a ticket").write_all(REQUEST).expect("it is let");
+            stream.read_exact(&mut [0; RESPONSE.len()]).expect("a response comes");
+            assert!(stream.conn.is_early_data_accepted());
+            Vec::new()
+        } else {
+            vec![ask(&mut stream, 10)]
+        };
+        stream.conn.send_close_notify();
+        stream.flush().expect("the server is there");
+        waited
+    };
+    let (port, server, client) = both(serve, connect);
+    Talk { port, client, server }
+}
+
+#[test]
+fn tls_takes_the_round_trips_of_its_handshake_and_hides_no_wait() {
+    let test = "phases over TLS";
+    let Some(netns) = Netns::new(test) else { return };
+    let Some(capture) = Capture::whole(test, &netns, "lo") else { return };
+    let (talks, counted) = netns.within(|| {
+        let (mut talks, mut counted) = (Vec::new(), Vec::new());
+        for (version, full) in [(&version::TLS12, 2), (&version::TLS13, 1)] {
+            let (server, client) = configurations(version);
+            for round in 0..TALKS {
+                let talk = tls_talk(&server, &client, false);
+                // The session of the first is resumed by the others.
+                counted.push((talk.port, if round == 0 { full } else { 1 }, round > 0));
+                talks.push(talk);
+            }
+            if full == 1 {
+                let talk = tls_talk(&server, &client, true);
+                counted.push((talk.port, 0, true));
+            }
+        }
+        (talks, counted)
+    });
+    let records = capture.replay(|records| are_closed(records, counted.len()));
+    for (port, trips, resumed) in counted {
+        let record = of_port(&records, port);
+        let (tls, count) = (&record["tls"], &record["round_trips"]);
+        assert_eq!((&tls["resumed"], &tls["round_trips"]), (&resumed.into(), &trips.into()), "{tls:#}");
+        assert_eq!((&count["tls"], &count["total"]), (&trips.into(), &(trips + 2).into()), "{count}");
+        let with = &count["with"];
+        assert_eq!([&with["tls_1_3"], &with["early_data"], &with["quic"], &with["reuse"]], [3, 2, 2, 1]);
+    }
+    let pairs: Vec<_> =
+        talks.iter().map(|talk| (phase(of_port(&records, talk.port), "server"), talk.server[0])).collect();
+    judge("server", &pairs);
+}
+
+/// A program that the test ends.
+struct Program(Child);
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// `openssl s_client` until a session was given, or, where none is asked for, until it has shaken hands.
+fn s_client(netns: &Netns, folder: &Path, version: &str, more: &[&str], session: Option<&str>) {
+    let mut command = netns.command("openssl");
+    command.current_dir(folder).args(["s_client", "-connect", "127.0.0.1:4433", version, "-nocommands"]).args(more);
+    command.args(session.iter().flat_map(|session| ["-sess_out", session]));
+    let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+    let mut program = Program(child.expect("openssl starts"));
+    let said = BufReader::new(program.0.stdout.take().expect("piped"));
+    let said = thread::spawn(move || said.lines().map_while(Result::ok).collect::<Vec<_>>());
+    if let Some(session) = session {
+        until("the server gives a session", || fs::metadata(folder.join(session)).is_ok_and(|file| file.len() > 0));
+    }
+    drop(program.0.stdin.take());
+    until("s_client ends", || program.0.try_wait().expect("it can be waited for").is_some());
+    let said = said.join().expect("lines are read").join("\n");
+    assert!(said.contains("Cipher is") || said.contains("Cipher    :"), "{said}");
+}
+
+#[test]
+fn openssl_takes_the_round_trips_of_its_handshake() {
+    let test = "round trips of openssl";
+    if Command::new("openssl").arg("version").output().is_err() {
+        return skip(test, "openssl is not installed");
+    }
+    let Some(netns) = Netns::new(test) else { return };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let folder = folder.path();
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"])
+        .args(["-subj", "/CN=server.lab", "-keyout", "key.pem", "-out", "certificate.pem"])
+        .current_dir(folder)
+        .output()
+        .expect("openssl runs");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    fs::write(folder.join("request"), REQUEST).expect("a file can be written");
+    let Some(capture) = Capture::whole(test, &netns, "lo") else { return };
+    let mut command = netns.command("openssl");
+    command.current_dir(folder).args(["s_server", "-accept", "127.0.0.1:4433", "-early_data"]);
+    command.args(["-cert", "certificate.pem", "-key", "key.pem"]);
+    let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+    let mut server = Program(child.expect("openssl starts"));
+    let mut said = BufReader::new(server.0.stdout.take().expect("piped"));
+    let mut line = String::new();
+    while !line.starts_with("ACCEPT") {
+        line.clear();
+        assert!(said.read_line(&mut line).expect("s_server speaks") > 0, "s_server does not listen");
+    }
+    thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
+    s_client(&netns, folder, "-tls1_2", &[], Some("one"));
+    s_client(&netns, folder, "-tls1_2", &["-sess_in", "one"], None);
+    s_client(&netns, folder, "-tls1_3", &[], Some("two"));
+    s_client(&netns, folder, "-tls1_3", &["-sess_in", "two"], Some("three"));
+    s_client(&netns, folder, "-tls1_3", &["-sess_in", "three", "-early_data", "request"], None);
+    let is_there = |records: &[Value]| {
+        let connections = records.iter().filter(|record| record["type"] == "connection");
+        connections.filter(|record| !record["close"]["fin"]["client"].is_null()).count() == 5
+    };
+    let records = capture.replay(is_there);
+    let connections = records.iter().filter(|record| record["type"] == "connection");
+    let seen: Vec<_> = connections
+        .map(|record| {
+            let tls = &record["tls"];
+            (tls["version"].clone(), tls["resumed"].clone(), tls["early_data"].clone(), tls["round_trips"].clone())
+        })
+        .collect();
+    let expected = [
+        ("TLS 1.2", false, false, 2),
+        ("TLS 1.2", true, false, 1),
+        ("TLS 1.3", false, false, 1),
+        ("TLS 1.3", true, false, 1),
+        ("TLS 1.3", true, true, 0),
+    ];
+    let expected =
+        expected.map(|(version, resumed, early, trips)| (version.into(), resumed.into(), early.into(), trips.into()));
+    assert_eq!(seen, expected);
+}
