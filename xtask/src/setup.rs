@@ -98,6 +98,13 @@ pub const TEST: &[Need] = &[
         probe: Probe::Program("ip"),
         packages: ["iproute2", "iproute", "iproute2", "iproute2"],
     },
+    Need { what: "ss", probe: Probe::Program("ss"), packages: ["iproute2", "iproute", "iproute2-ss", "iproute2"] },
+    Need { what: "tc", probe: Probe::Program("tc"), packages: ["iproute2", "iproute-tc", "iproute2-tc", "iproute2"] },
+    Need {
+        what: "sysctl",
+        probe: Probe::Program("sysctl"),
+        packages: ["procps", "procps-ng", "procps-ng", "procps-ng"],
+    },
     Need { what: "ethtool", probe: Probe::Program("ethtool"), packages: ["ethtool"; 4] },
 ];
 
