@@ -8,6 +8,7 @@ mod capture;
 mod check;
 mod community;
 mod finding;
+mod http2;
 mod kernel;
 mod lookup;
 mod measure;
@@ -31,6 +32,7 @@ pub use self::capture::{CaptureRecord, FileRecord, HookRecord, InterfaceRecord, 
 pub use self::check::{CapabilityRecord, CheckRecord, FeatureRecord};
 pub use self::community::CommunityId;
 pub use self::finding::*;
+pub use self::http2::*;
 pub use self::kernel::{KernelSocket, TcpInfo};
 pub use self::lookup::*;
 pub use self::measure::*;
@@ -207,6 +209,12 @@ pub struct ConnectionRecord {
     /// SSH; absent where it was not spoken.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ssh: Option<Box<SshRecord>>,
+    /// HTTP/2: streams and flow control; absent where it was not spoken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http2: Option<Box<Http2Record>>,
+    /// WebSocket; absent where it was not spoken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub websocket: Option<Box<WebSocketRecord>>,
     /// HTTP; absent where it was not spoken, or not in the clear.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub http: Option<Box<HttpRecord>>,

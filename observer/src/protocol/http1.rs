@@ -8,7 +8,9 @@ use std::collections::VecDeque;
 
 use httparse::{EMPTY_HEADER, Header, ParserConfig, Request, Response, Status};
 
+use super::http2::Http2;
 use super::text::clean;
+use super::websocket::WebSocket;
 use super::{Arrival, Guess, Next, Protocol, Take};
 use crate::record::{Application, Exchange, HttpRecord, NameRecord, NameSource, ProtocolName, Side, Sides};
 use crate::time::Timestamp;
@@ -39,6 +41,18 @@ struct Http {
     malformed: u64,
     /// The response at hand, and which exchange it belongs to.
     answering: Option<Waiting>,
+    /// What the connection was upgraded to.
+    upgraded: Option<Upgrade>,
+}
+
+/// A protocol that an upgrade leads to.
+#[derive(Clone, Copy, Debug)]
+enum Upgrade {
+    WebSocket,
+    /// HTTP/2, whose first stream is the exchange that led to it.
+    Http2 {
+        index: u64,
+    },
 }
 
 /// A request that waits for its response.
@@ -122,6 +136,16 @@ impl Protocol for Http {
             Arrival::End => {
                 self.end(from, at);
                 Take::nothing()
+            }
+        }
+    }
+
+    fn successor(&mut self) -> Option<Box<dyn Protocol>> {
+        match self.upgraded? {
+            Upgrade::WebSocket => Some(Box::new(WebSocket::default())),
+            Upgrade::Http2 { index } => {
+                let request = self.exchange(index).cloned().unwrap_or_default();
+                Some(Box::new(Http2::upgraded(request)))
             }
         }
     }
@@ -273,6 +297,11 @@ impl Http {
         if status == 101 || is_tunnel {
             let upgrade = field(response.headers, "upgrade").map(|name| clean(name, 64));
             self.facts.upgrade = upgrade.filter(|_| status == 101);
+            self.upgraded = match self.facts.upgrade.as_deref() {
+                Some(name) if name.eq_ignore_ascii_case("websocket") => Some(Upgrade::WebSocket),
+                Some(name) if name.eq_ignore_ascii_case("h2c") => Some(Upgrade::Http2 { index: waiting.index }),
+                _ => None,
+            };
             self.finish_message(Side::Server, true, at);
             return Some(Next::Change);
         }

@@ -15,6 +15,7 @@ mod ssh;
 mod stream;
 mod text;
 mod tls;
+mod websocket;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -36,6 +37,11 @@ pub trait Protocol: Debug + Send {
     /// Octets of unfinished messages that it keeps; a gap makes it give them up.
     fn held(&self) -> usize {
         0
+    }
+
+    /// Who takes over where it asks to be replaced; `None` where content has to tell.
+    fn successor(&mut self) -> Option<Box<dyn Protocol>> {
+        None
     }
 
     /// Takes in the secrets that are known from now on. The conversation is the `depth`th inside of others.
@@ -254,11 +260,14 @@ impl Conversation {
 
     /// Another protocol begins in both directions, with the octets that `from` sends next.
     fn change(&mut self, from: u8, at: Timestamp) {
-        self.former.extend(self.protocol.take());
+        let mut former = self.protocol.take();
+        let successor = former.as_mut().and_then(|former| former.successor());
+        self.former.extend(former);
         if self.former.len() > MOST_CHANGES {
             self.streams.iter_mut().for_each(Stream::stop);
             return;
         }
+        self.protocol = successor;
         self.resume(from, at);
         self.resume(from ^ 1, at);
     }

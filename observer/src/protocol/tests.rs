@@ -281,6 +281,113 @@ fn http_2_streams_in_segments_of_any_size() {
 }
 
 #[test]
+fn http_2_tells_of_streams_and_windows() {
+    let preface = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(4, 0, 0, &[0, 4, 0, 0, 0, 100])].concat();
+    let get = |stream| frame(1, 0x5, stream, &[0x82, 0x87, 0x84]);
+    let requests = [get(1), get(3), get(5)].concat();
+    let grant = |stream, octets: u32| frame(8, 0, stream, &octets.to_be_bytes());
+    let answers = [frame(1, 0x4, 1, &[0x88]), frame(1, 0x4, 3, &[0x88]), frame(0, 0, 1, &[7; 100])].concat();
+    let end = [frame(0, 1, 1, &[7; 20]), frame(1, 0x4, 5, &[0x88]), frame(0, 0, 5, &[7; 100])].concat();
+    let cancel = frame(3, 0, 3, &8_u32.to_be_bytes());
+    let goaway = frame(7, 0, 0, &[&[0, 0, 0, 5][..], &[0, 0, 0, 11], b"calm down"].concat());
+    let turns: [(Side, &[u8]); 8] = [
+        (Server, &frame(4, 0, 0, &[0, 3, 0, 0, 0, 9])),
+        (Client, &preface),
+        (Client, &requests),
+        (Server, &answers),
+        (Client, &cancel),
+        (Client, &grant(1, 50)),
+        (Server, &end),
+        (Server, &goaway),
+    ];
+    for most in [1, 3, 8, 1448, 10_000] {
+        let application = cut(&turns, most);
+        assert_eq!((application.protocol, application.malformed), (Some(Name::Http2), 0), "{most} octets");
+        let http = application.http2.expect("it is HTTP/2");
+        assert_eq!((http.streams.client, http.most_open), (3, 3));
+        let resets: Vec<_> = http.resets.iter().map(|reset| (reset.from, reset.code.as_str(), reset.count)).collect();
+        assert_eq!(resets, [(Client, "CANCEL", 1)]);
+        let goaways: Vec<_> = http.goaways.iter().map(|one| (one.from, one.code.as_str(), one.last_stream)).collect();
+        assert_eq!(goaways, [(Server, "ENHANCE_YOUR_CALM", 5)]);
+        let [connection, streams] = [http.stalls.server.connection, http.stalls.server.streams];
+        assert_eq!(connection.map(|stall| stall.count), Some(0));
+        assert_eq!(streams.map(|stall| stall.count), Some(1), "the fifth stream's was not given back");
+        let reset = &application.exchanges.entries[1];
+        assert_eq!((reset.reset.as_deref(), reset.complete), (Some("CANCEL"), false));
+    }
+}
+
+#[test]
+fn grpc_tells_how_calls_ended() {
+    let preface = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(4, 0, 0, &[])].concat();
+    let literal = |name: &str, value: &str| {
+        [&[0, name.len() as u8][..], name.as_bytes(), &[value.len() as u8], value.as_bytes()].concat()
+    };
+    let call = |stream| {
+        let block = [&[0x83, 0x87, 0x84][..], &literal("content-type", "application/grpc+proto")].concat();
+        [frame(1, 0x4, stream, &block), frame(0, 1, stream, &[0, 0, 0, 0, 0])].concat()
+    };
+    let answer = [frame(1, 0x4, 1, &[0x88]), frame(0, 0, 1, &[0; 9]), frame(1, 0x5, 1, &literal("grpc-status", "0"))];
+    let failed = frame(1, 0x5, 3, &[&[0x88][..], &literal("grpc-status", "14")].concat());
+    let calls = [preface, call(1), call(3)].concat();
+    let answers = [answer.concat(), failed].concat();
+    for most in [1, 5, 10_000] {
+        let application = cut(&[(Client, &calls), (Server, &answers)], most);
+        let grpc = application.http2.and_then(|http| http.grpc).expect("it is gRPC");
+        assert_eq!((grpc.calls, grpc.errors), (2, 1));
+        let codes: Vec<_> = application.exchanges.entries.iter().map(|one| one.grpc_status).collect();
+        assert_eq!(codes, [Some(0), Some(14)]);
+    }
+}
+
+const UPGRADE: &[u8] = b"GET /chat HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+
+#[test]
+fn an_upgrade_leads_to_http_2() {
+    let get = b"GET /a HTTP/1.1\r\nHost: h\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: \r\n\r\n";
+    let switch = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n";
+    let preface = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(4, 0, 0, &[])].concat();
+    let answer = [frame(4, 0, 0, &[]), frame(1, 0x4, 1, &[0x88]), frame(0, 1, 1, &[7; 30])].concat();
+    for most in [1, 7, 10_000] {
+        let turns: [(Side, &[u8]); 4] = [(Client, get), (Server, switch), (Server, &answer), (Client, &preface)];
+        let application = cut(&turns, most);
+        assert_eq!((&application.via[..], application.protocol), (&[Name::Http][..], Some(Name::Http2)));
+        assert_eq!(exchanges(&application), ["GET h /a 0 101 0", "GET h /a 0 200 30"]);
+        assert_eq!(application.http.and_then(|http| http.upgrade).as_deref(), Some("h2c"));
+        assert_eq!(application.malformed, 0);
+    }
+}
+
+#[test]
+fn an_upgrade_leads_to_websocket() {
+    let switch = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\n\r\n";
+    let key = [1, 2, 3, 4];
+    let masked = |first: u8, payload: &[u8]| {
+        let sealed: Vec<u8> = payload.iter().zip(key.iter().cycle()).map(|(octet, key)| octet ^ key).collect();
+        [&[first, 0x80 | payload.len() as u8][..], &key, &sealed].concat()
+    };
+    let long = [&[0x82, 126, 1, 0x2c][..], &[0xff; 300]].concat();
+    let client = [masked(0x81, b"hello"), masked(0x89, b""), masked(0x88, &[3, 0xe8, b'b'])].concat();
+    let server = [&long[..], &[0x8a, 0], &[0x02, 127, 0, 0, 0, 0, 0, 0, 0, 1, 9], &[0x80, 1, 9], &[0x88, 0]].concat();
+    for most in [1, 2, 3, 7, 10_000] {
+        let turns: [(Side, &[u8]); 4] = [(Client, UPGRADE), (Server, switch), (Server, &server), (Client, &client)];
+        let application = cut(&turns, most);
+        assert_eq!((&application.via[..], application.protocol), (&[Name::Http][..], Some(Name::WebSocket)));
+        let socket = application.websocket.expect("it is WebSocket");
+        let own = socket.frames.client;
+        assert_eq!((own.text, own.ping, own.close, own.total()), (1, 1, 1, 3));
+        let others = socket.frames.server;
+        assert_eq!((others.binary, others.continuation, others.pong, others.close), (2, 1, 1, 1));
+        assert_eq!((socket.bytes.client, socket.bytes.server), (5, 302));
+        assert_eq!((socket.close_code.client, socket.close_code.server), (Some(1000), Some(1005)));
+        assert_eq!(application.malformed, 0);
+    }
+    let endless = [&[0x89, 126, 1, 0][..], &[0; 256]].concat();
+    let turns: [(Side, &[u8]); 3] = [(Client, UPGRADE), (Server, switch), (Server, &endless)];
+    assert_eq!(talk(&turns).malformed, 1, "a ping that is too long");
+}
+
+#[test]
 fn http_2_bombs_are_bounded() {
     let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
     // One field of 4 kB, then thousands of references to it.

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Lookup, LookupRecord, QuicRecord, SshRecord, TlsRecord};
+use super::{Http2Record, Lookup, LookupRecord, QuicRecord, SshRecord, TlsRecord, WebSocketRecord};
 use crate::time::{Nanos, Timestamp};
 
 /// What the protocols inside a connection showed.
@@ -29,6 +29,10 @@ pub struct Application {
     pub exchanges: Exchanges,
     /// HTTP.
     pub http: Option<HttpRecord>,
+    /// HTTP/2.
+    pub http2: Option<Http2Record>,
+    /// WebSocket.
+    pub websocket: Option<WebSocketRecord>,
     /// Messages that contradict themselves or are too large.
     pub malformed: u64,
     /// Octets were given up to stay within the bound on memory.
@@ -52,10 +56,13 @@ pub enum ProtocolName {
     Tls,
     /// HTTP/1.0 or HTTP/1.1 (RFC 9112).
     Http,
-    /// RFC 9113, in the clear.
+    /// RFC 9113.
     Http2,
     /// RFC 9000, RFC 9369.
     Quic,
+    /// RFC 6455.
+    #[serde(rename = "websocket")]
+    WebSocket,
     /// RFC 1035, over TCP by RFC 7766.
     Dns,
     /// RFC 4253.
@@ -86,6 +93,7 @@ impl ProtocolName {
             Self::Http => "HTTP",
             Self::Http2 => "HTTP/2",
             Self::Quic => "QUIC",
+            Self::WebSocket => "WebSocket",
             Self::Dns => "DNS",
             Self::Ssh => "SSH",
             Self::Smtp => "SMTP",
@@ -207,6 +215,12 @@ pub struct Exchange {
     pub complete: bool,
     /// The server asked for the rest of the request (status 100).
     pub continued: bool,
+    /// HTTP/2: the code of the RST_STREAM that ended it (`CANCEL`); absent where none did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reset: Option<String>,
+    /// gRPC: the code of `grpc-status`, 0 where all is well; absent where there was none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grpc_status: Option<u32>,
     /// Time of the request's first octet.
     pub request: Option<Timestamp>,
     /// Time of the request's last octet.

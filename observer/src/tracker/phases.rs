@@ -105,12 +105,21 @@ struct FirstUse {
     response_end: Option<Timestamp>,
 }
 
-/// The first exchange, in the clear or as far as TLS shows one.
+/// The first exchange, in the clear, opened, or as far as TLS shows one.
 fn first_use(application: &Application) -> Option<FirstUse> {
+    let of = |exchange: &Exchange| {
+        let Exchange { request, request_end, response, response_end, .. } = *exchange;
+        FirstUse { request, request_end, response, response_end }
+    };
+    let entries = &application.exchanges.entries;
+    // What comes before the hello was asked of a proxy.
+    let hello = application.tls.as_ref().and_then(|tls| tls.client_hello);
+    if let Some(opened) = hello.and_then(|hello| entries.iter().find(|exchange| exchange.request >= Some(hello))) {
+        return Some(of(opened));
+    }
     if let Some(data) = application.tls.as_ref().and_then(|tls| tls.data) {
         let (request, request_end) = (Some(data.request), Some(data.request_end));
         return Some(FirstUse { request, request_end, response: data.response, response_end: data.response_end });
     }
-    let Exchange { request, request_end, response, response_end, .. } = *application.exchanges.entries.first()?;
-    Some(FirstUse { request, request_end, response, response_end })
+    entries.first().map(of)
 }

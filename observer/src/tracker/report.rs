@@ -56,8 +56,22 @@ impl Connection {
         });
         let split = application.as_ref().and_then(|all| split::split(all, &handshake, path, rtt.capture_point));
         let round_trips = application.as_ref().and_then(|all| split::round_trips(all, &handshake));
-        let Application { protocol, via, name, dns, lookups, tls, ssh, exchanges, http, malformed, given_up, .. } =
-            application.unwrap_or_default();
+        let Application {
+            protocol,
+            via,
+            name,
+            dns,
+            lookups,
+            tls,
+            ssh,
+            exchanges,
+            http,
+            http2,
+            websocket,
+            malformed,
+            given_up,
+            ..
+        } = application.unwrap_or_default();
         let lookups = lookups.into_iter().map(|lookup| LookupRecord {
             id: self.id,
             client: client_end,
@@ -100,6 +114,8 @@ impl Connection {
             tls,
             quic: None,
             ssh: ssh.map(Box::new),
+            http2: http2.map(Box::new),
+            websocket: websocket.map(Box::new),
             http: http.map(Box::new),
             exchanges: has_exchanges.then(|| Box::new(exchanges)),
             phases,

@@ -3,10 +3,12 @@
 //! They lie beside the checkout or where `OBSERVER_CORPUS` says.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use observer::capture::{Chunk, Reader};
 use observer::decode::{Checksums, Decoder};
 use observer::input::{Input, PacketInput};
+use observer::keylog::Keys;
 use observer::packet::Decoded;
 use observer::record::{ConnectionRecord, LookupRecord};
 use observer::tracker::{Config, Event, Tracker};
@@ -26,6 +28,11 @@ pub fn replay(capture: &Path, checksums: Checksums, config: Config) -> (Vec<Conn
     let mut decoded = Decoded::default();
     Decoder::new(checksums, 0).with_datagrams(true).decode(&chunk, &mut decoded);
     let mut tracker = Tracker::new(config);
+    if !chunk.keys.is_empty() {
+        let mut keys = Keys::default();
+        keys.add(std::mem::take(&mut chunk.keys));
+        tracker.handle(Input::Keys(&Arc::new(keys)));
+    }
     for packet in &decoded.packets {
         let (options, payload) = decoded.tail_of(packet, &chunk.bytes);
         let layers = decoded.layers_of(packet);

@@ -49,6 +49,8 @@ const MOST_MESSAGE: usize = 128 << 10;
 /// Alerts and certificates that are kept of one end.
 const MOST_ALERTS: usize = 8;
 const MOST_CERTIFICATES: usize = 8;
+/// Octets of a Finished and what may come with it, under keys.
+const MOST_FINISHED: u64 = 512;
 /// Octets of an alert under TLS 1.3: the alert, its type, and the tag.
 const SEALED_ALERT: u16 = 2 + 1 + 16;
 
@@ -194,8 +196,23 @@ impl Tls {
         if !(CHANGE_CIPHER_SPEC..=HEARTBEAT).contains(&kind) || major != 3 || !is_length(a, b) {
             if !end.gap {
                 self.malformed += 1;
+                return Take::nothing();
             }
-            return Take::nothing();
+            if let Some((decryption, _)) = self.decryption.as_deref_mut() {
+                decryption.gap(from, octets.len() as u64);
+            }
+            return Take::used(octets.len());
+        }
+        // What the application says is never in the clear: the change of cipher is missing from the capture.
+        if kind == APPLICATION_DATA
+            && self.server_hello.is_some()
+            && !self.is_1_3()
+            && !self.ends.of(from).changed_cipher
+        {
+            self.change_cipher(from);
+            if let Some((decryption, _)) = self.decryption.as_deref_mut() {
+                decryption.gap(from, MOST_FINISHED);
+            }
         }
         let is_clear = self.is_clear(from, kind, rest);
         let is_read = is_clear || (self.is_sealed(from, kind) && self.may_open(from, kind, length));

@@ -1,8 +1,9 @@
 //! What a connection was for, as facts above its waterfall.
 
 use observer::record::{
-    ConnectionRecord, Exchange, HttpRecord, Lookup, LookupRecord, NameSource, ProtocolName, Resumption, RoundTripCount,
-    Side, Split, Spread, SshRecord, TlsRecord, Validity,
+    ConnectionRecord, DecryptionStop, Exchange, Http2Record, Http2Stall, HttpRecord, Lookup, LookupRecord, NameSource,
+    ProtocolName, Resumption, RoundTripCount, Side, Split, Spread, SshRecord, TlsDecryption, TlsRecord, Validity,
+    WebSocketRecord,
 };
 
 use super::page::{Line, Tone};
@@ -43,6 +44,8 @@ pub fn facts(record: &ConnectionRecord, full: bool) -> Vec<(&'static str, Line)>
         }
     }
     facts.extend(record.http.as_ref().map(|http| ("HTTP", http_facts(http))));
+    facts.extend(record.http2.as_ref().and_then(|http2| Some(("streams", streams(http2)?))));
+    facts.extend(record.websocket.as_ref().map(|socket| ("WebSocket", frames(socket))));
     let exchanges = record.exchanges.as_ref().map_or(&[][..], |exchanges| &exchanges.entries);
     let [brief, all] = EXCHANGES;
     let most = if full { all } else { brief };
@@ -111,7 +114,12 @@ fn round_trips(count: &RoundTripCount) -> Line {
 const fn has_fact(protocol: ProtocolName) -> bool {
     matches!(
         protocol,
-        ProtocolName::Tls | ProtocolName::Quic | ProtocolName::Http | ProtocolName::Http2 | ProtocolName::Ssh
+        ProtocolName::Tls
+            | ProtocolName::Quic
+            | ProtocolName::Http
+            | ProtocolName::Http2
+            | ProtocolName::WebSocket
+            | ProtocolName::Ssh
     )
 }
 
@@ -177,6 +185,22 @@ fn handshake(tls: &TlsRecord) -> Line {
             .map_or(String::new(), |trips| format!(", {}", units::number_of(trips.into(), "round trip")));
         more(Tone::Plain, format!("handshake {}{trips}", units::time(length)));
     }
+    if let Some(TlsDecryption { opened, passed, stopped, .. }) = tls.decryption {
+        let records = opened.client + opened.server + passed.client + passed.server;
+        if records > 0 {
+            more(Tone::Plain, format!("{} opened with logged secrets", units::number_of(records, "record")));
+        }
+        for side in [Side::Client, Side::Server] {
+            if let Some(why) = stopped.of(side) {
+                let why = match why {
+                    DecryptionStop::Gap => "too much is missing from the capture",
+                    DecryptionStop::Key => "the logged secrets open none",
+                    DecryptionStop::Cipher => "not with this cipher suite",
+                };
+                more(Tone::Notice, format!("{}'s records not opened to the end: {why}", words::side(side)));
+            }
+        }
+    }
     for alert in tls.alerts.iter().filter(|alert| alert.description != "close_notify") {
         let tone = if alert.fatal { Tone::Bad } else { Tone::Notice };
         more(tone, format!("{} alert: {}", words::side(alert.from), alert.description));
@@ -202,6 +226,54 @@ fn certificate(tls: &TlsRecord) -> Line {
         line.push(Tone::Bad, ", not for the name that was asked for");
     }
     line
+}
+
+/// `at most 3 streams open at once, GOAWAY by server (NO_ERROR), 2 RST_STREAM by client (CANCEL)`; nothing where there is
+/// nothing to say.
+fn streams(http2: &Http2Record) -> Option<Line> {
+    let mut line = Line::new();
+    let mut add = |tone, text: String| {
+        let comma = if line.is_empty() { "" } else { ", " };
+        line.push(tone, format!("{comma}{text}"));
+    };
+    if http2.most_open > 1 {
+        add(Tone::Plain, format!("at most {} open at once", units::count(http2.most_open)));
+    }
+    if let Some(grpc) = http2.grpc {
+        let tone = if grpc.errors > 0 { Tone::Notice } else { Tone::Plain };
+        let (calls, errors) = (units::number_of(grpc.calls, "gRPC call"), units::number_of(grpc.errors, "error"));
+        add(tone, format!("{calls}, {errors}"));
+    }
+    for reset in &http2.resets {
+        add(Tone::Notice, format!("{} RST_STREAM by {} ({})", reset.count, words::side(reset.from), reset.code));
+    }
+    for goaway in &http2.goaways {
+        let tone = if goaway.code == "NO_ERROR" { Tone::Plain } else { Tone::Bad };
+        add(tone, format!("GOAWAY by {} ({})", words::side(goaway.from), goaway.code));
+    }
+    for side in [Side::Client, Side::Server] {
+        let stalls = http2.stalls.of(side);
+        for (stall, of) in [(stalls.connection, "connection"), (stalls.streams, "stream")] {
+            if let Some(Http2Stall { count, time_ns, .. }) = stall.filter(|stall| stall.count > 0) {
+                let (who, count) = (words::side(side), units::number_of(count, "time"));
+                add(Tone::Notice, format!("{who} held up {count} by a {of}'s window, {}", units::time(time_ns)));
+            }
+        }
+    }
+    (!line.is_empty()).then_some(line)
+}
+
+/// `3 frames by client, 2 by server, closed with 1000 by client`.
+fn frames(socket: &WebSocketRecord) -> Line {
+    let of = |side| socket.frames.of(side).total();
+    let client = units::number_of(of(Side::Client), "frame");
+    let mut text = format!("{client} by client, {} by server", units::count(of(Side::Server)));
+    for side in [Side::Client, Side::Server] {
+        if let Some(code) = socket.close_code.of(side) {
+            text.push_str(&format!(", closed with {code} by {}", words::side(side)));
+        }
+    }
+    Line::new().then(Tone::Plain, text)
 }
 
 fn http_facts(http: &HttpRecord) -> Line {

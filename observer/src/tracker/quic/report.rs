@@ -58,6 +58,8 @@ impl Flow {
             tls,
             quic,
             ssh: None,
+            http2: None,
+            websocket: None,
             http: None,
             exchanges: None,
             phases,
