@@ -11,17 +11,45 @@ mod tally;
 mod thresholds;
 mod verdict;
 
+mod abortive_close;
+mod accept_queue_overflow;
+mod bufferbloat;
 mod certificate;
+mod close_wait;
+mod connection_churn;
+mod dns_failure;
+mod ecn_broken;
 mod half_open;
+mod head_of_line;
+mod incast;
+mod keep_alive_timeout;
+mod middlebox;
+mod mtu_black_hole;
+mod nagle_delayed_ack;
+mod name_or_network;
+mod no_resumption;
+mod outdated_tls;
 mod packet_loss;
 mod port_scan;
 mod refused;
 mod rejected_by_icmp;
+mod reordering;
+mod reset_after_idle;
 mod reset_mid_stream;
+mod sender_limited;
+mod slow_client;
+mod slow_dns;
 mod slow_handshake;
+mod slow_server;
+mod spurious_retransmission;
+mod stale_pooled_connection;
+mod stuck_closing;
 mod syn_flood;
+mod tail_loss;
+mod tfo_blocked;
 mod tls_alert;
 mod unanswered_syn;
+mod window_limited;
 mod zero_window;
 
 pub use page::{Page, RestsOn, markdown};
@@ -41,14 +69,42 @@ pub const FINDINGS: &[&dyn Finding] = &[
     &slow_handshake::SlowHandshake,
     &half_open::HalfOpen,
     &syn_flood::SynFlood,
+    &accept_queue_overflow::AcceptQueueOverflow,
     &port_scan::PortScan,
     &reset_mid_stream::ResetMidStream,
+    &reset_after_idle::ResetAfterIdle,
+    &stale_pooled_connection::StalePooledConnection,
+    &abortive_close::AbortiveClose,
+    &middlebox::Middlebox,
     &packet_loss::PacketLoss,
+    &tail_loss::TailLoss,
+    &spurious_retransmission::SpuriousRetransmission,
+    &reordering::Reordering,
+    &mtu_black_hole::MtuBlackHole,
     &zero_window::ZeroWindow,
+    &window_limited::WindowLimited,
+    &sender_limited::SenderLimited,
+    &bufferbloat::Bufferbloat,
+    &nagle_delayed_ack::NagleDelayedAck,
+    &incast::Incast,
+    &slow_server::SlowServer,
+    &slow_client::SlowClient,
+    &head_of_line::HeadOfLine,
+    &connection_churn::ConnectionChurn,
     &tls_alert::TlsAlert,
     &certificate::Expired,
     &certificate::NotYetValid,
     &certificate::OtherName,
+    &outdated_tls::OutdatedTls,
+    &no_resumption::NoResumption,
+    &dns_failure::DnsFailure,
+    &slow_dns::SlowDns,
+    &name_or_network::NameOrNetwork,
+    &close_wait::CloseWait,
+    &stuck_closing::StuckClosing,
+    &keep_alive_timeout::KeepAliveTimeout,
+    &ecn_broken::EcnBroken,
+    &tfo_blocked::TfoBlocked,
 ];
 
 /// One kind of thing that can be wrong.

@@ -26,6 +26,7 @@ const PAGE: Page = Page {
         "At least packet_loss_segments segments of one end were sent again after a timeout (RFC 6298), after duplicate \
          ACKs (RFC 5681) or to repair what SACK reports (RFC 6675): needless repetitions do not count.",
         "That is packet_loss_percent or more of the segments that it sent.",
+        "No ICMP error told it that its segments are too large: to send smaller ones is no loss (RFC 1191).",
     ],
     remedy: &[
         "Find the hop: `mtr -T -P {PORT} {SERVER}`",
@@ -46,8 +47,9 @@ impl Finding for PacketLoss {
         let sent = *record.packets?.of(by);
         let thresholds = context.thresholds;
         let is_much = again >= thresholds.packet_loss_segments && again * 100 >= sent * thresholds.packet_loss_percent;
+        let resized = record.icmp.iter().any(|error| error.to == by && error.mtu.is_some());
         let acknowledged = record.packets?.of(by.other()) > &0;
-        if !is_much || !acknowledged || record.handshake.syn.is_some() && record.handshake.ack.is_none() {
+        if !is_much || resized || !acknowledged || record.handshake.syn.is_some() && record.handshake.ack.is_none() {
             return None;
         }
         let gaps = *record.analysis?.lost_segment.of(by);

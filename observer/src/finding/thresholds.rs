@@ -110,6 +110,58 @@ thresholds! {
     zero_window: Nanos = Nanos::from_millis(200),
     /// Least time that a window is closed from which on it is an error.
     zero_window_long: Nanos = Nanos::from_secs(10),
+    /// Least time without a packet before a reset, for the reset to be one after an idle time.
+    reset_after_idle: Nanos = Nanos::from_secs(30),
+    /// Routers that a RST passed more or fewer than its sender's other packets.
+    ttl_hops: u64 = 3,
+    /// Segments that were sent again needlessly, at least.
+    spurious_segments: u64 = 3,
+    /// Share of segments that were sent again needlessly, in percent.
+    spurious_percent: u64 = 1,
+    /// Segments out of order, at least.
+    reordered_segments: u64 = 3,
+    /// Share of segments out of order, in percent.
+    reordered_percent: u64 = 1,
+    /// How often a large segment is sent again in vain before a black hole is suspected.
+    mtu_black_hole_times: u64 = 3,
+    /// How often the window is filled at least, for the window to be the limit.
+    window_full_segments: u64 = 5,
+    /// Octets of a transfer that is long enough to judge its speed.
+    bulk_bytes: u64 = 100_000,
+    /// Shortest round trip over which a window or a send buffer limits a transfer.
+    window_limited_rtt: Nanos = Nanos::from_millis(5),
+    /// How much longer a round trip takes under load, for a queue to be too long.
+    bufferbloat: Nanos = Nanos::from_millis(100),
+    /// How often a sender waits for a delayed ACK, at least.
+    delayed_acks: u64 = 3,
+    /// Senders that time out together, at least.
+    incast_senders: u64 = 8,
+    /// The time within which they do.
+    incast_window: Nanos = Nanos::from_millis(50),
+    /// Least time from a request to its response that is slow.
+    slow_server: Nanos = Nanos::from_secs(1),
+    /// Least time that a small request takes to be sent that is slow.
+    slow_client: Nanos = Nanos::from_secs(1),
+    /// Least time that a request waits for another one's response.
+    head_of_line: Nanos = Nanos::from_millis(200),
+    /// Short connections of one client to one server, at least, for it to be churn.
+    churn_connections: u64 = 20,
+    /// The longest that such a connection lasts.
+    churn_duration: Nanos = Nanos::from_secs(2),
+    /// Full TLS handshakes of one client with one server, at least, of which none resumes a session.
+    full_handshakes: u64 = 5,
+    /// Least time that a lookup waits before it is called unanswered.
+    unanswered_dns: Nanos = Nanos::from_secs(5),
+    /// Least time that a lookup takes that is slow.
+    slow_dns: Nanos = Nanos::from_millis(500),
+    /// Time after a lookup in which a connection that it was for would be tried.
+    name_or_network: Nanos = Nanos::from_secs(5),
+    /// Least time in CLOSE-WAIT, or in FIN-WAIT-2, that is too long.
+    close_wait: Nanos = Nanos::from_secs(60),
+    /// Least time that a FIN waits for its ACK that is too long.
+    stuck_closing: Nanos = Nanos::from_secs(10),
+    /// Keep-alives without an answer, at least.
+    keep_alive_probes: u64 = 3,
 }
 
 impl Value for Nanos {

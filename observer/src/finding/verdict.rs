@@ -89,7 +89,10 @@ impl Verdict {
             evidence.what = plain(&evidence.what);
         }
         let put_in = |step: &&str| {
-            values.iter().fold((*step).to_string(), |step, (name, value)| step.replace(&format!("{{{name}}}"), value))
+            values
+                .iter()
+                .filter(|(_, value)| is_word(value))
+                .fold((*step).to_string(), |step, (name, value)| step.replace(&format!("{{{name}}}"), value))
         };
         Finding {
             name: page.name,
@@ -98,9 +101,15 @@ impl Verdict {
             doubts,
             what: plain(&what),
             evidence,
-            remedy: page.remedy.iter().map(put_in).map(|step| Page::step(&step)).collect(),
+            remedy: page.remedy.iter().map(put_in).map(|step| plain(&Page::step(&step))).collect(),
         }
     }
+}
+
+/// Whether a value may stand in a command that is there to be copied: names come from the wire, and may be anything.
+fn is_word(value: &str) -> bool {
+    let plain = |letter: char| letter.is_alphanumeric() || ".:-_ \u{a0}".contains(letter);
+    !value.is_empty() && !value.starts_with('-') && value.chars().all(plain)
 }
 
 /// Text for programs as well as people: its spaces are plain ones.

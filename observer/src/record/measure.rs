@@ -31,6 +31,16 @@ pub struct Handshake {
     pub simultaneous_open: bool,
     /// The server answered the SYN with a SYN of its own and no ACK, or with an ACK first (split handshake).
     pub split: bool,
+    /// A SYN that was sent again left out the request for ECN that the first one had (RFC 3168, section 6.1.1.1); absent
+    /// where none did.
+    #[serde(skip_serializing_if = "super::is_false")]
+    #[schemars(default)]
+    pub gave_up_ecn: bool,
+    /// A SYN that was sent again left out the Fast Open option or the data that the first one had (RFC 7413, section
+    /// 4.2.1); absent where none did.
+    #[serde(skip_serializing_if = "super::is_false")]
+    #[schemars(default)]
+    pub gave_up_fast_open: bool,
     /// What each end's SYN offered; `null` where that SYN was not captured.
     pub offered: Sides<Option<Offer>>,
     /// What both ends can use; `null` where not both SYNs were captured.
@@ -207,6 +217,58 @@ pub struct FlowFacts {
     pub ecn: Ecn,
     /// Segments with the URG flag.
     pub urgent: u64,
+    /// The segment that this end sent again on a timeout, the last one, where the other end never acknowledged it; absent
+    /// where there was none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unanswered: Option<Unanswered>,
+    /// Round trips while little was in flight and while much was; absent where never 32 KiB were.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loaded_rtt: Option<LoadedRtt>,
+    /// Times that this end sent on at once when an ACK came that had been delayed; absent where there were none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delayed_acks: Option<DelayedAcks>,
+}
+
+/// A segment that was sent again and again in vain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Unanswered {
+    /// Its payload in octets; the least of all times.
+    pub length: u32,
+    /// How often it was sent again on a timeout.
+    pub times: u64,
+    /// When it was sent again first.
+    pub first: Timestamp,
+    /// Number of that frame, counted over all input as `id` is.
+    pub first_frame: u64,
+    /// When it was sent again last.
+    pub last: Timestamp,
+    /// Number of that frame.
+    pub last_frame: u64,
+    /// Packets of the other end since it was sent again first.
+    pub heard_since: u64,
+    /// A segment as large as the largest of this end was acknowledged before.
+    pub as_large_passed: bool,
+}
+
+/// Round trips by acknowledgment, by how much was in flight when they ended: means, in nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct LoadedRtt {
+    /// While at most an eighth of the most was in flight; `null` where none was measured.
+    pub light_ns: Option<Nanos>,
+    /// While at least half of the most was in flight.
+    pub heavy_ns: Nanos,
+    /// How many the latter are.
+    pub samples: u64,
+}
+
+/// Times that a sender waited for an ACK that the receiver delayed, though it had more to send (RFC 896 against RFC 1122,
+/// section 4.2.3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct DelayedAcks {
+    /// How often.
+    pub count: u64,
+    /// How long, beyond the round trip, all together, in nanoseconds.
+    pub waited_ns: Nanos,
 }
 
 /// The windows one end offered, in octets.

@@ -36,6 +36,10 @@ pub(super) struct Handshake {
     syn_ack_from: u8,
     /// The direction that sent the first SYN, or was sent the first SYN-ACK.
     opener: u8,
+    /// The SYN was sent again without the ECN flags that the first one had.
+    gave_up_ecn: bool,
+    /// The SYN was sent again without the Fast Open option or the data that the first one had.
+    gave_up_fast_open: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -176,6 +180,7 @@ impl Handshake {
             }
         } else if from == self.opener {
             self.syn_retransmissions = self.syn_retransmissions.saturating_add(1);
+            self.fall_back(from, segment, options);
         } else {
             self.two_syns = true;
         }
@@ -201,6 +206,16 @@ impl Handshake {
             self.last_syn_ack.set(at);
         }
         self.offer(from, segment, options);
+    }
+
+    /// Notes what a SYN that is sent again leaves out.
+    fn fall_back(&mut self, from: u8, segment: &Segment, options: &TcpOptions) {
+        let Some(Some(first)) = self.offers.get(usize::from(from)).filter(|_| !options.cut) else { return };
+        let again = PackedOffer::new(segment, options);
+        let had_option = first.fast_open != PackedOffer::NONE;
+        self.gave_up_ecn |= first.has(PackedOffer::ECN) && !again.has(PackedOffer::ECN);
+        self.gave_up_fast_open |=
+            had_option && again.fast_open == PackedOffer::NONE || self.fast_open == FastOpen::Sent && segment.len == 0;
     }
 
     fn offer(&mut self, from: u8, segment: &Segment, options: &TcpOptions) {
@@ -282,6 +297,8 @@ impl Handshake {
             simultaneous_open: self.is_simultaneous(),
             split: self.two_syns && !self.two_syn_acks,
             offered: Sides { client: of_client.map(PackedOffer::unpack), server: of_server.map(PackedOffer::unpack) },
+            gave_up_ecn: self.gave_up_ecn,
+            gave_up_fast_open: self.gave_up_fast_open,
             agreed: of_client.zip(of_server).map(|(client, server)| self.agreed(client, server, v6)),
         }
     }
@@ -305,7 +322,7 @@ impl Handshake {
 pack_fields! {
     Handshake {
         syn, last_syn, syn_ack, last_syn_ack, ack, offers, syn_retransmissions, syn_ack_retransmissions, fast_open,
-        two_syns, two_syn_acks, syn_ack_from, opener,
+        two_syns, two_syn_acks, syn_ack_from, opener, gave_up_ecn, gave_up_fast_open,
     }
     PackedOffer { mss, window, window_scale, fast_open, bits }
 }

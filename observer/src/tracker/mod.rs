@@ -24,6 +24,7 @@ mod segment;
 mod sending;
 mod split;
 mod state;
+mod strain;
 mod table;
 mod timeline;
 mod turn;

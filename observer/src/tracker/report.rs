@@ -105,7 +105,10 @@ impl Connection {
                 })
             }),
             retransmissions: whole.then(|| sent.map(|end| end.retransmits.counts())),
-            flow: whole.then(|| sent.map(|end| end.facts())),
+            flow: whole.then(|| Sides {
+                client: sent.client.facts(sent.server, self.last_seen),
+                server: sent.server.facts(sent.client, self.last_seen),
+            }),
             close: close.into(),
             name,
             dns,

@@ -80,14 +80,16 @@ impl RoundTrips {
         }
     }
 
-    /// Takes in a segment of the other end.
-    pub fn answered(&mut self, segment: &Segment, options: &TcpOptions, at: Timestamp) {
+    /// Takes in a segment of the other end. Gives the round trip by acknowledgment that it completes.
+    pub fn answered(&mut self, segment: &Segment, options: &TcpOptions, at: Timestamp) -> Option<Nanos> {
         if !segment.flags.contains(Flags::ACK) {
-            return;
+            return None;
         }
+        let mut sample = None;
         if self.running.contains(Running::ACK) && segment.ack.at_or_after(self.end) {
             self.running.remove(Running::ACK);
-            self.by_ack.add(at.checked_since(self.end_sent_at));
+            sample = at.checked_since(self.end_sent_at);
+            self.by_ack.add(sample);
         }
         if self.running.contains(Running::TIMESTAMP)
             && let Some((_, echo)) = options.timestamps
@@ -98,6 +100,7 @@ impl RoundTrips {
                 self.by_timestamps.add(at.checked_since(self.value_sent_at));
             }
         }
+        sample
     }
 
     /// Whether a segment is on its way whose round trip is timed.

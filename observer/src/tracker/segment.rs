@@ -103,8 +103,18 @@ impl Connection {
         if let Some(data) = &mut fwd.data {
             data.round_trips.sent(segment, analysis, &options, at);
         }
+        let round_trip = self.shared.initial_rtt();
         if let Some(data) = &mut rev.data {
-            data.round_trips.answered(segment, &options, at);
+            data.answered(segment, &options, at, rev_flow.in_flight(fwd_flow), round_trip);
+        }
+        let heard = rev.packets;
+        if let Some(data) = fwd.data.as_mut().filter(|_| segment.len > 0) {
+            if let Some(cause) = retransmission {
+                let strain = data.strain.get_or_insert_default();
+                strain.sent_again(segment, cause, (packet.number, at), heard);
+            } else if let Some(strain) = &mut data.strain {
+                strain.sent(at, round_trip);
+            }
         }
         let done = Done { analysis, retransmission, duplicate: false };
         let part = self.handshake.segment(from, segment, &options, rev.isn(), at);

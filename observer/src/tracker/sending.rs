@@ -7,10 +7,12 @@ use super::moment::Moment;
 use super::pack::{pack_fields, pack_flags};
 use super::retransmit::Retransmits;
 use super::rtt::RoundTrips;
+use super::strain::{self, Answer, Strain};
 use crate::packet::{Flags, Packet, Segment};
 use crate::range_set::RangeSet;
 use crate::record::{Ecn, FlowFacts, TcpState, Ttl, WindowFacts};
 use crate::sequence::Seq;
+use crate::tcp_options::TcpOptions;
 use crate::time::{Nanos, Timestamp};
 
 /// Congestion experienced, in the lowest two bits of the traffic class (RFC 3168, section 5).
@@ -65,8 +67,11 @@ pub(super) struct Data {
     last_at: Moment,
     max_in_flight: u32,
     max_segment: u32,
+    /// Where the first of the largest segments begins.
+    largest: Seq,
     pub(super) round_trips: RoundTrips,
     pub(super) holes: Holes,
+    pub(super) strain: Option<Box<Strain>>,
 }
 
 #[derive(Debug, Default)]
@@ -184,7 +189,9 @@ impl End {
         data.last_was_seen = new == 0;
         data.first_at.set_once(at);
         data.last_at.set(at);
-        data.max_segment = data.max_segment.max(segment.len);
+        if segment.len > data.max_segment {
+            (data.max_segment, data.largest) = (segment.len, start);
+        }
         data.max_in_flight = data.max_in_flight.max(in_flight.unwrap_or(0));
         data
     }
@@ -221,9 +228,14 @@ impl End {
         self.rare.as_ref().map_or(0, |rare| rare.bad_checksums)
     }
 
-    /// How this end's data flowed.
-    pub(super) fn facts(&self) -> FlowFacts {
+    /// How this end's data flowed, to `other`, up to the connection's last packet.
+    pub(super) fn facts(&self, other: &Self, last_seen: Timestamp) -> FlowFacts {
         let data = self.data.as_deref();
+        let strain = data.and_then(|data| data.strain.as_deref());
+        let passed = data.is_some_and(|data| {
+            other.acked().is_some_and(|acked| acked.at_or_after(data.largest.plus(data.max_segment)))
+        });
+        let closed = |rare: &Rare| rare.zero_since.get().map_or(0, |since| last_seen.since(since).0);
         let rare = self.rare.as_deref();
         let ((min, max), (low_ttl, high_ttl)) = (self.window, self.ttl);
         FlowFacts {
@@ -231,11 +243,15 @@ impl End {
             max_in_flight: data.map_or(0, |data| data.max_in_flight.into()),
             max_segment: data.map_or(0, |data| data.max_segment),
             window: self.known.contains(Known::WINDOW).then_some(WindowFacts { min, max }),
-            zero_window_ns: rare.map_or(Nanos::default(), |rare| rare.zero_window),
+            zero_window_ns: rare
+                .map_or(Nanos::default(), |rare| Nanos(rare.zero_window.0.saturating_add(closed(rare)))),
             max_idle_ns: self.max_idle,
             ttl: self.known.contains(Known::TTL).then(|| Ttl { min: low_ttl, max: high_ttl, hops: hops(high_ttl) }),
             ecn: rare.map_or_else(Ecn::default, |rare| rare.ecn),
             urgent: rare.map_or(0, |rare| rare.urgent),
+            unanswered: strain.and_then(|strain| strain.unanswered(other.acked(), other.packets, passed)),
+            loaded_rtt: strain.and_then(Strain::loaded_rtt),
+            delayed_acks: strain.and_then(Strain::delayed_acks),
         }
     }
 }
@@ -244,6 +260,22 @@ impl Data {
     /// Reads a little of each part that a segment changes.
     pub(super) fn glance(&self) -> u64 {
         self.bytes ^ u64::from(self.max_in_flight) ^ u64::from(self.round_trips.is_timing())
+    }
+
+    /// Takes in a segment of the other end, which leaves `left` octets in flight; `round_trip` is that of the handshake.
+    pub(super) fn answered(
+        &mut self,
+        segment: &Segment,
+        options: &TcpOptions,
+        at: Timestamp,
+        left: u32,
+        round_trip: Option<Nanos>,
+    ) {
+        let sample = self.round_trips.answered(segment, options, at);
+        let is_pure = segment.len == 0 && !segment.flags.intersects(Flags::SYN | Flags::FIN | Flags::RST);
+        let since_sent = self.last_at.get().map_or(Nanos::default(), |last| at.since(last));
+        let answer = Answer { at, sample, left, is_pure, since_sent };
+        strain::answered(&mut self.strain, &answer, self.max_in_flight, round_trip);
     }
 
     fn throughput_bps(&self) -> Option<u64> {
@@ -261,7 +293,8 @@ pub(super) fn hops(ttl: u8) -> u8 {
 pack_fields! {
     End { packets, max_idle, isn, acked, fin_end, window, state, known, retransmits, ttl, data, rare }
     Data {
-        bytes, unique_bytes, seen, last_was_seen, first_at, last_at, max_in_flight, max_segment, round_trips, holes,
+        bytes, unique_bytes, seen, last_was_seen, first_at, last_at, max_in_flight, max_segment, largest, round_trips, holes,
+        strain,
     }
     Rare { ecn, urgent, bad_checksums, zero_since, zero_window }
 }
@@ -285,7 +318,7 @@ mod tests {
             end.window(window, at(secs));
         }
         end.window_opens(at(10));
-        let facts = end.facts();
+        let facts = end.facts(&End::default(), at(20));
         assert_eq!(facts.zero_window_ns, Nanos::from_secs(7));
         assert_eq!(facts.window, Some(WindowFacts { min: 0, max: 1000 }));
     }

@@ -1,0 +1,62 @@
+//! A program does not close what the other end has closed.
+
+use super::{Context, Finding, Page, RestsOn, Verdict, evidence};
+use crate::record::{ConnectionRecord, Severity, Side, TcpState};
+use crate::units;
+
+/// See [`PAGE`].
+pub struct CloseWait;
+
+const PAGE: Page = Page {
+    name: "close-wait",
+    title: "CLOSE-WAIT: not closed by its program",
+    severity: Severity::Warning,
+    rests_on: RestsOn::Absence,
+    meaning: "One end has closed, and the other one's program has not answered that for a long time: its socket stays in \
+              CLOSE-WAIT, for which the kernel has no timer. Where many gather, the program runs out of file descriptors \
+              (EMFILE) and can neither accept nor connect.",
+    causes: &[
+        "The program leaks connections: a path through it (mostly an error) does not close the socket.",
+        "A connection pool keeps connections without looking at them.",
+        "The program hangs.",
+    ],
+    rule: &[
+        "One end sent a FIN, which the other one acknowledged (RFC 9293, section 3.6).",
+        "The other end is in CLOSE-WAIT, and has been for close_wait or longer.",
+    ],
+    remedy: &[
+        "At {HOLDER}, see whose they are and how many: `ss -tnp state close-wait`",
+        "See how near the program is to its limit: `ls /proc/PID/fd | wc -l; grep 'open files' /proc/PID/limits`",
+        "Mend the program; until then restart it. Keep-alive does not help: the other end is gone, not silent",
+    ],
+    instead_of: &[],
+};
+
+impl Finding for CloseWait {
+    fn page(&self) -> &'static Page {
+        &PAGE
+    }
+
+    fn connection(&self, record: &ConnectionRecord, context: &Context<'_>) -> Option<Verdict> {
+        let waits = |side: &Side| *record.tcp_state.of(*side) == TcpState::CloseWait;
+        let by = [Side::Client, Side::Server].into_iter().find(waits)?;
+        let fin = (*record.close.fin.of(by.other()))?;
+        let since = context.waited(fin);
+        let gone = record.socket(by).is_some_and(|socket| socket.gone.is_some());
+        if since < context.thresholds.close_wait || gone {
+            return None;
+        }
+        let owner = record.processes.iter().find(|process| process.side == Some(by));
+        let whose = owner.and_then(|owner| Some(format!(" ({}[{}])", owner.name.as_ref()?, owner.pid?)));
+        let (who, other) = (super::verdict::name(by), super::verdict::name(by.other()));
+        let what = format!(
+            "The {who}{} has not closed its socket for {} since the {other} closed.",
+            whose.unwrap_or_default(),
+            units::time(since)
+        );
+        let holder = if by == Side::Client { record.client.ip } else { record.server.ip };
+        let verdict =
+            Verdict::new(Severity::Warning, what).by([evidence::at(fin, by.other(), "FIN")]).with("HOLDER", holder);
+        Some(verdict)
+    }
+}

@@ -1,0 +1,85 @@
+//! Large packets vanish without a word.
+
+use super::{Context, Finding, Page, RestsOn, Verdict, evidence};
+use crate::record::{ConnectionRecord, Evidence, Severity, Side};
+use crate::units;
+
+/// See [`PAGE`].
+pub struct MtuBlackHole;
+
+const PAGE: Page = Page {
+    name: "mtu-black-hole",
+    title: "path MTU black hole",
+    severity: Severity::Error,
+    rests_on: RestsOn::Absence,
+    meaning: "Small packets get through, full-sized ones do not, and no ICMP message says so: connections open, requests \
+              pass, and the first large response hangs. Somewhere on the way a link has a smaller MTU, and what should tell \
+              the sender is dropped (RFC 2923, section 2.1).",
+    causes: &[
+        "A tunnel on the way (IPsec, WireGuard, VXLAN, PPPoE) takes octets off the MTU.",
+        "A firewall drops ICMP \"fragmentation needed\", or ICMPv6 \"packet too big\".",
+        "A load balancer or an anycast address takes the ICMP message to another host.",
+    ],
+    rule: &[
+        "The handshake was completed: small packets pass both ways.",
+        "One segment of four fifths of the MSS or more was sent again mtu_black_hole_times or more times on timeouts (RFC \
+         6298) and never acknowledged.",
+        "No segment as large had ever been acknowledged on the connection.",
+        "No ICMP message named an MTU (RFC 1191; RFC 8201).",
+        "The other end was heard after the first of them (duplicate ACKs, SACK): it is there. Where it was not, the finding \
+         is less sure.",
+    ],
+    remedy: &[
+        "Find the size that passes: `tracepath -n {PEER}`",
+        "Clamp the MSS where the tunnel begins: `nft add rule inet mangle forward tcp flags syn tcp option maxseg size set \
+         rt mtu`",
+        "At once, on the sender, for every path: `ip route change default via GATEWAY advmss {MSS}` (every path carries an \
+         MSS of {MSS})",
+        "Let ICMP through: `nft insert rule inet filter forward icmp type destination-unreachable accept`",
+        "Let the sender find out by itself: `sysctl -w net.ipv4.tcp_mtu_probing=1`",
+    ],
+    instead_of: &["packet-loss", "tail-loss"],
+};
+
+/// What every path carries: 1280 octets (RFC 8200, section 5), less the headers, without options.
+const SAFE_MSS: (u16, u16) = (1240, 1220);
+
+impl Finding for MtuBlackHole {
+    fn page(&self) -> &'static Page {
+        &PAGE
+    }
+
+    fn connection(&self, record: &ConnectionRecord, context: &Context<'_>) -> Option<Verdict> {
+        record.handshake.ack?;
+        let flow = record.flow?;
+        let stuck = |side: &Side| flow.of(*side).unanswered;
+        let by =
+            [Side::Client, Side::Server].into_iter().max_by_key(|side| stuck(side).map_or(0, |stuck| stuck.times))?;
+        let stuck = stuck(&by)?;
+        let mss = u32::from(record.handshake.agreed?.mss);
+        let named = record.icmp.iter().any(|error| error.mtu.is_some());
+        let safe = u32::from(if record.client.ip.is_ipv4() { SAFE_MSS.0 } else { SAFE_MSS.1 });
+        let small = stuck.length * 5 < mss * 4 || stuck.length <= safe / 2;
+        let few = stuck.times < context.thresholds.mtu_black_hole_times;
+        if few || small || stuck.as_large_passed || named || record.close.rst.of(by.other()).is_some() {
+            return None;
+        }
+        let heard = stuck.heard_since > 0 || *record.analysis?.duplicate_ack.of(by.other()) > 0;
+        let who = super::verdict::name(by);
+        let what = format!(
+            "The {who}'s segment of {} was sent again {} without an answer, while small ones pass (MSS {mss}); no ICMP \
+             message says why.",
+            units::bytes(stuck.length.into()),
+            units::number_of(stuck.times, "time"),
+        );
+        let again = format!("a segment of {} sent again", units::bytes(stuck.length.into()));
+        let evidence = Evidence {
+            until: Some(stuck.last),
+            last_frame: Some(stuck.last_frame),
+            ..evidence::frame(stuck.first, stuck.first_frame, by, again)
+        };
+        let peer = if by == Side::Client { record.server.ip } else { record.client.ip };
+        let verdict = Verdict::new(Severity::Error, what).by([evidence]).with("PEER", peer).with("MSS", safe);
+        Some(if heard { verdict } else { verdict.likely() })
+    }
+}

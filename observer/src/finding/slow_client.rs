@@ -1,0 +1,62 @@
+//! The client takes its time over a small request.
+
+use super::{Context, Finding, Page, RestsOn, Verdict, evidence};
+use crate::record::{ConnectionRecord, Exchange, Severity, Side};
+use crate::units;
+
+/// See [`PAGE`].
+pub struct SlowClient;
+
+const PAGE: Page = Page {
+    name: "slow-client",
+    title: "slow client",
+    severity: Severity::Warning,
+    rests_on: RestsOn::Absence,
+    meaning: "The client sent a small request in pieces, with long pauses: the server has to wait for the rest, and a worker \
+              or a connection of its pool with it.",
+    causes: &[
+        "The client's program writes the request piece by piece and computes in between.",
+        "A slow device or link at the client.",
+        "Somebody holds connections open on purpose (Slowloris).",
+    ],
+    rule: &[
+        "From the first octet of a request to its last slow_client or more went by.",
+        "Its body has no more than 16 KiB: larger ones may take their time.",
+        "The client sent nothing again, and the server's window was never closed: nothing else held the request back.",
+    ],
+    remedy: &[
+        "On {SERVER}, bound the time for a request: nginx `client_header_timeout 10s; client_body_timeout 10s;`",
+        "See which clients do so: `observer replay FILE --output json | jq 'select(.findings[].name == \"slow-client\") | \
+         .client.ip' | sort | uniq -c`",
+    ],
+    instead_of: &[],
+};
+
+/// Octets of a body that may be sent at once.
+const SMALL: u64 = 16 << 10;
+
+impl Finding for SlowClient {
+    fn page(&self) -> &'static Page {
+        &PAGE
+    }
+
+    fn connection(&self, record: &ConnectionRecord, context: &Context<'_>) -> Option<Verdict> {
+        let held = record.retransmitted_by(Side::Client) > 0 || record.flow?.server.zero_window_ns.0 > 0;
+        let took = |exchange: &Exchange| exchange.request_end?.checked_since(exchange.request?);
+        let exchanges = record.exchanges.as_deref().map_or(&[][..], |exchanges| &exchanges.entries);
+        let slow = exchanges
+            .iter()
+            .filter(|exchange| exchange.request_bytes <= SMALL && !exchange.continued)
+            .filter_map(|exchange| Some((took(exchange)?, exchange)))
+            .filter(|(took, _)| *took >= context.thresholds.slow_client)
+            .max_by_key(|(took, _)| *took);
+        let (took, exchange) = slow.filter(|_| !held)?;
+        let (method, path) = (exchange.method.as_deref().unwrap_or("?"), exchange.path.as_deref().unwrap_or("?"));
+        let what = format!("The client took {} to send its request {method} {path}.", units::time(took));
+        let times = [
+            exchange.request.map(|at| evidence::at(at, Side::Client, "first octet of the request")),
+            exchange.request_end.map(|at| evidence::at(at, Side::Client, "last octet of the request")),
+        ];
+        Some(Verdict::new(Severity::Warning, what).by(times.into_iter().flatten()))
+    }
+}

@@ -1,0 +1,126 @@
+//! A resolver takes its time.
+
+use std::any::Any;
+use std::net::IpAddr;
+
+use super::tally::{Bounded, Weigh};
+use super::{Context, Finding, Page, RestsOn, Tally, Verdict, evidence};
+use crate::record::{About, DnsService, Evidence, LookupRecord, Severity};
+use crate::time::{Nanos, Timestamp};
+use crate::units;
+
+/// See [`PAGE`].
+pub struct SlowDns;
+
+const PAGE: Page = Page {
+    name: "slow-dns",
+    title: "slow name lookups",
+    severity: Severity::Warning,
+    rests_on: RestsOn::Presence,
+    meaning: "A resolver took long to answer. Every connection to a name that is not in the client's cache begins with that \
+              wait; a query that is lost costs five seconds, the resolver library's timeout.",
+    causes: &[
+        "Queries or answers are lost, and asked again after a timeout.",
+        "The resolver is overloaded, far away, or asks slow servers.",
+        "The first resolver in the list does not answer, and the second one does.",
+    ],
+    rule: &["A lookup over UDP or TCP was answered slow_dns or more after its first query.", "It was not multicast."],
+    remedy: &[
+        "Measure it: `dig @{RESOLVER} {NAME} | grep 'Query time'`, twice: the second answer comes from the cache",
+        "Use a cache on the host: systemd-resolved, unbound or dnsmasq",
+        "Ask the next one sooner: `options timeout:1 attempts:3 rotate` in /etc/resolv.conf",
+    ],
+    instead_of: &[],
+};
+
+impl Finding for SlowDns {
+    fn page(&self) -> &'static Page {
+        &PAGE
+    }
+
+    fn tally(&self) -> Option<Box<dyn Tally>> {
+        Some(Box::new(Resolvers::default()))
+    }
+}
+
+/// Lookups by resolver.
+#[derive(Debug, Default)]
+struct Resolvers(Bounded<IpAddr, Resolver>);
+
+#[derive(Debug, Default)]
+struct Resolver {
+    answered: u64,
+    /// The slowest, up to [`SLOWEST`]: how long, when, frame, how often asked, name.
+    slowest: Vec<Slow>,
+}
+
+type Slow = (Nanos, Timestamp, u64, u64, String);
+
+/// Lookups that are kept of one resolver.
+const SLOWEST: usize = 64;
+/// Lookups that are named.
+const NAMED: usize = 3;
+
+impl Tally for Resolvers {
+    fn lookup(&mut self, record: &LookupRecord) {
+        let lookup = &record.lookup;
+        let Some(latency) = lookup.latency_ns.filter(|_| lookup.service == DnsService::Dns) else { return };
+        let resolver = self.0.of(&record.server.ip);
+        resolver.answered += 1;
+        resolver.slowest.push((latency, lookup.at, record.id, lookup.queries, lookup.name.clone()));
+        if resolver.slowest.len() >= 2 * SLOWEST {
+            resolver.make_room();
+        }
+    }
+
+    fn merge(&mut self, other: Box<dyn Any>) {
+        if let Ok(other) = other.downcast::<Self>() {
+            self.0.merge(other.0);
+        }
+    }
+
+    fn verdicts(&self, context: &Context<'_>) -> Vec<(About, Verdict)> {
+        let mut verdicts = Vec::new();
+        for (ip, resolver) in self.0.iter() {
+            let mut slow: Vec<_> =
+                resolver.slowest.iter().filter(|(latency, ..)| *latency >= context.thresholds.slow_dns).collect();
+            slow.sort_by(|a, b| b.cmp(a));
+            let Some((worst, _, _, _, name)) = slow.first() else { continue };
+            let more = if slow.len() >= SLOWEST { " or more" } else { "" };
+            let what = format!(
+                "{ip} took up to {} to answer: {}{more} of {} were slow, the slowest for {name}.",
+                units::time(*worst),
+                units::count(slow.len() as u64),
+                units::number_of(resolver.answered, "lookup"),
+            );
+            let evidence = slow.iter().take(NAMED).map(|(latency, at, frame, queries, name)| {
+                let again = if *queries > 1 { format!(", asked {queries} times") } else { String::new() };
+                let what = format!("lookup of {name}, {}{again}", units::time(*latency));
+                Evidence { at: Some(*at), frame: Some(*frame), ..evidence::fact(what) }
+            });
+            let about = About { host: Some(*ip), ..About::default() };
+            let verdict = Verdict::new(Severity::Warning, what).by(evidence).with("RESOLVER", ip).with("NAME", name);
+            verdicts.push((about, verdict));
+        }
+        verdicts
+    }
+}
+
+impl Resolver {
+    fn make_room(&mut self) {
+        self.slowest.sort_by(|a, b| b.cmp(a));
+        self.slowest.truncate(SLOWEST);
+    }
+}
+
+impl Weigh for Resolver {
+    fn weight(&self) -> u64 {
+        self.answered
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.answered += other.answered;
+        self.slowest.extend(other.slowest);
+        self.make_room();
+    }
+}

@@ -1,0 +1,60 @@
+//! Segments are sent again that had arrived.
+
+use super::{Context, Finding, Page, RestsOn, Verdict, evidence};
+use crate::record::{ConnectionRecord, Doubt, NotableKind, Severity, Side};
+use crate::units;
+
+/// See [`PAGE`].
+pub struct SpuriousRetransmission;
+
+const PAGE: Page = Page {
+    name: "spurious-retransmission",
+    title: "spurious retransmissions",
+    severity: Severity::Warning,
+    rests_on: RestsOn::Absence,
+    meaning: "One end sent segments again that the other had acknowledged: nothing was lost, the sender only thought so. It \
+              costs bandwidth, and the sender slows down for no reason.",
+    causes: &[
+        "ACKs are lost or held up on the way back.",
+        "The delay jumps: a radio link, a queue that fills at once, a virtual machine that was stopped for a moment.",
+        "Strong reordering on the way looks like loss.",
+    ],
+    rule: &[
+        "One end sent spurious_segments or more segments again whose payload the other end had acknowledged before \
+         (Wireshark's tcp.analysis.spurious_retransmission; RFC 2883, section 4).",
+        "That is spurious_percent or more of the segments that it sent.",
+    ],
+    remedy: &[
+        "Look at the way back from the receiver: `mtr -T -P {PORT} {SERVER}` from both ends",
+        "See what the kernel undoes: `nstat -az TcpExtTCPSpuriousRTOs TcpExtTCPDSACKRecv TcpExtTCPDSACKUndo`",
+    ],
+    instead_of: &[],
+};
+
+impl Finding for SpuriousRetransmission {
+    fn page(&self) -> &'static Page {
+        &PAGE
+    }
+
+    fn connection(&self, record: &ConnectionRecord, context: &Context<'_>) -> Option<Verdict> {
+        let causes = record.retransmissions?;
+        let by = [Side::Client, Side::Server].into_iter().max_by_key(|side| causes.of(*side).spurious)?;
+        let again = causes.of(by).spurious;
+        let sent = *record.packets?.of(by);
+        let thresholds = context.thresholds;
+        if again < thresholds.spurious_segments || again * 100 < sent * thresholds.spurious_percent {
+            return None;
+        }
+        let who = super::verdict::name(by);
+        let what = format!(
+            "The {who} sent {} of its {} again ({}) that had been acknowledged already.",
+            units::count(again),
+            units::number_of(sent, "segment"),
+            units::percent(again, sent)
+        );
+        let verdict = Verdict::new(Severity::Warning, what)
+            .by(evidence::notable(record, NotableKind::Spurious, by, "needless retransmission"))
+            .doubt_if(record.duplicates > 0, Doubt::CapturePoint);
+        Some(verdict)
+    }
+}

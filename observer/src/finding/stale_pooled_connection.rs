@@ -1,0 +1,59 @@
+//! A request is sent on a connection that the server has closed.
+
+use super::{Context, Finding, Page, RestsOn, Verdict, evidence};
+use crate::record::{ConnectionRecord, NotableKind, Severity, Side};
+use crate::units;
+
+/// See [`PAGE`].
+pub struct StalePooledConnection;
+
+const PAGE: Page = Page {
+    name: "stale-pooled-connection",
+    title: "pooled connection gone stale",
+    severity: Severity::Error,
+    rests_on: RestsOn::Absence,
+    meaning: "The client sent a request on a connection that the server had closed before: the request is answered with a RST, \
+              and the program sees \"connection reset\" or \"broken pipe\" although the server is well. Mostly the FIN came \
+              while the connection lay in a pool, and nobody looked.",
+    causes: &[
+        "The server closes idle connections earlier than the client's pool does.",
+        "The pool does not look whether a connection was closed before it hands it out.",
+        "Bad luck: FIN and request crossed each other.",
+    ],
+    rule: &[
+        "The server sent a FIN, and the client had not sent one.",
+        "The client sent payload afterwards that the server did not acknowledge.",
+        "The server answered with a RST (RFC 9293, section 3.10.7.1).",
+    ],
+    remedy: &[
+        "Let the client give up idle connections before the server does: its pool's idle timeout under the server's (nginx \
+         `keepalive_timeout 75s;`)",
+        "Let the pool test a connection before it is used, and try again once what can safely be repeated",
+    ],
+    instead_of: &["reset-mid-stream", "abortive-close"],
+};
+
+impl Finding for StalePooledConnection {
+    fn page(&self) -> &'static Page {
+        &PAGE
+    }
+
+    fn connection(&self, record: &ConnectionRecord, _: &Context<'_>) -> Option<Verdict> {
+        let reset = record.reset.as_deref().filter(|reset| reset.from == Side::Server)?;
+        let fin = record.close.fin.server.filter(|fin| *fin < reset.at)?;
+        let open = record.close.fin.client.is_none_or(|client| client > fin);
+        let lost = reset.unacknowledged.client;
+        if !open || lost == 0 {
+            return None;
+        }
+        let what = format!(
+            "The client sent {} up to {} after the server had closed, and had a RST for an answer.",
+            units::bytes(lost),
+            units::time(reset.at.since(fin))
+        );
+        let verdict = Verdict::new(Severity::Error, what)
+            .by([evidence::at(fin, Side::Server, "FIN")])
+            .by(evidence::notable(record, NotableKind::Rst, Side::Server, "RST"));
+        Some(verdict)
+    }
+}

@@ -1,0 +1,74 @@
+//! A FIN that nobody answers.
+
+use super::{Context, Finding, Page, RestsOn, Verdict, evidence};
+use crate::record::{ConnectionRecord, NotableKind, Severity, Side, TcpState};
+use crate::units;
+
+/// See [`PAGE`].
+pub struct StuckClosing;
+
+const PAGE: Page = Page {
+    name: "stuck-closing",
+    title: "stuck in FIN-WAIT-1, FIN-WAIT-2, CLOSING or LAST-ACK",
+    severity: Severity::Warning,
+    rests_on: RestsOn::Absence,
+    meaning: "One end has closed and waits: for the ACK of its FIN (FIN-WAIT-1, CLOSING, LAST-ACK), or for the other end's own \
+              FIN (FIN-WAIT-2). Its program is done, the kernel keeps the socket until tcp_orphan_retries or \
+              tcp_fin_timeout run out.",
+    causes: &[
+        "The other end has gone without a word: a crash, a lost route, a NAT that has forgotten the connection.",
+        "Packets in one direction are dropped.",
+        "FIN-WAIT-2: the other end's program does not close (it is in CLOSE-WAIT).",
+    ],
+    rule: &[
+        "One end has sent its FIN (RFC 9293, section 3.6).",
+        "The FIN was not acknowledged for stuck_closing or longer; or it was, this host holds the socket, and the other \
+         end's FIN has not come for close_wait or longer.",
+        "No RST ended the connection.",
+    ],
+    remedy: &[
+        "See them and their timers: `ss -tno state fin-wait-1 state fin-wait-2 state last-ack state closing`",
+        "See whether the other end is there: `mtr -T -P {PORT} {SERVER}`",
+        "See how long the kernel waits: `sysctl net.ipv4.tcp_fin_timeout net.ipv4.tcp_orphan_retries`",
+    ],
+    instead_of: &[],
+};
+
+impl Finding for StuckClosing {
+    fn page(&self) -> &'static Page {
+        &PAGE
+    }
+
+    fn connection(&self, record: &ConnectionRecord, context: &Context<'_>) -> Option<Verdict> {
+        use TcpState::{Closing, FinWait1, FinWait2, LastAck};
+        if record.close.rst.client.or(record.close.rst.server).is_some() {
+            return None;
+        }
+        let thresholds = context.thresholds;
+        let stuck = [Side::Client, Side::Server].into_iter().find_map(|side| {
+            let fin = (*record.close.fin.of(side))?;
+            let waited = context.waited(fin);
+            let here = record.socket(side).is_some_and(|socket| socket.gone.is_none());
+            let there = record.socket(side.other()).is_some();
+            // Where not every packet is passed on, only the kernel knows what was acknowledged.
+            let known = record.packets.is_some() || here;
+            let holds = match record.tcp_state.of(side) {
+                FinWait1 | Closing | LastAck => known && waited >= thresholds.stuck_closing,
+                FinWait2 => here && !there && waited >= thresholds.close_wait,
+                _ => false,
+            };
+            holds.then_some((side, fin, waited))
+        });
+        let (side, fin, waited) = stuck?;
+        let who = super::verdict::name(side);
+        let state = record.tcp_state.of(side).name();
+        let what = format!("The {who} has been in {state} for {}.", units::time(waited));
+        let verdict = Verdict::new(Severity::Warning, what).by([evidence::at(fin, side, "FIN")]).by(evidence::notable(
+            record,
+            NotableKind::Retransmission,
+            side,
+            "retransmission",
+        ));
+        Some(verdict)
+    }
+}
