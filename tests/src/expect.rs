@@ -12,6 +12,8 @@ use serde_json::Value;
 pub struct Page {
     /// The scenario.
     pub name: String,
+    /// The findings that are in it, and no others, in the order of the alphabet.
+    pub findings: Vec<String>,
     /// All its connections, in groups.
     pub connection: Vec<Group>,
 }
@@ -109,6 +111,7 @@ mod tests {
     fn a_connection_too_many_is_a_failure() {
         let page = Page {
             name: "x".to_owned(),
+            findings: Vec::new(),
             connection: vec![Group {
                 server_port: 80,
                 connections: 1,

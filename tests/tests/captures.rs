@@ -84,6 +84,24 @@ fn captures_hold_what_their_descriptions_say() {
 }
 
 #[test]
+fn captures_show_the_findings_they_are_made_for_and_no_others() {
+    let mut failures = Vec::new();
+    for capture in capture_files() {
+        let page = Page::read(&capture.with_extension("toml")).expect("every capture has a description");
+        let mut command = Command::new(observer());
+        let output = command.args(["doctor", "--output", "json"]).arg(&capture).output().expect("observer runs");
+        let lines = String::from_utf8(output.stdout).expect("JSON is UTF-8");
+        let records = run::objects(&lines, "finding").expect("observer prints JSON lines");
+        let mut found: Vec<&str> = records.iter().filter_map(|record| record["name"].as_str()).collect();
+        found.sort_unstable();
+        if found != page.findings {
+            failures.push(format!("{}: {found:?}, not {:?}", page.name, page.findings));
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
 fn tshark_counts_the_same() {
     let Some(version) = tshark::version() else {
         return skip("captures against tshark", "tshark is not installed");

@@ -21,7 +21,7 @@ const PAGE: Page = Page {
     rule: &[
         "The connection was established and carried payload.",
         "One end that had sent no FIN sent a RST (RFC 9293, section 3.5.3).",
-        "All payload of both ends had been acknowledged, and no request was without its response.",
+        "All payload of both ends had been acknowledged, by the RST at the latest, and no request was without its response.",
     ],
     remedy: &[
         "In the program, read to the end and close without SO_LINGER 0",
@@ -47,7 +47,9 @@ impl Finding for AbortiveClose {
         let (client, server) = (record.bytes_of(Side::Client)?, record.bytes_of(Side::Server)?);
         let exchanges = record.exchanges.as_deref().map_or(&[][..], |exchanges| &exchanges.entries);
         let open = exchanges.iter().any(|exchange| exchange.request.is_some() && !exchange.complete);
-        if own || owed || open || client + server == 0 || client > 0 && server == 0 {
+        let answered = by == Side::Client || reset.spoke_last != Some(Side::Client);
+        let said_goodbye = record.tls.as_deref().is_some_and(|tls| tls.close_notify.client == Some(true));
+        if own || owed || open || !(answered || said_goodbye) || client + server == 0 || client > 0 && server == 0 {
             return None;
         }
         let who = super::verdict::name(by);

@@ -131,7 +131,11 @@ impl Lookups {
         let codes: Vec<&str> = self.codes.iter().flatten().map(String::as_str).collect();
         let silent = self.codes.contains(&None);
         match (silent, codes.as_slice()) {
-            (true, []) => (Severity::Error, format!("did not answer {}", units::number_of(self.queries, "query"))),
+            (true, []) => {
+                let queries =
+                    if self.queries == 1 { "a query".to_string() } else { format!("{} queries", self.queries) };
+                (Severity::Error, format!("did not answer {queries}"))
+            }
             (_, ["NXDOMAIN"]) => (Severity::Info, "there is no such name (NXDOMAIN)".to_string()),
             (_, codes) => (Severity::Error, format!("answered {}", codes.join(", "))),
         }

@@ -182,3 +182,6 @@ fn doubts(record: &ConnectionRecord, context: &Context<'_>) -> Vec<Doubt> {
 pub fn worst<'a>(found: impl IntoIterator<Item = &'a Found>) -> Option<Severity> {
     found.into_iter().map(|finding| finding.severity).max()
 }
+
+#[cfg(test)]
+mod tests;

@@ -53,7 +53,7 @@ impl Finding for PacketLoss {
             return None;
         }
         let gaps = *record.analysis?.lost_segment.of(by);
-        let seen_twice = evidence::of(record, NotableKind::Retransmission, by).is_some();
+        let seen_twice = record.bytes?.of(by) > record.unique_bytes?.of(by);
         let (receiver, sender) = (super::verdict::name(by.other()), super::verdict::name(by));
         let place = match (gaps > 0, seen_twice) {
             (true, true) => "on both sides of the capture".to_string(),

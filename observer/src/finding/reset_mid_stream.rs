@@ -23,8 +23,9 @@ const PAGE: Page = Page {
     ],
     rule: &[
         "The connection was established, and neither end had sent a FIN before the RST (RFC 9293, section 3.5.3).",
-        "Payload of either end was not acknowledged when the first RST came, or a request had no complete response, or \
-         the client had sent payload and the server none.",
+        "Payload of either end was not acknowledged when the first RST came, or by it; or a request had no complete \
+         response; or the client had sent payload and the server none.",
+        "Or the client had spoken last when the server reset: less sure, as some messages are not answered.",
     ],
     remedy: &[
         "On the end that reset, look at why: `journalctl -e`, `dmesg | grep -iE 'oom|segfault'`",
@@ -54,6 +55,8 @@ impl Finding for ResetMidStream {
         let (client, server) = (record.bytes_of(Side::Client)?, record.bytes_of(Side::Server)?);
         let owed = reset.unacknowledged;
         let exchanges = record.exchanges.as_deref().map_or(&[][..], |exchanges| &exchanges.entries);
+        let said_goodbye = record.tls.as_deref().is_some_and(|tls| tls.close_notify.client == Some(true));
+        let mut likely = false;
         let unanswered = exchanges.iter().find(|exchange| exchange.request.is_some() && !exchange.complete);
         let why = if let Some(exchange) = unanswered {
             let path = exchange.path.as_deref().unwrap_or("?");
@@ -68,14 +71,18 @@ impl Finding for ResetMidStream {
             format!("with {} of the other end on their way to it", units::bytes(*owed.of(by.other())))
         } else if *owed.of(by) > 0 {
             format!("with {} of its own not yet acknowledged", units::bytes(*owed.of(by)))
+        } else if by == Side::Server && reset.spoke_last == Some(Side::Client) && !said_goodbye {
+            likely = true;
+            "without an answer to what the client had sent last".to_string()
         } else {
             return None;
         };
-        // Who has its answer and goes is in the right, however rude.
-        let severity = if by == Side::Client { Severity::Warning } else { Severity::Error };
+        // Who has its answer and goes is in the right, however rude; and not every message is answered.
+        let severity = if by == Side::Client || likely { Severity::Warning } else { Severity::Error };
         let who = super::verdict::name(by);
         let what = format!("The {who} reset the connection after {}, {why}.", units::time(record.duration_ns));
         let rst = evidence::notable(record, NotableKind::Rst, by, "RST");
-        Some(Verdict::new(severity, what).by(rst))
+        let verdict = Verdict::new(severity, what).by(rst);
+        Some(if likely { verdict.likely() } else { verdict })
     }
 }

@@ -52,8 +52,8 @@ impl Finding for SlowHandshake {
         }
         let why = match (syns, syn_acks) {
             (0, 0) => ", without anything being sent again: the round trip, or the server, is that slow".to_string(),
-            (0, again) => format!(": the SYN-ACK had to be sent {} again", times(again)),
-            (again, _) => format!(": the SYN had to be sent {} again", times(again)),
+            (0, again) => format!(": the SYN-ACK was sent again {}", times(again)),
+            (again, _) => format!(": the SYN was sent again {}", times(again)),
         };
         let what = format!("Connecting to {} took {}{why}.", units::end(record.server), units::time(took));
         let ack = handshake.ack.map(|ack| evidence::at(ack, Side::Client, "ACK of the SYN-ACK"));

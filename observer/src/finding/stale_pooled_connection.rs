@@ -2,6 +2,7 @@
 
 use super::{Context, Finding, Page, RestsOn, Verdict, evidence};
 use crate::record::{ConnectionRecord, NotableKind, Severity, Side};
+use crate::time::Nanos;
 use crate::units;
 
 /// See [`PAGE`].
@@ -22,7 +23,9 @@ const PAGE: Page = Page {
     ],
     rule: &[
         "The server sent a FIN, and the client had not sent one.",
-        "The client sent payload afterwards that the server did not acknowledge.",
+        "The client sent payload afterwards that the server did not acknowledge: a request, or where the protocol is not \
+         known 100 octets or more, so that the RST came 100 ms or more after the FIN. What is less is a goodbye (TLS \
+         close_notify, QUIT).",
         "The server answered with a RST (RFC 9293, section 3.10.7.1).",
     ],
     remedy: &[
@@ -32,6 +35,12 @@ const PAGE: Page = Page {
     ],
     instead_of: &["reset-mid-stream", "abortive-close"],
 };
+
+/// Octets that a goodbye stays under.
+const GOODBYE: u64 = 100;
+
+/// How soon after the FIN something may come that had been sent before it was seen.
+const CROSSED: Nanos = Nanos::from_millis(100);
 
 impl Finding for StalePooledConnection {
     fn page(&self) -> &'static Page {
@@ -43,13 +52,17 @@ impl Finding for StalePooledConnection {
         let fin = record.close.fin.server.filter(|fin| *fin < reset.at)?;
         let open = record.close.fin.client.is_none_or(|client| client > fin);
         let lost = reset.unacknowledged.client;
-        if !open || lost == 0 {
+        let after = reset.at.since(fin);
+        // What is shorter is TLS's or the program's own goodbye.
+        let exchanges = record.exchanges.as_deref().map_or(&[][..], |exchanges| &exchanges.entries);
+        let asked = exchanges.iter().any(|exchange| exchange.request > Some(fin) && exchange.response.is_none());
+        if !open || lost == 0 || !asked && (lost < GOODBYE || after < CROSSED) {
             return None;
         }
         let what = format!(
             "The client sent {} up to {} after the server had closed, and had a RST for an answer.",
             units::bytes(lost),
-            units::time(reset.at.since(fin))
+            units::time(after)
         );
         let verdict = Verdict::new(Severity::Error, what)
             .by([evidence::at(fin, Side::Server, "FIN")])

@@ -20,7 +20,7 @@ const PAGE: Page = Page {
     rule: &[
         "One end sent its last segment again after a time of silence in which nothing else was sent, and before an RTO was \
          due: a tail loss probe (RFC 8985, section 7; tcp_send_loss_probe() in the kernel).",
-        "The other end had not acknowledged it before, and did so afterwards.",
+        "The other end had not acknowledged it before, and did so afterwards; its window was never closed.",
     ],
     remedy: &[
         "Look for the loss: `mtr -T -P {PORT} {SERVER}`, `ip -s link`",
@@ -38,7 +38,9 @@ impl Finding for TailLoss {
         let causes = record.retransmissions?;
         let by = [Side::Client, Side::Server].into_iter().max_by_key(|side| causes.of(*side).tail_loss_probe)?;
         let probes = causes.of(by).tail_loss_probe;
-        let given_up = record.flow?.of(by).unanswered.is_some();
+        let flow = record.flow?;
+        // What is sent into a closed window is no loss.
+        let given_up = flow.of(by).unanswered.is_some() || flow.of(by.other()).zero_window_ns.0 > 0;
         if probes == 0 || given_up {
             return None;
         }

@@ -1,7 +1,6 @@
 //! From where on something is wrong: every number that a rule compares with.
 
 use crate::time::Nanos;
-use crate::units;
 
 /// A threshold with its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -176,7 +175,9 @@ impl Value for Nanos {
     }
 
     fn text(&self) -> String {
-        units::time(*self).replace('\u{a0}', "")
+        const UNITS: [(u64, &str); 3] = [(1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us")];
+        let whole = UNITS.into_iter().find(|(length, _)| self.0.is_multiple_of(*length));
+        whole.map_or_else(|| format!("{}ns", self.0), |(length, unit)| format!("{}{unit}", self.0 / length))
     }
 }
 

@@ -24,7 +24,8 @@ const PAGE: Page = Page {
     rule: &[
         "The client sent a SYN (RFC 9293, section 3.5).",
         "The other end sent nothing, and no ICMP error quotes the SYN.",
-        "The SYN was sent again (RFC 6298, section 5), or the input goes on for unanswered_after.",
+        "The SYN was sent again (RFC 6298, section 5), or the input goes on for unanswered_after: then only a warning, as \
+         every TCP sends a SYN again that it means.",
     ],
     remedy: &[
         "See where the way ends: `traceroute -T -p {PORT} {SERVER}`",
@@ -61,8 +62,11 @@ impl Finding for UnansweredSyn {
             return None;
         }
         let syns = units::number_of(u64::from(again) + 1, "SYN");
-        let what = format!("{} did not answer {syns} in {}.", units::end(record.server), units::time(waited));
-        let verdict = Verdict::new(Severity::Error, what)
+        // Who asks once only may not have meant it.
+        let (severity, time) =
+            if again == 0 { (Severity::Warning, waited) } else { (Severity::Error, record.duration_ns) };
+        let what = format!("{} did not answer {syns} in {}.", units::end(record.server), units::time(time));
+        let verdict = Verdict::new(severity, what)
             .by([evidence::first(record, Side::Client, "SYN")])
             .by(evidence::notable(record, NotableKind::SynAgain, Side::Client, "SYN sent again"));
         Some(if again == 0 { verdict.likely() } else { verdict })

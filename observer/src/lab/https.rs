@@ -22,6 +22,7 @@ pub const SCENARIO: Scenario = Scenario {
     name: "https",
     about: "A client asks for a page over TLS 1.3.",
     play: |network| play(network, &version::TLS13),
+    findings: &[],
     seen: SEEN,
 };
 
@@ -29,6 +30,7 @@ pub const TLS12: Scenario = Scenario {
     name: "https-tls12",
     about: "A client asks for a page over TLS 1.2.",
     play: |network| play(network, &version::TLS12),
+    findings: &[],
     seen: SEEN,
 };
 

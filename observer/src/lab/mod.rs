@@ -75,6 +75,8 @@ pub struct Scenario {
     pub play: fn(&mut Network) -> Result<()>,
     /// The connections that must be found in its capture, and no others.
     pub seen: &'static [Seen],
+    /// The findings that `observer doctor` must have in its capture, and no others, by name in the order of the alphabet.
+    pub findings: &'static [&'static str],
 }
 
 /// Connections that must be found in a capture.
@@ -114,6 +116,7 @@ struct Page<'a> {
     about: &'a str,
     command: String,
     kernel: String,
+    findings: &'a [&'static str],
     #[serde(flatten)]
     network: Description,
     connection: &'a [Seen],
@@ -136,6 +139,7 @@ impl Scenario {
             about: self.about,
             command: format!("observer lab run {0} --write {0}.pcapng", self.name),
             kernel: network::kernel(),
+            findings: self.findings,
             network,
             connection: self.seen,
         };

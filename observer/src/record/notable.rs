@@ -68,8 +68,10 @@ pub struct Reset {
     pub ttl: u8,
     /// Smallest and largest time to live of its sender's packets before; `null` where there were none.
     pub ttl_before: Option<Ttl>,
-    /// Octets that each end had sent and the other had not acknowledged.
+    /// Octets that each end had sent and the other had not acknowledged, by the RST itself neither.
     pub unacknowledged: Sides<u64>,
+    /// The end that sent payload last; `null` where none did.
+    pub spoke_last: Option<Side>,
 }
 
 /// A time in which nothing was captured of a connection.

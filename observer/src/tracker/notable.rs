@@ -42,6 +42,8 @@ pub(super) struct Reset {
     ttl: u8,
     ttl_before: Option<(u8, u8)>,
     unacknowledged: [u32; 2],
+    /// The direction that sent payload last.
+    spoke_last: Option<u8>,
 }
 
 /// The last long silence.
@@ -70,6 +72,14 @@ impl Connection {
         }
         let [to, fro] = &self.flows;
         let sender = if from == 0 { low } else { high };
+        let mut unacknowledged = [(to, fro), (fro, to)]
+            .map(|(own, other)| if own.is_seen() && other.is_seen() { own.in_flight(other) } else { 0 });
+        // The RST itself may acknowledge what came last.
+        let receiver = if from == 0 { fro } else { to };
+        if segment.flags.contains(Flags::ACK) && segment.ack.at_or_after(receiver.next()) {
+            let [left, _] = both(&mut unacknowledged, from ^ 1);
+            *left = 0;
+        }
         let reset = Reset {
             at: packet.at,
             frame: packet.number,
@@ -77,8 +87,11 @@ impl Connection {
             idle,
             ttl: packet.ttl,
             ttl_before: sender.ttl(),
-            unacknowledged: [(to, fro), (fro, to)]
-                .map(|(own, other)| if own.is_seen() && other.is_seen() { own.in_flight(other) } else { 0 }),
+            unacknowledged,
+            spoke_last: match (low.spoke_at(), high.spoke_at()) {
+                (None, None) => None,
+                (one, other) => Some(u8::from(other > one)),
+            },
         };
         self.rare.get_or_insert_default().reset = Some(Box::new(reset));
     }
@@ -137,7 +150,7 @@ impl Connection {
 
     /// The first reset; `sides` puts the values of both directions in order.
     pub(super) fn reset(&self, side: impl Fn(u8) -> Side) -> Option<record::Reset> {
-        let Reset { at, frame, from, idle, ttl, ttl_before, unacknowledged } =
+        let Reset { at, frame, from, idle, ttl, ttl_before, unacknowledged, spoke_last } =
             **self.rare.as_deref()?.reset.as_ref()?;
         Some(record::Reset {
             at,
@@ -147,6 +160,7 @@ impl Connection {
             ttl,
             ttl_before: ttl_before.map(|(min, max)| Ttl { min, max, hops: super::sending::hops(max) }),
             unacknowledged: sorted(unacknowledged.map(u64::from), side(0)),
+            spoke_last: spoke_last.map(side),
         })
     }
 
@@ -171,7 +185,7 @@ where
 
 pack_fields! {
     Notable { kind, from, count, first, first_frame, last, last_frame }
-    Reset { at, frame, from, idle, ttl, ttl_before, unacknowledged }
+    Reset { at, frame, from, idle, ttl, ttl_before, unacknowledged, spoke_last }
     Silence { length, until, frame, by, packets_before }
 }
 

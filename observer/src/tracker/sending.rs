@@ -69,6 +69,8 @@ pub(super) struct Data {
     max_segment: u32,
     /// Where the first of the largest segments begins.
     largest: Seq,
+    /// Octets of the last segment.
+    last_len: u32,
     pub(super) round_trips: RoundTrips,
     pub(super) holes: Holes,
     pub(super) strain: Option<Box<Strain>>,
@@ -150,6 +152,11 @@ impl End {
         }
     }
 
+    /// When it last sent payload.
+    pub(super) fn spoke_at(&self) -> Option<Timestamp> {
+        self.data.as_ref()?.last_at.get()
+    }
+
     /// Smallest and largest time to live of its packets so far.
     pub(super) fn ttl(&self) -> Option<(u8, u8)> {
         self.known.contains(Known::TTL).then_some(self.ttl)
@@ -189,6 +196,7 @@ impl End {
         data.last_was_seen = new == 0;
         data.first_at.set_once(at);
         data.last_at.set(at);
+        data.last_len = segment.len;
         if segment.len > data.max_segment {
             (data.max_segment, data.largest) = (segment.len, start);
         }
@@ -201,7 +209,8 @@ impl End {
         let (min, max) = if self.known.contains(Known::WINDOW) { self.window } else { (window, window) };
         self.window = (min.min(window), max.max(window));
         self.known.insert(Known::WINDOW);
-        if window == 0 {
+        // Who has closed reads no more, and may well say so.
+        if window == 0 && !self.known.contains(Known::FIN_END) {
             self.rare.get_or_insert_default().zero_since.set_once(at);
         } else {
             self.window_opens(at);
@@ -274,7 +283,7 @@ impl Data {
         let sample = self.round_trips.answered(segment, options, at);
         let is_pure = segment.len == 0 && !segment.flags.intersects(Flags::SYN | Flags::FIN | Flags::RST);
         let since_sent = self.last_at.get().map_or(Nanos::default(), |last| at.since(last));
-        let answer = Answer { at, sample, left, is_pure, since_sent };
+        let answer = Answer { at, sample, left, is_pure, since_sent, last_len: self.last_len };
         strain::answered(&mut self.strain, &answer, self.max_in_flight, round_trip);
     }
 
@@ -293,7 +302,7 @@ pub(super) fn hops(ttl: u8) -> u8 {
 pack_fields! {
     End { packets, max_idle, isn, acked, fin_end, window, state, known, retransmits, ttl, data, rare }
     Data {
-        bytes, unique_bytes, seen, last_was_seen, first_at, last_at, max_in_flight, max_segment, largest, round_trips, holes,
+        bytes, unique_bytes, seen, last_was_seen, first_at, last_at, max_in_flight, max_segment, largest, last_len, round_trips, holes,
         strain,
     }
     Rare { ecn, urgent, bad_checksums, zero_since, zero_window }

@@ -17,6 +17,9 @@ const DELAYED: Nanos = Nanos::from_millis(30);
 /// The longest of such timers (RFC 9293, section 3.8.6.3).
 const LONGEST_DELAY: Nanos = Nanos::from_millis(500);
 
+/// Octets of a segment that is full on any usual path: Nagle's algorithm holds back smaller ones only.
+const FULL: u32 = 1000;
+
 /// How soon a sender sends what waited for an ACK, besides the time on the way.
 const AT_ONCE: Nanos = Nanos::from_millis(3);
 
@@ -66,11 +69,13 @@ pub(super) struct Answer {
     pub(super) is_pure: bool,
     /// How long ago this end last sent payload.
     pub(super) since_sent: Nanos,
+    /// How many octets that was.
+    pub(super) last_len: u32,
 }
 
 /// Takes in an ACK. `most` is the most that was ever in flight, `round_trip` that of the handshake.
 pub(super) fn answered(strain: &mut Option<Box<Strain>>, answer: &Answer, most: u32, round_trip: Option<Nanos>) {
-    let Answer { at, sample, left, is_pure, since_sent } = *answer;
+    let Answer { at, sample, left, is_pure, since_sent, last_len } = *answer;
     if let Some(sample) = sample.filter(|_| most >= LOAD) {
         let strain = strain.get_or_insert_default();
         if left >= most / 2 {
@@ -79,7 +84,7 @@ pub(super) fn answered(strain: &mut Option<Box<Strain>>, answer: &Answer, most: 
             strain.light.add(sample);
         }
     }
-    let Some(round_trip) = round_trip.filter(|_| is_pure && left == 0) else { return };
+    let Some(round_trip) = round_trip.filter(|_| is_pure && left == 0 && last_len < FULL) else { return };
     let late_by = since_sent.0.saturating_sub(round_trip.0);
     if (DELAYED.0..=LONGEST_DELAY.0).contains(&late_by) {
         let strain = strain.get_or_insert_default();

@@ -23,7 +23,7 @@ pub(super) fn parse(der: &[u8], at: Timestamp, asked: Option<&str>) -> Option<Ce
     let (not_before, not_after) = (validity.not_before.timestamp(), validity.not_after.timestamp());
     let (now, _) = at.split();
     let now = i64::try_from(now).unwrap_or(i64::MAX);
-    let names = names(&certificate);
+    let mut names = names(&certificate);
     let subject_names: Vec<&str> =
         certificate.subject().iter_common_name().filter_map(|name| name.as_str().ok()).collect();
     let matches = |asked: &str| {
@@ -31,6 +31,9 @@ pub(super) fn parse(der: &[u8], at: Timestamp, asked: Option<&str>) -> Option<Ce
         let by_names = names.iter().any(|name| is_for(name, asked));
         by_names || (names.is_empty() && subject_names.iter().any(|name| is_for(name, asked)))
     };
+    // All of them are asked, however many are kept.
+    let matches_name = asked.map(matches);
+    names.truncate(MOST_NAMES);
     Some(Certificate {
         subject: name(certificate.subject()),
         issuer: name(certificate.issuer()),
@@ -42,7 +45,7 @@ pub(super) fn parse(der: &[u8], at: Timestamp, asked: Option<&str>) -> Option<Ce
             () if now < not_before => Validity::NotYetValid,
             () => Validity::Valid,
         },
-        matches_name: asked.map(matches),
+        matches_name,
         names,
     })
 }
@@ -58,7 +61,7 @@ fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
         }
         _ => None,
     };
-    extension.value.general_names.iter().filter_map(name).take(MOST_NAMES).collect()
+    extension.value.general_names.iter().filter_map(name).collect()
 }
 
 /// A distinguished name in the order it is written.
