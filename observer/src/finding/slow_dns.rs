@@ -88,10 +88,10 @@ impl Tally for Resolvers {
             let Some((worst, _, _, _, name)) = slow.first() else { continue };
             let more = if slow.len() >= SLOWEST { " or more" } else { "" };
             let what = format!(
-                "{ip} took up to {} to answer: {}{more} of {} were slow, the slowest for {name}.",
+                "{ip} took up to {} to answer, for {name}: slow were {}{more} of {} lookups.",
                 units::time(*worst),
                 units::count(slow.len() as u64),
-                units::number_of(resolver.answered, "lookup"),
+                units::count(resolver.answered),
             );
             let evidence = slow.iter().take(NAMED).map(|(latency, at, frame, queries, name)| {
                 let again = if *queries > 1 { format!(", asked {queries} times") } else { String::new() };

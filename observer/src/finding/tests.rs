@@ -1,5 +1,6 @@
 //! Every finding on an exchange that shows it, and on one that almost does.
 
+mod many;
 mod stage;
 
 use stage::{Stage, http_get, http_ok};

@@ -52,7 +52,7 @@ impl Finding for ZeroWindow {
         let who = super::verdict::name(by);
         let what = format!("The {who} held its window at 0 for {}: its program did not read.", units::time(closed));
         let verdict = Verdict::new(severity, what)
-            .by(evidence::notable(record, NotableKind::ZeroWindow, by, "window of 0"))
+            .by(evidence::notable(record, NotableKind::ZeroWindow, by, "zero window"))
             .with("STALLED", stalled.ip)
             .with("PEER", units::end(peer));
         Some(verdict)

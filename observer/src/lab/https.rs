@@ -6,6 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
+use rcgen::{CertificateParams, KeyPair};
 use rustls::crypto::ring;
 use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::{
@@ -47,11 +48,13 @@ const SEEN: &[Seen] = &[Seen {
     ]),
 }];
 
-const NAME: &str = "server.lab";
+/// The name that certificates are for.
+pub const NAME: &str = "server.lab";
 
 fn play(network: &mut Network, version: &'static SupportedProtocolVersion) -> Result<()> {
     let [client, server] = network.pair(Wire::new(Duration::from_millis(5)))?;
-    let (server_config, client_config) = configurations(version)?;
+    let (server_config, client_config) =
+        configurations(version, CertificateParams::new([NAME.to_owned()]).context("naming the certificate")?)?;
     let listener = server.listen(server.at(443)?)?;
     let here = client.connect(server.at(443)?)?;
     let there = listener.accept()?;
@@ -78,10 +81,13 @@ fn serve(stream: TcpStream, config: Arc<ServerConfig>) -> Result<TcpStream> {
 }
 
 /// What both ends need for one version of TLS: a key, and a certificate that the client trusts.
-fn configurations(version: &'static SupportedProtocolVersion) -> Result<(Arc<ServerConfig>, Arc<ClientConfig>)> {
-    let made = rcgen::generate_simple_self_signed([NAME.to_owned()]).context("making a certificate")?;
-    let certificate = made.cert.der().clone();
-    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).map_err(|e| anyhow!("the new key: {e}"))?;
+pub fn configurations(
+    version: &'static SupportedProtocolVersion,
+    certificate: CertificateParams,
+) -> Result<(Arc<ServerConfig>, Arc<ClientConfig>)> {
+    let made = KeyPair::generate().context("making a key")?;
+    let certificate = certificate.self_signed(&made).context("making a certificate")?.der().clone();
+    let key = PrivateKeyDer::try_from(made.serialize_der()).map_err(|e| anyhow!("the new key: {e}"))?;
     let provider = Arc::new(ring::default_provider());
     let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[version])?

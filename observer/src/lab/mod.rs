@@ -4,9 +4,13 @@
 //! be seen. It needs no program but `ip`: its servers and clients are plain sockets, moved from host to host by one
 //! script. `cargo xtask captures` makes `captures/` with it, the end-to-end tests play it anew.
 
+mod certificate_expired;
+mod connection_churn;
+mod delayed_ack;
 mod duplicates;
 mod fast_retransmission;
 mod half_close;
+mod half_open;
 mod handshake;
 mod http;
 mod https;
@@ -16,11 +20,14 @@ mod keep_alive;
 mod mtu_black_hole;
 pub mod network;
 mod path_mtu;
+mod port_scan;
 mod refused;
 mod reordering;
 mod reset;
 mod retransmission;
 mod simultaneous_open;
+mod slow_server;
+mod stale_connection;
 pub mod storm;
 mod syn_retransmitted;
 mod tail_loss;
@@ -62,6 +69,13 @@ pub const SCENARIOS: &[Scenario] = &[
     vlan::SCENARIO,
     vxlan::SCENARIO,
     duplicates::SCENARIO,
+    half_open::SCENARIO,
+    port_scan::SCENARIO,
+    stale_connection::SCENARIO,
+    delayed_ack::SCENARIO,
+    slow_server::SCENARIO,
+    connection_churn::SCENARIO,
+    certificate_expired::SCENARIO,
 ];
 
 /// A network in which one thing can be seen.

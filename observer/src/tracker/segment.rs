@@ -187,6 +187,9 @@ impl Connection {
             fwd.window_opens(at);
         } else if let Some(window) = scaled_window(&self.handshake, from, segment) {
             fwd.window(window, at);
+        } else {
+            // How large it is cannot be told, only that it is open.
+            fwd.window_opens(at);
         }
     }
 

@@ -142,8 +142,14 @@ impl Stage {
     }
 
     /// What is found when the input goes on for so many milliseconds.
-    pub fn finish_after(mut self, millis: u64) -> Vec<Finding> {
+    pub fn finish_after(self, millis: u64) -> Vec<Finding> {
         let until = self.now.plus(Nanos::from_millis(millis));
+        let (thresholds, lost) = (self.thresholds, self.lost);
+        judge(&self.record(), &Context { thresholds: &thresholds, until, lost })
+    }
+
+    /// The connection.
+    pub fn record(mut self) -> ConnectionRecord {
         self.tracker.finish();
         let records: Vec<ConnectionRecord> = std::iter::from_fn(|| self.tracker.poll())
             .map(|event| match event {
@@ -151,8 +157,8 @@ impl Stage {
                 Event::Lookup(lookup) => unreachable!("nothing here is a lookup: {lookup:?}"),
             })
             .collect();
-        let [record] = records.as_slice() else { panic!("one connection, not {records:#?}") };
-        judge(record, &Context { thresholds: &self.thresholds, until, lost: self.lost })
+        let [record] = records.try_into().unwrap_or_else(|all| panic!("one connection, not {all:#?}"));
+        record
     }
 
     /// The next sequence number of an end, and that of the other.

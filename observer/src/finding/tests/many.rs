@@ -1,0 +1,255 @@
+//! What shows in many connections and lookups, and what records say besides packets.
+
+use std::net::IpAddr;
+
+use super::super::{Context, Report, Thresholds, judge};
+use super::stage::{Stage, http_get};
+use crate::record::{
+    Certificate, ConnectionRecord, DnsService, Endpoint, FindingRecord, IcmpRecord, Lookup, LookupRecord, Severity, Side,
+    TlsAlert, TlsRecord, Transport, Validity,
+};
+use crate::time::{Nanos, Timestamp};
+
+const START: Timestamp = Timestamp::from_nanos(1_700_000_000_000_000_000);
+
+fn millis(millis: u64) -> Timestamp {
+    START.plus(Nanos::from_millis(millis))
+}
+
+fn host(last: u64) -> IpAddr {
+    IpAddr::from([10, 0, (last >> 8) as u8, last as u8])
+}
+
+fn names(found: &[FindingRecord]) -> Vec<&'static str> {
+    found.iter().map(|record| record.name).collect()
+}
+
+/// What two shards find, to which connections and lookups are dealt in turn.
+fn report(records: Vec<ConnectionRecord>, lookups: Vec<LookupRecord>, until: Timestamp) -> Vec<FindingRecord> {
+    let mut shards = [Report::default(), Report::default()];
+    for (number, record) in records.iter().enumerate() {
+        shards[number % 2].connection(record);
+    }
+    for (number, record) in lookups.iter().enumerate() {
+        shards[number % 2].lookup(record);
+    }
+    let [mut one, other] = shards;
+    one.merge(other);
+    one.finish(&Context { thresholds: &Thresholds::default(), until, lost: false })
+}
+
+/// An attempt without an answer.
+fn attempt(number: u64, at: Timestamp, client: IpAddr, server: Endpoint) -> ConnectionRecord {
+    let mut stage = Stage::new();
+    stage.syn();
+    moved(stage.record(), number, at, client, server)
+}
+
+/// A whole exchange.
+fn exchange(number: u64, at: Timestamp, client: IpAddr, server: Endpoint) -> ConnectionRecord {
+    let mut stage = Stage::new();
+    stage.open().exchange(200).close();
+    moved(stage.record(), number, at, client, server)
+}
+
+fn moved(record: ConnectionRecord, id: u64, at: Timestamp, client: IpAddr, server: Endpoint) -> ConnectionRecord {
+    let mut record = ConnectionRecord { id, first_seen: at, server, ..record };
+    record.client.ip = client;
+    record.handshake.syn = Some(at);
+    record
+}
+
+#[test]
+fn attempts_that_are_left_open_are_a_flood() {
+    let server = Endpoint { ip: host(2), port: 80 };
+    let flood = |count: u64| (0..count).map(|number| attempt(number, millis(number * 5), host(1000 + number), server)).collect();
+    let found = report(flood(400), Vec::new(), millis(60_000));
+    assert_eq!(names(&found), ["syn-flood"]);
+    assert!(found[0].cases[0].finding.what.contains("400 SYNs in 2 s"), "{}", found[0].cases[0].finding.what);
+    assert_eq!(names(&report(flood(40), Vec::new(), millis(60_000))), [""; 0], "forty are few");
+    let mut busy: Vec<ConnectionRecord> = flood(100);
+    busy.extend((0..100).map(|number| exchange(1000 + number, millis(number * 5), host(500 + number), server)));
+    assert_eq!(names(&report(busy, Vec::new(), millis(60_000))), [""; 0], "half of them are answered");
+}
+
+#[test]
+fn many_ports_in_vain_are_a_scan() {
+    let tried = |ports: u16, used: u16| {
+        let at = |port: u16| millis(u64::from(port) * 10);
+        let failed = (1..=ports).map(|port| attempt(port.into(), at(port), host(1), Endpoint { ip: host(2), port }));
+        let well = (1..=used).map(|port| {
+            let server = Endpoint { ip: host(3), port };
+            exchange(u64::from(port) + 1000, at(port), host(1), server)
+        });
+        names(&report(failed.chain(well).collect(), Vec::new(), millis(60_000)))
+    };
+    assert_eq!(tried(20, 0), ["port-scan"]);
+    assert_eq!(tried(10, 0), [""; 0]);
+    assert_eq!(tried(20, 20), [""; 0], "half of it was good for something");
+}
+
+#[test]
+fn senders_that_time_out_together_are_an_incast() {
+    let lose = |number: u64, at: Timestamp| {
+        let mut stage = Stage::new();
+        stage.open().after(1).send(Side::Client, ".", &[b'x'; 1000]).after(250).again(Side::Client, ".", 1000, 1000);
+        let server = Endpoint { ip: host(2), port: 80 };
+        let mut record = moved(stage.record(), number, at, host(100 + number), server);
+        record.notable.iter_mut().for_each(|notable| notable.first = at);
+        record
+    };
+    let together = (0..10).map(|number| lose(number, millis(number))).collect();
+    assert!(names(&report(together, Vec::new(), millis(60_000))).contains(&"incast"));
+    let apart = (0..10).map(|number| lose(number, millis(number * 1000))).collect();
+    assert!(!names(&report(apart, Vec::new(), millis(60_000))).contains(&"incast"));
+}
+
+#[test]
+fn a_connection_for_each_request_is_churn() {
+    let server = Endpoint { ip: host(2), port: 80 };
+    let churn = |count: u64, apart: u64| {
+        let records = (0..count).map(|number| exchange(number, millis(number * apart), host(1), server)).collect();
+        names(&report(records, Vec::new(), millis(600_000)))
+    };
+    assert_eq!(churn(30, 50), ["connection-churn"]);
+    assert_eq!(churn(10, 50), [""; 0]);
+    assert_eq!(churn(30, 5_000), [""; 0], "one in five seconds is no churn");
+}
+
+#[test]
+fn handshakes_that_are_all_full() {
+    let server = Endpoint { ip: host(2), port: 443 };
+    let handshakes = |resumed: &[bool]| {
+        let one = |(number, resumed): (usize, &bool)| {
+            let mut record = exchange(number as u64, millis(number as u64 * 10_000), host(1), server);
+            record.tls = Some(Box::new(TlsRecord { established: true, resumed: Some(*resumed), ..TlsRecord::default() }));
+            record
+        };
+        names(&report(resumed.iter().enumerate().map(one).collect(), Vec::new(), millis(600_000)))
+    };
+    assert_eq!(handshakes(&[false; 6]), ["no-resumption"]);
+    assert_eq!(handshakes(&[false, false, false, false, false, true]), [""; 0]);
+    assert_eq!(handshakes(&[false; 3]), [""; 0]);
+}
+
+fn lookup(number: u64, at: Timestamp, name: &str, code: Option<&str>, latency: u64) -> LookupRecord {
+    LookupRecord {
+        id: number,
+        client: Endpoint { ip: host(1), port: 40_000 },
+        server: Endpoint { ip: host(53), port: 53 },
+        transport: Transport::Udp,
+        netns: None,
+        lookup: Lookup {
+            at,
+            service: DnsService::Dns,
+            name: name.to_string(),
+            kind: "A".to_string(),
+            code: code.map(str::to_string),
+            latency_ns: code.map(|_| Nanos::from_millis(latency)),
+            queries: 1,
+            ..Lookup::default()
+        },
+    }
+}
+
+#[test]
+fn names_that_nobody_knows() {
+    let found = |lookups, records| report(records, lookups, millis(60_000));
+    let asked = |code| vec![lookup(1, millis(0), "db.lab", code, 5)];
+    let silent = found(asked(None), Vec::new());
+    assert_eq!(names(&silent), ["dns-failure", "name-or-network"]);
+    assert_eq!(silent[0].severity, Severity::Error);
+    assert_eq!(found(asked(Some("SERVFAIL")), Vec::new())[0].severity, Severity::Error);
+    assert_eq!(found(asked(Some("NXDOMAIN")), Vec::new())[0].severity, Severity::Info);
+    assert_eq!(names(&found(asked(Some("NOERROR")), Vec::new())), [""; 0]);
+    let mut second = asked(Some("SERVFAIL"));
+    second.push(lookup(2, millis(20), "db.lab", Some("NOERROR"), 5));
+    assert_eq!(names(&found(second, Vec::new())), [""; 0], "the second resolver knew");
+    let tried = vec![exchange(9, millis(2_000), host(1), Endpoint { ip: host(2), port: 80 })];
+    assert_eq!(names(&found(asked(None), tried)), ["dns-failure"], "it went on by another way");
+    let mut multicast = asked(None);
+    multicast[0].lookup.service = DnsService::Mdns;
+    assert_eq!(names(&found(multicast, Vec::new())), [""; 0], "there, silence is an answer");
+    let soon = report(Vec::new(), asked(None), millis(1_000));
+    assert_eq!(names(&soon), [""; 0], "the answer may still come");
+}
+
+#[test]
+fn a_resolver_that_takes_its_time() {
+    let answered = |latency| report(Vec::new(), vec![lookup(1, millis(0), "db.lab", Some("NOERROR"), latency)], millis(60_000));
+    assert_eq!(names(&answered(700)), ["slow-dns"]);
+    assert_eq!(names(&answered(300)), [""; 0]);
+}
+
+#[test]
+fn names_from_the_wire_stay_out_of_commands() {
+    let remedy = |name: &str| {
+        let found = report(Vec::new(), vec![lookup(1, millis(0), name, Some("NOERROR"), 700)], millis(60_000));
+        found[0].cases[0].finding.remedy[0].clone()
+    };
+    assert!(remedy("db.lab").contains("dig @10.0.0.53 db.lab"), "{}", remedy("db.lab"));
+    for hostile in ["x;reboot", "$(reboot)", "`reboot`", "-f", "a|b", "a\nb"] {
+        assert!(remedy(hostile).contains("dig @10.0.0.53 NAME"), "{}", remedy(hostile));
+    }
+}
+
+/// What is found of a connection in which TLS was spoken so.
+fn over_tls(tls: TlsRecord) -> Vec<&'static str> {
+    let mut record = exchange(1, millis(0), host(1), Endpoint { ip: host(2), port: 443 });
+    record.tls = Some(Box::new(tls));
+    let thresholds = Thresholds::default();
+    let context = Context { thresholds: &thresholds, until: record.last_seen, lost: false };
+    judge(&record, &context).iter().map(|finding| finding.name).collect()
+}
+
+#[test]
+fn certificates_that_are_no_good() {
+    let with = |validity, matches_name| {
+        let certificate = Certificate { validity, matches_name, not_after: 1_600_000_000, ..Certificate::default() };
+        over_tls(TlsRecord { certificates: vec![certificate], ..TlsRecord::default() })
+    };
+    assert_eq!(with(Validity::Expired, Some(true)), ["certificate-expired"]);
+    assert_eq!(with(Validity::NotYetValid, None), ["certificate-not-yet-valid"]);
+    assert_eq!(with(Validity::Valid, Some(false)), ["certificate-other-name"]);
+    assert_eq!(with(Validity::Valid, Some(true)), [""; 0]);
+    assert_eq!(with(Validity::Valid, None), [""; 0]);
+}
+
+#[test]
+fn tls_that_fails_or_should_not_be_spoken() {
+    let alert = |fatal, description: &str| {
+        let alert = TlsAlert { at: millis(5), from: Side::Server, fatal, description: description.to_string() };
+        over_tls(TlsRecord { alerts: vec![alert], ..TlsRecord::default() })
+    };
+    assert_eq!(alert(true, "handshake_failure"), ["tls-alert"]);
+    assert_eq!(alert(false, "close_notify"), [""; 0]);
+    let chosen = |version: &str, cipher: &str| {
+        let (version, cipher) = (Some(version.to_string()), Some(cipher.to_string()));
+        over_tls(TlsRecord { version, cipher, ..TlsRecord::default() })
+    };
+    assert_eq!(chosen("TLS 1.0", "TLS_RSA_WITH_AES_128_CBC_SHA"), ["outdated-tls"]);
+    assert_eq!(chosen("TLS 1.2", "TLS_RSA_WITH_RC4_128_SHA"), ["outdated-tls"]);
+    assert_eq!(chosen("TLS 1.2", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"), [""; 0]);
+    assert_eq!(chosen("TLS 1.3", "TLS_AES_128_GCM_SHA256"), [""; 0]);
+}
+
+#[test]
+fn an_icmp_error_ends_an_attempt() {
+    let quoted = |icmp_type, icmp_code, mtu, open: bool| {
+        let mut stage = Stage::new();
+        if open {
+            stage.open().send(Side::Client, "P.", &http_get("/"));
+        } else {
+            stage.syn();
+        }
+        let mut record = stage.record();
+        let (at, from) = (record.last_seen, host(254));
+        record.icmp.push(IcmpRecord { at, frame: 9, from, to: Side::Client, icmp_type, icmp_code, name: "an error", mtu });
+        let thresholds = Thresholds::default();
+        let context = Context { thresholds: &thresholds, until: at.plus(Nanos::from_secs(30)), lost: false };
+        judge(&record, &context).iter().map(|finding| finding.name).collect::<Vec<_>>()
+    };
+    assert_eq!(quoted(3, 13, None, false), ["rejected-by-icmp"]);
+    assert_eq!(quoted(3, 4, Some(1400), false), [""; 0], "that is the MTU");
+    assert_eq!(quoted(3, 13, None, true), [""; 0], "it was open already");
+}
