@@ -12,6 +12,9 @@ pub(super) const SECTION_HEADER: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
 /// In a section header, in the byte order of the section.
 pub(super) const BYTE_ORDER: u32 = 0x1a2b_3c4d;
 
+/// In a decryption secrets block: that it holds a key log of TLS.
+pub(super) const TLS_KEY_LOG: u32 = u32::from_be_bytes(*b"TLSK");
+
 /// Octets around a block's body: type and length before it, length behind it.
 const BLOCK_ENDS: usize = 12;
 /// The largest block that is read as a whole; blocks that are skipped may have any size.
@@ -456,7 +459,6 @@ impl Pcapng {
 
     /// A key log of TLS; secrets of other kinds are of no use here.
     fn secrets(&self, body: &[u8], sink: &mut Sink<'_>) {
-        const TLS_KEY_LOG: u32 = u32::from_be_bytes(*b"TLSK");
         if let Some(([TLS_KEY_LOG, length], data)) = self.order.fields(body) {
             sink.keys.read(data.get(..length as usize).unwrap_or(data));
         }

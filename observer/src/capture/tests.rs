@@ -290,6 +290,34 @@ fn pcapng_comments_on_packets() {
 }
 
 #[test]
+fn pcapng_brings_secrets() {
+    let line = format!("CLIENT_RANDOM {} {}\n", "01".repeat(32), "02".repeat(48));
+    for order in Order::BOTH {
+        let block = |kind: &[u8; 4], length: usize| {
+            let mut body = [order.u32(u32::from_be_bytes(*kind)), order.u32(length as u32)].concat();
+            body.extend(line.as_bytes());
+            body.resize(body.len().next_multiple_of(4), 0);
+            order.block(block::SECRETS, &body)
+        };
+        let bytes =
+            [order.section(&[]), block(b"TLSK", line.len()), block(b"WGKL", line.len()), block(b"TLSK", 1 << 30)];
+        let (chunk, _, result) = read(&bytes.concat());
+        assert_eq!(result, Ok(()));
+        assert_eq!(
+            (chunk.keys.secrets(), chunk.keys.ignored()),
+            (1, 0),
+            "the same one twice, the other is none of TLS"
+        );
+        let short = [order.section(&[]), order.block(block::SECRETS, &order.u32(0))].concat();
+        assert_eq!(read(&short).2, Ok(()));
+    }
+    let mut written = Vec::new();
+    let writer = Writer::new("", &mut written);
+    writer.secrets(line.as_bytes(), &mut written);
+    assert_eq!(read(&written).0.keys.secrets(), 1);
+}
+
+#[test]
 fn pcapng_that_cannot_be_read() {
     let order = Order::Little;
     let start = [order.section(&[]), order.interface(1, 0, &[]), order.packet(0, 0, 4, b"abcd", &[])].concat();

@@ -63,6 +63,16 @@ impl Writer {
         });
     }
 
+    /// Appends secrets that open what comes behind: lines of a key log of TLS.
+    pub fn secrets(&self, key_log: &[u8], out: &mut Vec<u8>) {
+        block(out, block::SECRETS, |out| {
+            out.extend(pcapng::TLS_KEY_LOG.to_le_bytes());
+            out.extend((key_log.len() as u32).to_le_bytes());
+            out.extend_from_slice(key_log);
+            pad(out, key_log.len());
+        });
+    }
+
     /// Appends what a live source saw besides packets.
     pub fn marks(&self, mut marks: &[Placed], out: &mut Vec<u8>) {
         while !marks.is_empty() {

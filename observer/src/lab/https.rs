@@ -10,11 +10,12 @@ use rcgen::{CertificateParams, KeyPair};
 use rustls::crypto::ring;
 use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
+    ClientConfig, ClientConnection, KeyLog, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
     SupportedProtocolVersion, version,
 };
 
 use super::network::Network;
+use super::network::capture::Capture;
 use super::network::traffic::{answer, ask, close, read_answer};
 use super::network::wire::Wire;
 use super::{Conditions, Scenario, Seen};
@@ -33,6 +34,31 @@ pub const TLS12: Scenario = Scenario {
     play: |network| play(network, &version::TLS12),
     findings: &[],
     seen: SEEN,
+};
+
+pub const KEYS: Scenario = Scenario {
+    name: "https-keys",
+    about: "A client asks for two pages over TLS 1.3 and changes its key in between; the secrets are in the capture.",
+    play: play_with_keys,
+    seen: &[Seen {
+        server_port: 443,
+        connections: 1,
+        must: Conditions(&[
+            ("conn_state", "SF"),
+            ("protocol", "http"),
+            ("via.0", "tls"),
+            ("http.responses", "2"),
+            ("tls.alpn", "http/1.1"),
+            ("tls.certificates.0.subject", "CN=rcgen self signed cert"),
+            ("tls.decryption.key_updates.client", "1"),
+            ("tls.decryption.unopened.client", "0"),
+            ("tls.decryption.unopened.server", "0"),
+            ("tls.close_notify.client", "true"),
+            ("exchanges.entries.0.path", "/first"),
+            ("exchanges.entries.1.path", "/second"),
+            ("exchanges.entries.1.response_bytes", "20000"),
+        ]),
+    }],
 };
 
 const SEEN: &[Seen] = &[Seen {
@@ -59,7 +85,7 @@ fn play(network: &mut Network, version: &'static SupportedProtocolVersion) -> Re
     let here = client.connect(server.at(443)?)?;
     let there = listener.accept()?;
     thread::scope(|scope| {
-        let server = scope.spawn(|| serve(there, server_config));
+        let server = scope.spawn(|| serve(there, server_config, &[2000]));
         let name = ServerName::try_from(NAME)?;
         let mut stream = StreamOwned::new(ClientConnection::new(client_config, name)?, here);
         ask(&mut stream, "/")?;
@@ -71,10 +97,48 @@ fn play(network: &mut Network, version: &'static SupportedProtocolVersion) -> Re
     })
 }
 
-/// Answers one request, and waits for the client's goodbye.
-fn serve(stream: TcpStream, config: Arc<ServerConfig>) -> Result<TcpStream> {
+fn play_with_keys(network: &mut Network) -> Result<()> {
+    let [client, server] = network.pair(Wire::new(Duration::from_millis(5)))?;
+    let (mut server_config, mut client_config) = configurations(&version::TLS13)?;
+    let protocols = vec![b"http/1.1".to_vec()];
+    let (server_side, client_side) = (Arc::make_mut(&mut server_config), Arc::make_mut(&mut client_config));
+    (server_side.alpn_protocols, client_side.alpn_protocols) = (protocols.clone(), protocols);
+    // Of both ends the server makes the secrets first: they stand before what they open.
+    server_side.key_log = Arc::new(Secrets(network.capture()));
+    let listener = server.listen(server.at(443)?)?;
+    let here = client.connect(server.at(443)?)?;
+    let there = listener.accept()?;
+    thread::scope(|scope| {
+        let server = scope.spawn(|| serve(there, server_config, &[2000, 20_000]));
+        let name = ServerName::try_from(NAME)?;
+        let mut stream = StreamOwned::new(ClientConnection::new(client_config, name)?, here);
+        ask(&mut stream, "/first")?;
+        read_answer(&mut stream)?;
+        stream.conn.refresh_traffic_keys()?;
+        ask(&mut stream, "/second")?;
+        read_answer(&mut stream)?;
+        stream.conn.send_close_notify();
+        stream.conn.write_tls(&mut stream.sock).context("saying goodbye")?;
+        let there = server.join().map_err(|_| anyhow!("the server panicked"))??;
+        close(stream.sock, there)
+    })
+}
+
+/// Writes what rustls logs into the capture.
+#[derive(Debug)]
+struct Secrets(Arc<Capture>);
+
+impl KeyLog for Secrets {
+    fn log(&self, label: &str, client_random: &[u8], secret: &[u8]) {
+        let hex = |octets: &[u8]| octets.iter().map(|octet| format!("{octet:02x}")).collect::<String>();
+        self.0.secrets(&format!("{label} {} {}\n", hex(client_random), hex(secret)));
+    }
+}
+
+/// Answers requests, each with so many octets, and waits for the client's goodbye.
+fn serve(stream: TcpStream, config: Arc<ServerConfig>, answers: &[usize]) -> Result<TcpStream> {
     let mut stream = StreamOwned::new(ServerConnection::new(config)?, stream);
-    answer(&mut stream, 2000)?;
+    answers.iter().try_for_each(|octets| answer(&mut stream, *octets))?;
     let left = std::io::Read::read_to_end(&mut stream, &mut Vec::new()).context("waiting for close_notify")?;
     anyhow::ensure!(left == 0, "the client sent {left} octets more than its request");
     Ok(stream.sock)

@@ -48,6 +48,7 @@ pub const SCENARIOS: &[Scenario] = &[
     http::SCENARIO,
     https::SCENARIO,
     https::TLS12,
+    https::KEYS,
     refused::SCENARIO,
     unanswered_syn::SCENARIO,
     syn_retransmitted::SCENARIO,

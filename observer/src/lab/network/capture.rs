@@ -84,6 +84,13 @@ impl Capture {
         writer.frame(&frame, &data, [], || record.clone(), bytes);
     }
 
+    /// Takes secrets that open what comes behind: lines of a key log of TLS.
+    pub fn secrets(&self, key_log: &str) {
+        let mut content = self.lock();
+        let Content { bytes, writer, running: true, .. } = &mut *content else { return };
+        writer.secrets(key_log.as_bytes(), bytes);
+    }
+
     /// What happens from now on is no part of the capture.
     pub fn stop(&self) {
         self.lock().running = false;

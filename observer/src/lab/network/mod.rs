@@ -154,6 +154,11 @@ impl Network {
         Ok(())
     }
 
+    /// The capture in the making.
+    pub fn capture(&self) -> Arc<Capture> {
+        Arc::clone(&self.capture)
+    }
+
     /// What happens from now on is no part of the capture.
     pub fn stop_capture(&self) {
         self.capture.stop();
