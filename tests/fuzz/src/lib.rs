@@ -1,8 +1,11 @@
 //! What the fuzz targets share: making input out of bytes, and following it.
 
+use std::sync::Arc;
+
 use observer::capture::{Chunk, Frame, LinkType};
 use observer::decode::{Checksums, Decoder};
 use observer::input::{Input, PacketInput};
+use observer::keylog::Keys;
 use observer::packet::{Body, Decoded, FrameId, Packet};
 use observer::recording::Mark;
 use observer::time::Timestamp;
@@ -94,6 +97,9 @@ pub fn follow(chunk: &Chunk) {
     Decoder::new(Checksums::Count, 1).decode(chunk, &mut decoded);
     let config = Config { max_connections: 8, timeline_entries: 16, seed: 1, ..Config::default() };
     let mut tracker = Tracker::new(config);
+    let mut keys = Keys::default();
+    keys.add(chunk.keys.clone());
+    tracker.handle(Input::Keys(&Arc::new(keys)));
     for packet in &decoded.packets {
         let (options, payload) = decoded.tail_of(packet, &chunk.bytes);
         assert_eq!(options.len(), usize::from(packet.tail.options), "options lie in the bytes");

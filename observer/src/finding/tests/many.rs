@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use super::super::{Context, Report, Thresholds, judge};
 use super::stage::{Stage, http_get};
 use crate::record::{
-    Certificate, ConnectionRecord, DnsService, Endpoint, FindingRecord, IcmpRecord, Lookup, LookupRecord, Severity, Side,
-    TlsAlert, TlsRecord, Transport, Validity,
+    Certificate, ConnectionRecord, DnsService, Endpoint, FindingRecord, IcmpRecord, Lookup, LookupRecord, Severity,
+    Side, TlsAlert, TlsRecord, Transport, Validity,
 };
 use crate::time::{Nanos, Timestamp};
 
@@ -62,7 +62,9 @@ fn moved(record: ConnectionRecord, id: u64, at: Timestamp, client: IpAddr, serve
 #[test]
 fn attempts_that_are_left_open_are_a_flood() {
     let server = Endpoint { ip: host(2), port: 80 };
-    let flood = |count: u64| (0..count).map(|number| attempt(number, millis(number * 5), host(1000 + number), server)).collect();
+    let flood = |count: u64| {
+        (0..count).map(|number| attempt(number, millis(number * 5), host(1000 + number), server)).collect()
+    };
     let found = report(flood(400), Vec::new(), millis(60_000));
     assert_eq!(names(&found), ["syn-flood"]);
     assert!(found[0].cases[0].finding.what.contains("400 SYNs in 2 s"), "{}", found[0].cases[0].finding.what);
@@ -122,7 +124,8 @@ fn handshakes_that_are_all_full() {
     let handshakes = |resumed: &[bool]| {
         let one = |(number, resumed): (usize, &bool)| {
             let mut record = exchange(number as u64, millis(number as u64 * 10_000), host(1), server);
-            record.tls = Some(Box::new(TlsRecord { established: true, resumed: Some(*resumed), ..TlsRecord::default() }));
+            record.tls =
+                Some(Box::new(TlsRecord { established: true, resumed: Some(*resumed), ..TlsRecord::default() }));
             record
         };
         names(&report(resumed.iter().enumerate().map(one).collect(), Vec::new(), millis(600_000)))
@@ -176,7 +179,8 @@ fn names_that_nobody_knows() {
 
 #[test]
 fn a_resolver_that_takes_its_time() {
-    let answered = |latency| report(Vec::new(), vec![lookup(1, millis(0), "db.lab", Some("NOERROR"), latency)], millis(60_000));
+    let answered =
+        |latency| report(Vec::new(), vec![lookup(1, millis(0), "db.lab", Some("NOERROR"), latency)], millis(60_000));
     assert_eq!(names(&answered(700)), ["slow-dns"]);
     assert_eq!(names(&answered(300)), [""; 0]);
 }
@@ -244,7 +248,16 @@ fn an_icmp_error_ends_an_attempt() {
         }
         let mut record = stage.record();
         let (at, from) = (record.last_seen, host(254));
-        record.icmp.push(IcmpRecord { at, frame: 9, from, to: Side::Client, icmp_type, icmp_code, name: "an error", mtu });
+        record.icmp.push(IcmpRecord {
+            at,
+            frame: 9,
+            from,
+            to: Side::Client,
+            icmp_type,
+            icmp_code,
+            name: "an error",
+            mtu,
+        });
         let thresholds = Thresholds::default();
         let context = Context { thresholds: &thresholds, until: at.plus(Nanos::from_secs(30)), lost: false };
         judge(&record, &context).iter().map(|finding| finding.name).collect::<Vec<_>>()
