@@ -3,6 +3,7 @@
 
 pub mod expect;
 pub mod live;
+pub mod protocols;
 pub mod run;
 pub mod tshark;
 

@@ -10,8 +10,8 @@ use anyhow::{Context as _, Result, ensure};
 use crate::process::{self, cargo, root, target_dir};
 use crate::setup;
 
-/// Hold observer against tshark over captures that it makes itself, and against tcpdump, tshark and Zeek over the
-/// corpus where that is present
+/// Hold observer against tshark over captures that it makes itself, and against tcpdump, tshark, Zeek and the ja4 project
+/// over the corpus where that is present
 #[derive(clap::Args)]
 #[command(after_help = "Example: cargo xtask conformance")]
 pub struct Args {}

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use domain::base::Message as Wire;
 use domain::base::iana::{Opcode, Rtype};
-use domain::rdata::{A, Aaaa, Cname};
+use domain::rdata::{A, Aaaa, Cname, Mx, Ns, Ptr, Srv};
 
 use super::text::clean;
 use super::{Arrival, Guess, Next, Protocol, Take};
@@ -49,19 +49,33 @@ pub struct Message {
     pub ttl: Option<u32>,
 }
 
-/// Whether octets may be a message: a standard query or its answer, with one question.
+/// Whether a datagram may hold a message: a standard query or its answer, with one question; or a multicast query, which
+/// may have several, and answers that are known already (RFC 6762, sections 7.1 and 18).
 pub fn may_be_message(octets: &[u8]) -> bool {
-    let &[_, _, flags, more, q, r, a, b, c, d, e, f, ref rest @ ..] = octets else { return false };
+    let &[0, 0, 0 | 2, 0, a, b, ..] = octets else { return may_be_unicast(octets) };
+    u16::from_be_bytes([a, b]) > 0 && has_room(octets)
+}
+
+/// Whether octets may be a standard query or its answer, with one question.
+fn may_be_unicast(octets: &[u8]) -> bool {
+    let &[_, _, flags, more, q, r, a, b, c, d, e, f, ..] = octets else { return false };
     let is_response = flags & 0x80 != 0;
     let opcode = flags >> 3 & 0xf;
     let [answers, authorities, additional] = [[a, b], [c, d], [e, f]].map(u16::from_be_bytes);
     let is_query = answers == 0 && authorities == 0 && additional <= 2 && more & 0xf == 0;
-    opcode == 0
-        && [q, r] == [0, 1]
-        && (is_query || is_response)
-        && more & 0x40 == 0
-        && usize::from(answers) + usize::from(authorities) + usize::from(additional) <= octets.len() / 11
-        && rest.len() >= 5
+    opcode == 0 && [q, r] == [0, 1] && (is_query || is_response) && more & 0x40 == 0 && has_room(octets)
+}
+
+/// Whether a message is long enough for as many questions and records as it counts.
+fn has_room(octets: &[u8]) -> bool {
+    const QUESTION: usize = 5;
+    const RECORD: usize = 11;
+    let Some((&[_, _, _, _, q, r, a, b, c, d, e, f], rest)) = octets.split_first_chunk::<HEADER>() else {
+        return false;
+    };
+    let records = [[a, b], [c, d], [e, f]].map(|count| usize::from(u16::from_be_bytes(count)));
+    let questions = usize::from(u16::from_be_bytes([q, r]));
+    rest.len() >= questions * QUESTION + records.iter().sum::<usize>() * RECORD
 }
 
 impl Message {
@@ -99,6 +113,10 @@ impl Message {
                     message.cnames += 1;
                     record.to_record::<Cname<_>>().ok()?.map(|record| name(record.data().cname()))
                 }
+                Rtype::PTR => record.to_record::<Ptr<_>>().ok()?.map(|record| name(record.data().ptrdname())),
+                Rtype::NS => record.to_record::<Ns<_>>().ok()?.map(|record| name(record.data().nsdname())),
+                Rtype::MX => record.to_record::<Mx<_>>().ok()?.map(|record| name(record.data().exchange())),
+                Rtype::SRV => record.to_record::<Srv<_>>().ok()?.map(|record| name(record.data().target())),
                 _ => None,
             };
             message.answers.push(text.unwrap_or_else(|| record.rtype().to_string()));
@@ -163,7 +181,7 @@ pub(super) fn recognise(octets: &[u8]) -> Guess {
         None => Guess::Unsure,
         Some(flags) if flags >> 3 & 0xf != 0 => Guess::No,
         Some(_) if message.len() < HEADER + 5 => Guess::Unsure,
-        Some(flags) if may_be_message(message) => {
+        Some(flags) if may_be_unicast(message) => {
             let from = if flags & 0x80 == 0 { Side::Client } else { Side::Server };
             Guess::Yes(from, Box::new(DnsOverTcp::default()))
         }
@@ -219,5 +237,48 @@ impl DnsOverTcp {
         } else {
             self.is_cut = true;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A message of these flags and counts, behind which come these octets.
+    fn message(id: u16, flags: [u8; 2], counts: [u8; 4], rest: &[u8]) -> Vec<u8> {
+        let counts = counts.map(|count| [0, count]).concat();
+        [&id.to_be_bytes()[..], &flags, &counts, rest].concat()
+    }
+
+    const QUESTION: &[u8] = b"\x01a\x03lab\x00\x00\x0f\x00\x01";
+
+    #[test]
+    fn answers_of_many_types_are_named() {
+        // MX 10 mx.a.lab, NS ns.a.lab, and a type that is not known, 300 s each.
+        let answers = b"\xc0\x0c\x00\x0f\x00\x01\x00\x00\x01\x2c\x00\x07\x00\x0a\x02mx\xc0\x0c\
+            \xc0\x0c\x00\x02\x00\x01\x00\x00\x01\x2c\x00\x05\x02ns\xc0\x0c\
+            \xc0\x0c\xff\x00\x00\x01\x00\x00\x01\x2c\x00\x00";
+        let octets = message(7, [0x81, 0x80], [1, 3, 0, 0], &[QUESTION, answers].concat());
+        assert!(may_be_message(&octets));
+        let message = Message::parse(&octets).expect("it is a message");
+        assert_eq!(message.answers, ["mx.a.lab", "ns.a.lab", "TYPE65280"]);
+        assert_eq!((message.name.as_str(), message.kind.as_str(), message.ttl), ("a.lab", "MX", Some(300)));
+    }
+
+    #[test]
+    fn multicast_queries_may_have_more() {
+        let known = b"\xc0\x0c\x00\x0f\x00\x01\x00\x00\x01\x2c\x00\x07\x00\x0a\x02mx\xc0\x0c";
+        let two = [QUESTION, b"\xc0\x0c\x00\x01\x00\x01", known].concat();
+        assert!(may_be_message(&message(0, [0, 0], [2, 1, 0, 0], &two)));
+        // Not of unicast, nor without room for what it counts.
+        assert!(!may_be_message(&message(9, [0, 0], [2, 1, 0, 0], &two)));
+        assert!(!may_be_message(&message(0, [0, 0], [9, 9, 0, 0], &two)));
+        assert!(!may_be_message(&message(0, [0, 0], [0, 0, 0, 0], &two)));
+    }
+
+    #[test]
+    fn names_that_refer_to_themselves_end() {
+        let octets = message(7, [1, 0], [1, 0, 0, 0], b"\x01a\xc0\x0c\x00\x01\x00\x01");
+        assert_eq!(Message::parse(&octets), None);
     }
 }

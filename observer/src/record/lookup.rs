@@ -49,9 +49,14 @@ pub struct Lookup {
     pub queries: u64,
     /// The answer was too long for a datagram, to be asked for over TCP.
     pub truncated: bool,
+    /// Of a lookup over TCP: the number of the one over UDP whose answer was too long, so that it was asked again; absent
+    /// where none was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(default)]
+    pub after: Option<u64>,
     /// The query says what its sender can take (EDNS, RFC 6891).
     pub edns: bool,
-    /// The answer's records: addresses, names, or `TYPE`; up to 32.
+    /// The answer's records: addresses, the names that CNAME, PTR, NS, MX and SRV point to, else the type; up to 32.
     pub answers: Vec<String>,
     /// Addresses among them.
     #[serde(skip)]

@@ -14,6 +14,10 @@ use crate::time::{Nanos, Timestamp};
 const MOST_OPEN: usize = 4096;
 const MOST_NAMES: usize = 4096;
 
+/// Answers that were too long for a datagram, and for how long it may be asked again over TCP.
+const MOST_TRUNCATED: usize = 256;
+const ASKED_AGAIN: Nanos = Nanos::from_secs(10);
+
 /// How long an answer is waited for.
 const PATIENCE: Nanos = Nanos::from_secs(10);
 
@@ -30,6 +34,8 @@ pub(super) struct Lookups {
     names: HashMap<(IpAddr, IpAddr), Known>,
     /// The names in the order they were learnt. Some were learnt anew.
     learnt: VecDeque<(IpAddr, IpAddr, Timestamp)>,
+    /// The last ones whose answers were too long for a datagram.
+    truncated: VecDeque<LookupRecord>,
     out: Vec<LookupRecord>,
     netns: Option<u32>,
     /// Answers are told only with their questions: where not every packet is seen, the others are for other hosts.
@@ -94,9 +100,26 @@ impl Lookups {
         let mut answered = LookupRecord { id, ..record(message.answer(lookup, at)) };
         answered.lookup.service = service;
         self.learn(&answered, at);
+        if answered.lookup.truncated {
+            self.truncated.truncate(MOST_TRUNCATED - 1);
+            self.truncated.push_front(answered.clone());
+        }
         if is_whole {
             self.out.push(answered);
         }
+    }
+
+    /// Notes in a lookup over TCP which one over UDP it repeats.
+    pub(super) fn join(&self, over_tcp: &mut LookupRecord) {
+        let LookupRecord { client, server, lookup, .. } = &*over_tcp;
+        let is_it = |before: &&LookupRecord| {
+            let same = before.lookup.kind == lookup.kind && before.lookup.name.eq_ignore_ascii_case(&lookup.name);
+            let since = lookup.at.checked_since(before.lookup.at);
+            (before.client.ip, before.server.ip) == (client.ip, server.ip)
+                && same
+                && since.is_some_and(|since| since <= ASKED_AGAIN)
+        };
+        over_tcp.lookup.after = self.truncated.iter().find(is_it).map(|before| before.id);
     }
 
     /// It is `now`: what was asked too long ago has no answer.

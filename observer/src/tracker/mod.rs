@@ -575,7 +575,8 @@ impl Tracker {
         self.books.counts.connections += 1;
         self.told.remove(&connection.id);
         self.books.holding.forget(connection);
-        let (record, lookups) = connection.record_and_lookups(&self.config);
+        let (record, mut lookups) = connection.record_and_lookups(&self.config);
+        lookups.iter_mut().for_each(|lookup| self.lookups.join(lookup));
         self.out.push_back(Event::Connection(Box::new(record)));
         self.out.extend(lookups.into_iter().map(|lookup| Event::Lookup(Box::new(lookup))));
     }

@@ -1,5 +1,6 @@
-//! `conformance OBSERVER FOLDER`: holds observer against tshark over storms that observer's lab makes in FOLDER, until
-//! every name of the segment analysis has enough connections that show it. `cargo xtask conformance` runs it.
+//! `conformance OBSERVER FOLDER`: holds what observer says of protocols against tshark, Zeek and the ja4 project over the
+//! corpus, and its segment analysis against tshark over storms that observer's lab makes in FOLDER, until every name of
+//! that has enough connections that show it. `cargo xtask conformance` runs it.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -7,7 +8,7 @@ use std::{env, fs};
 
 use anyhow::{Context as _, Result, bail};
 use observer_tests::tshark::{self, NAMES, Stream};
-use observer_tests::{run, skip};
+use observer_tests::{protocols, run, skip};
 
 /// How many connections must show each name.
 const SHOWN: u64 = 20;
@@ -20,9 +21,30 @@ const CONNECTIONS: u64 = 300;
 fn main() -> Result<ExitCode> {
     let arguments: Vec<PathBuf> = env::args_os().skip(1).map(PathBuf::from).collect();
     let [observer, folder] = arguments.as_slice() else { bail!("usage: conformance OBSERVER FOLDER") };
+    let same = protocols(observer)?;
+    let analysis = analysis(observer, folder)?;
+    Ok(if same && analysis { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Prints how far other tools say the same of protocols; whether that is far enough.
+fn protocols(observer: &Path) -> Result<bool> {
+    let Some(corpus) = protocols::corpus() else {
+        skip("conformance of protocols", "there is no corpus beside the checkout");
+        return Ok(true);
+    };
+    let tally = protocols::compare(observer, &corpus)?;
+    println!("what connections are for, over the corpus");
+    print!("{}", tally.table());
+    let missed = tally.missed();
+    missed.iter().for_each(|missed| println!("below {}%: {missed}", protocols::LEAST));
+    Ok(missed.is_empty())
+}
+
+/// Prints how far tshark says the same of segments; whether that is far enough.
+fn analysis(observer: &Path, folder: &Path) -> Result<bool> {
     let Some(version) = tshark::version() else {
         skip("conformance with tshark", "tshark is not installed");
-        return Ok(ExitCode::SUCCESS);
+        return Ok(true);
     };
     fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
     let mut scores = Scores::default();
@@ -33,12 +55,12 @@ fn main() -> Result<ExitCode> {
         let capture = folder.join(format!("storm-{seed}.pcapng"));
         if let Err(trouble) = storm(observer, seed, &capture) {
             skip("conformance with tshark", &format!("{trouble:#}"));
-            return Ok(ExitCode::SUCCESS);
+            return Ok(true);
         }
         scores.add(observer, &capture)?;
     }
     println!("observer against {version}, by direction, over {} connections of its own lab", scores.all.total);
-    Ok(if scores.print() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(scores.print())
 }
 
 fn storm(observer: &Path, seed: u64, capture: &Path) -> Result<()> {
