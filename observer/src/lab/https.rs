@@ -40,6 +40,7 @@ pub const KEYS: Scenario = Scenario {
     name: "https-keys",
     about: "A client asks for two pages over TLS 1.3 and changes its key in between; the secrets are in the capture.",
     play: play_with_keys,
+    findings: &[],
     seen: &[Seen {
         server_port: 443,
         connections: 1,
@@ -99,7 +100,8 @@ fn play(network: &mut Network, version: &'static SupportedProtocolVersion) -> Re
 
 fn play_with_keys(network: &mut Network) -> Result<()> {
     let [client, server] = network.pair(Wire::new(Duration::from_millis(5)))?;
-    let (mut server_config, mut client_config) = configurations(&version::TLS13)?;
+    let (mut server_config, mut client_config) =
+        configurations(&version::TLS13, CertificateParams::new([NAME.to_owned()]).context("naming the certificate")?)?;
     let protocols = vec![b"http/1.1".to_vec()];
     let (server_side, client_side) = (Arc::make_mut(&mut server_config), Arc::make_mut(&mut client_config));
     (server_side.alpn_protocols, client_side.alpn_protocols) = (protocols.clone(), protocols);
