@@ -22,6 +22,9 @@ pub const TABLES: Needs = CapabilitySet::SYS_ADMIN
     .union(CapabilitySet::SYS_PTRACE)
     .union(CapabilitySet::DAC_READ_SEARCH);
 
+/// Reading gauges: whose sockets they are, and how many descriptors processes have. Namespaces were entered before.
+pub const GAUGES: Needs = CapabilitySet::SYS_PTRACE.union(CapabilitySet::DAC_READ_SEARCH);
+
 /// The process that enters namespaces.
 pub const PORTER: Needs = KERNEL.union(CapabilitySet::SYS_ADMIN);
 

@@ -8,6 +8,7 @@ mod capture;
 mod check;
 mod community;
 mod finding;
+mod gauge;
 mod http2;
 mod kernel;
 mod lookup;
@@ -32,6 +33,7 @@ pub use self::capture::{CaptureRecord, FileRecord, HookRecord, InterfaceRecord, 
 pub use self::check::{CapabilityRecord, CheckRecord, FeatureRecord};
 pub use self::community::CommunityId;
 pub use self::finding::*;
+pub use self::gauge::*;
 pub use self::http2::*;
 pub use self::kernel::{KernelSocket, TcpInfo};
 pub use self::lookup::*;
@@ -64,6 +66,8 @@ pub enum Object {
     Check(Box<CheckRecord>),
     /// What is wrong, all of one kind: `observer doctor`.
     Finding(Box<FindingRecord>),
+    /// One reading of one gauge: `observer doctor`.
+    Gauge(Box<GaugeRecord>),
     /// One socket of this host: `observer sockets`.
     Socket(Box<SocketRecord>),
     /// The sockets of one network namespace in numbers: `observer sockets --summary`.

@@ -100,6 +100,23 @@ pub enum Netns {
     One(u32),
 }
 
+impl Netns {
+    /// Which namespaces that are: inode, and where to enter those that are not ours, which comes first.
+    pub fn places(self) -> Result<Vec<(u32, Option<PathBuf>)>> {
+        let own = namespace::own()?;
+        match self {
+            Self::Own => Ok(vec![(own, None)]),
+            Self::One(inode) if inode == own => Ok(vec![(own, None)]),
+            Self::One(inode) => Ok(vec![(inode, Some(namespace::path_of(inode)?))]),
+            Self::All => {
+                let others = namespace::all().into_iter().filter(|(inode, _)| *inode != own);
+                let others = others.map(|(inode, path)| (inode, Some(path)));
+                Ok(std::iter::once((own, None)).chain(others).collect())
+            }
+        }
+    }
+}
+
 /// A hook that is asked for by name.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked {
@@ -117,6 +134,7 @@ fn hook(word: &str) -> Result<Asked, String> {
     })
 }
 
+/// Namespaces by their words.
 pub fn netns(which: &str) -> Result<Netns, String> {
     match which {
         "all" => Ok(Netns::All),

@@ -114,7 +114,7 @@ impl Sockets {
         let services = Services::read();
         let filter = Filter::parse(&self.filter, &|name| services.port(name));
         let filter = filter.unwrap_or_else(|error| Cli::command().error(ErrorKind::ValueValidation, error).exit());
-        let namespaces = self.namespaces()?;
+        let namespaces = self.netns.places()?;
         let mut out = Vec::new();
         if self.summary {
             self.summaries(&namespaces, &mut out)?;
@@ -123,19 +123,6 @@ impl Sockets {
         }
         io::stdout().lock().write_all(&out).context("writing to standard output")?;
         Ok(ExitCode::SUCCESS)
-    }
-
-    /// The namespaces that are asked for: inode, and where to enter those that are not ours.
-    fn namespaces(&self) -> Result<Vec<(u32, Option<PathBuf>)>> {
-        let own = namespace::own()?;
-        let others = match self.netns {
-            Netns::Own => return Ok(vec![(own, None)]),
-            Netns::One(inode) if inode == own => return Ok(vec![(own, None)]),
-            Netns::One(inode) => return Ok(vec![(inode, Some(namespace::path_of(inode)?))]),
-            Netns::All => namespace::all(),
-        };
-        let others = others.into_iter().filter(|(inode, _)| *inode != own).map(|(inode, path)| (inode, Some(path)));
-        Ok(std::iter::once((own, None)).chain(others).collect())
     }
 
     fn summaries(&self, namespaces: &[(u32, Option<PathBuf>)], out: &mut Vec<u8>) -> Result<()> {

@@ -1,3 +1,243 @@
-//! Gauges: how full the host is, from what the kernel counts.
+//! Gauges: how full the host is, how fast it fills, and how long that lasts.
+//!
+//! A gauge is one file here and one line in [`gauges`]. It takes in a [`Sweep`], which is all that was read of one network
+//! namespace at one moment, and adds its readings. Nothing here reads anything: texts and sockets are handed in, and time
+//! with them.
 
+mod close_wait;
+mod conntrack;
+mod descriptors;
+mod listeners;
+mod memory;
+mod ports;
+mod sockets;
+mod stack;
 pub mod text;
+mod time_wait;
+mod trend;
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+pub use conntrack::TABLE as CONNTRACK;
+pub use text::{Text, Texts};
+
+use crate::record::{Endpoint, GaugeProcess, GaugeRecord, Subject, TcpState, Unit, Value};
+use crate::socket::Socket;
+use crate::time::{Nanos, Timestamp};
+use trend::time_left;
+
+/// The most of one kind that are told apart (processes, listeners, destinations): those with the highest values.
+pub const TOP: usize = 10;
+
+/// The message that shows sockets.
+const SOCK_DIAG: &str = "sock_diag SOCK_DIAG_BY_FAMILY";
+
+/// A gauge, or a few that are read together.
+pub trait Gauge: Send {
+    /// Takes in what was read, and adds its readings.
+    fn sweep(&mut self, sweep: &Sweep<'_>, out: &mut Vec<GaugeRecord>);
+}
+
+/// Every gauge there is, for one network namespace.
+fn gauges() -> Vec<Box<dyn Gauge>> {
+    vec![
+        Box::<sockets::Sockets>::default(),
+        Box::<close_wait::CloseWait>::default(),
+        Box::<descriptors::Descriptors>::default(),
+        Box::<time_wait::TimeWait>::default(),
+        Box::<ports::Ports>::default(),
+        Box::<conntrack::Conntrack>::default(),
+        Box::<listeners::Listeners>::default(),
+        Box::<memory::Memory>::default(),
+        Box::<stack::Stack>::default(),
+    ]
+}
+
+/// All that was read of one network namespace at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Sweep<'a> {
+    /// When.
+    pub at: Timestamp,
+    /// Inode of the namespace.
+    pub netns: u32,
+    /// Every TCP socket; `None` where the table cannot be read.
+    pub sockets: Option<&'a [Seen]>,
+    /// Texts of /proc.
+    pub texts: &'a Texts,
+    /// Whose the sockets are.
+    pub processes: &'a Processes,
+}
+
+/// A socket, and what else matters here.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen {
+    /// The socket.
+    pub socket: Socket,
+    /// Of a listener: connections that it had to drop (`sk_drops`).
+    pub drops: Option<u32>,
+    /// How long ago the last acknowledgment came (`tcpi_last_ack_recv`), where it was asked for. A FIN brings one: a socket
+    /// has been in CLOSE-WAIT for at least as long.
+    pub quiet: Option<Nanos>,
+    /// For how long it has been in its state, at least; [`Board::sweep`] fills it in.
+    pub age: Nanos,
+}
+
+impl Seen {
+    /// A socket of which nothing more is known.
+    pub const fn new(socket: Socket) -> Self {
+        Self { socket, drops: None, quiet: None, age: Nanos(0) }
+    }
+
+    /// Its ends, IPv4 spoken by an IPv6 socket as IPv4.
+    fn ends(&self) -> (Endpoint, Endpoint) {
+        let tuple = self.socket.tuple();
+        (Endpoint::new(tuple.src, tuple.version, tuple.sport), Endpoint::new(tuple.dst, tuple.version, tuple.dport))
+    }
+}
+
+/// What is known of processes.
+#[derive(Clone, Debug, Default)]
+pub struct Processes {
+    /// The process that has a socket open, by the inode of the socket; of several, the one with the lowest number.
+    pub owners: HashMap<u32, u32>,
+    /// What is known of a process.
+    pub facts: HashMap<u32, Process>,
+}
+
+/// A process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Process {
+    /// Its name (`comm`).
+    pub name: String,
+    /// How many file descriptors it has open.
+    pub descriptors: Option<u64>,
+    /// How many it may have (`RLIMIT_NOFILE`, the soft limit).
+    pub limit: Option<u64>,
+}
+
+impl Processes {
+    /// The process that has a socket open; `None` where that is not known.
+    fn owner(&self, socket: &Socket) -> Option<u32> {
+        self.owners.get(&socket.inode).copied().filter(|_| socket.inode != 0)
+    }
+
+    fn subject(&self, pid: u32) -> Subject {
+        let name = self.facts.get(&pid).map(|process| process.name.clone()).unwrap_or_default();
+        Subject { process: Some(GaugeProcess { pid, name }), ..Subject::default() }
+    }
+}
+
+/// The gauges of one network namespace.
+pub struct Board {
+    gauges: Vec<Box<dyn Gauge>>,
+    /// Since when sockets have been in their states, by their cookies.
+    since: HashMap<u64, (u8, Timestamp)>,
+}
+
+impl Default for Board {
+    fn default() -> Self {
+        Self { gauges: gauges(), since: HashMap::new() }
+    }
+}
+
+/// How long TIME-WAIT lasts: TCP_TIMEWAIT_LEN of include/net/tcp.h.
+pub const TIME_WAIT: Nanos = Nanos::from_secs(60);
+
+impl Board {
+    /// Takes in what was read, and gives every reading. `sockets` get their ages.
+    pub fn sweep(
+        &mut self,
+        at: Timestamp,
+        netns: u32,
+        sockets: Option<&mut [Seen]>,
+        texts: &Texts,
+        processes: &Processes,
+    ) -> Vec<GaugeRecord> {
+        let sockets = sockets.map(|sockets| {
+            self.age(at, sockets);
+            &*sockets
+        });
+        let sweep = Sweep { at, netns, sockets, texts, processes };
+        let mut out = Vec::new();
+        for gauge in &mut self.gauges {
+            gauge.sweep(&sweep, &mut out);
+        }
+        out
+    }
+
+    fn age(&mut self, at: Timestamp, sockets: &mut [Seen]) {
+        let before = std::mem::take(&mut self.since);
+        self.since.reserve(before.len());
+        for seen in sockets {
+            let Socket { state, cookie, timer, .. } = seen.socket;
+            if seen.socket.tcp_state() == TcpState::TimeWait {
+                // What stands for a socket then is made with its timer.
+                seen.age = timer.map_or(Nanos(0), |timer| Nanos(TIME_WAIT.0.saturating_sub(timer.expires.0)));
+                continue;
+            }
+            let since = before.get(&cookie).filter(|(then, _)| *then == state).map_or(at, |(_, since)| *since);
+            self.since.insert(cookie, (state, since));
+            let quiet = seen.quiet.filter(|_| seen.socket.tcp_state() == TcpState::CloseWait);
+            seen.age = at.since(since).max(quiet.unwrap_or_default());
+        }
+    }
+}
+
+impl Sweep<'_> {
+    /// A reading without a limit.
+    fn reading(
+        &self,
+        name: &'static str,
+        subject: Subject,
+        value: u64,
+        unit: Unit,
+        source: &'static str,
+    ) -> GaugeRecord {
+        GaugeRecord {
+            at: self.at,
+            name,
+            netns: Some(self.netns),
+            subject,
+            value: value.into(),
+            limit: None,
+            unit,
+            rate: None,
+            time_left_ns: None,
+            ages: None,
+            source,
+        }
+    }
+
+    fn sockets(&self) -> impl Iterator<Item = &Seen> {
+        self.sockets.into_iter().flatten()
+    }
+}
+
+impl GaugeRecord {
+    fn growing(mut self, rate: Option<f64>) -> Self {
+        self.rate = rate.map(Value);
+        self.time_left_ns = self.limit.and_then(|limit| time_left(self.value.0, limit, rate));
+        self
+    }
+
+    fn within(mut self, limit: Option<u64>) -> Self {
+        self.limit = limit;
+        self
+    }
+}
+
+/// The highest counts, at most [`TOP`], the highest first.
+fn top<K: Ord + Clone>(counts: HashMap<K, u64>) -> Vec<(K, u64)> {
+    let mut all: Vec<_> = counts.into_iter().collect();
+    all.sort_by(|(a, one), (b, other)| other.cmp(one).then_with(|| a.cmp(b)));
+    all.truncate(TOP);
+    all
+}
+
+/// Counts by key.
+fn count<K: Eq + Hash>(keys: impl Iterator<Item = K>) -> HashMap<K, u64> {
+    let mut counts = HashMap::new();
+    keys.for_each(|key| *counts.entry(key).or_default() += 1);
+    counts
+}

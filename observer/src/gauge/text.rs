@@ -1,5 +1,109 @@
-//! The texts of /proc that count things: `GROUP: NAME VALUE …` on one line (sockstat), or names and values on two (snmp,
-//! netstat).
+//! The texts of /proc that gauges read, and the forms they have.
+
+use std::collections::BTreeMap;
+
+/// A file of /proc.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Text {
+    /// SNMP's counters (RFC 4022).
+    Snmp,
+    /// Linux's own counters.
+    Netstat,
+    /// Sockets and memory in use.
+    Sockstat,
+    /// The ports that connect(2) chooses from.
+    PortRange,
+    /// Those of them that it leaves alone.
+    ReservedPorts,
+    /// Whether a port in TIME-WAIT may be used again for a new connection: 0 no, 1 yes, 2 on loopback.
+    TwReuse,
+    /// The most sockets in TIME-WAIT.
+    MaxTwBuckets,
+    /// The most sockets that no process has any more.
+    MaxOrphans,
+    /// Pages of memory for TCP: below the first all is well, above the second there is pressure, the third is the limit.
+    TcpMem,
+    /// Entries of connection tracking.
+    ConntrackCount,
+    /// The most of them.
+    ConntrackMax,
+    /// Buckets of its hash table.
+    ConntrackBuckets,
+    /// Its counters, by processor.
+    ConntrackStat,
+}
+
+impl Text {
+    /// Every one.
+    pub const ALL: [Self; 13] = [
+        Self::Snmp,
+        Self::Netstat,
+        Self::Sockstat,
+        Self::PortRange,
+        Self::ReservedPorts,
+        Self::TwReuse,
+        Self::MaxTwBuckets,
+        Self::MaxOrphans,
+        Self::TcpMem,
+        Self::ConntrackCount,
+        Self::ConntrackMax,
+        Self::ConntrackBuckets,
+        Self::ConntrackStat,
+    ];
+
+    /// Its path.
+    pub const fn source(self) -> &'static str {
+        match self {
+            Self::Snmp => "/proc/net/snmp",
+            Self::Netstat => "/proc/net/netstat",
+            Self::Sockstat => "/proc/net/sockstat",
+            Self::PortRange => "/proc/sys/net/ipv4/ip_local_port_range",
+            Self::ReservedPorts => "/proc/sys/net/ipv4/ip_local_reserved_ports",
+            Self::TwReuse => "/proc/sys/net/ipv4/tcp_tw_reuse",
+            Self::MaxTwBuckets => "/proc/sys/net/ipv4/tcp_max_tw_buckets",
+            Self::MaxOrphans => "/proc/sys/net/ipv4/tcp_max_orphans",
+            Self::TcpMem => "/proc/sys/net/ipv4/tcp_mem",
+            Self::ConntrackCount => "/proc/sys/net/netfilter/nf_conntrack_count",
+            Self::ConntrackMax => "/proc/sys/net/netfilter/nf_conntrack_max",
+            Self::ConntrackBuckets => "/proc/sys/net/netfilter/nf_conntrack_buckets",
+            Self::ConntrackStat => "/proc/net/stat/nf_conntrack",
+        }
+    }
+
+    /// Whether it is there only where connection tracking is at work.
+    pub const fn is_conntrack(self) -> bool {
+        matches!(self, Self::ConntrackCount | Self::ConntrackMax | Self::ConntrackBuckets | Self::ConntrackStat)
+    }
+}
+
+/// What the files held that could be read.
+#[derive(Clone, Debug, Default)]
+pub struct Texts(pub BTreeMap<Text, String>);
+
+impl Texts {
+    /// What one held.
+    pub fn get(&self, text: Text) -> Option<&str> {
+        self.0.get(&text).map(String::as_str)
+    }
+
+    /// Of one that holds a number, the number.
+    pub fn number(&self, text: Text) -> Option<u64> {
+        self.get(text)?.trim().parse().ok()
+    }
+
+    /// Of one that holds several, the numbers.
+    pub fn numbers(&self, text: Text) -> Vec<u64> {
+        self.get(text).unwrap_or_default().split_ascii_whitespace().filter_map(|word| word.parse().ok()).collect()
+    }
+}
+
+/// The sum of a column of `/proc/net/stat/nf_conntrack`, whose lines are the processors'; its numbers are of base 16.
+pub fn processors(text: &str, column: &str) -> Option<u64> {
+    let mut lines = text.lines();
+    let place = lines.next()?.split_ascii_whitespace().position(|name| name == column)?;
+    let numbers = lines.map(|line| u64::from_str_radix(line.split_ascii_whitespace().nth(place)?, 16).ok());
+    numbers.sum()
+}
 
 /// The numbers of `/proc/net/sockstat` and `/proc/net/sockstat6`: group, name, value.
 pub fn sockstat(text: &str) -> impl Iterator<Item = (&str, &str, u64)> {
@@ -36,6 +140,16 @@ pub fn find<'a>(mut all: impl Iterator<Item = (&'a str, &'a str, u64)>, group: &
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn columns_are_added_up_over_the_processors() {
+        let text = "entries  clashres drop\n0000000a  00000000 00000001\n0000000a  00000002 000000ff\n";
+        assert_eq!((processors(text, "drop"), processors(text, "clashres")), (Some(256), Some(2)));
+        assert_eq!(
+            (processors(text, "found"), processors("drop\nx\n", "drop"), processors("", "drop")),
+            (None, None, None)
+        );
+    }
 
     #[test]
     fn both_forms_are_read() {

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use crate::record::TcpInfo;
+use crate::time::Nanos;
 
 /// The octets of one `struct tcp_info`, read where the kernel's ABI has put each field for good.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +53,11 @@ impl<'a> Info<'a> {
             snd_wnd: small(228),
             rcv_wnd: small(232),
         }
+    }
+
+    /// How long ago the last acknowledgment came (`tcpi_last_ack_recv`, in milliseconds).
+    pub fn last_ack_received(self) -> Option<Nanos> {
+        self.small(56).map(|millis| Nanos::from_millis(millis.into()))
     }
 
     /// Writes the fields by the names of `ss -i`, each after a space, those that say nothing left out. `congestion` is the

@@ -6,6 +6,7 @@ pub mod ebpf;
 pub mod features;
 mod file;
 mod filter;
+pub mod gauges;
 mod input;
 pub mod libpcap;
 pub mod live;

@@ -58,10 +58,9 @@ impl Holders {
 
 /// Hands over every socket that a process has open: process, descriptor and the socket's inode. Gives the number of
 /// processes that do not show their descriptors to us.
-pub fn each(mut take: impl FnMut(u32, u32, u32)) -> usize {
+fn each(mut take: impl FnMut(u32, u32, u32)) -> usize {
     let mut hidden = 0;
-    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+    for pid in processes() {
         match each_of(pid, |fd, inode| take(pid, fd, inode)) {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => hidden += 1,
             // One that has just ended.
@@ -71,7 +70,17 @@ pub fn each(mut take: impl FnMut(u32, u32, u32)) -> usize {
     hidden
 }
 
-fn each_of(pid: u32, mut take: impl FnMut(u32, u32)) -> io::Result<()> {
+/// Every process, by its number.
+pub fn processes() -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str().and_then(|name| name.parse().ok()))
+}
+
+/// Hands over every socket that one process has open: descriptor, and the socket's inode.
+///
+/// # Errors
+/// Where the process does not show its descriptors to us, or has ended.
+pub fn each_of(pid: u32, mut take: impl FnMut(u32, u32)) -> io::Result<()> {
     /// Longer than the link of any socket.
     const LONGEST: usize = 64;
     let folder = open(format!("/proc/{pid}/fd"), OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
@@ -93,7 +102,7 @@ fn inode(link: &str) -> Option<u32> {
 }
 
 /// The name of a process; empty where it is gone.
-fn name(pid: u32) -> String {
+pub fn name(pid: u32) -> String {
     let mut name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
     name.truncate(name.trim_end_matches('\n').len());
     name

@@ -1,0 +1,35 @@
+//! CLOSE-WAIT by process: the other end is done, and the process has not closed its socket.
+
+use std::collections::HashMap;
+
+use super::trend::Trends;
+use super::{Gauge, SOCK_DIAG, Sweep, TOP};
+use crate::record::{Ages, GaugeRecord, Subject, TcpState, Unit};
+
+/// `close_wait`, with ages; without a process for those whose owner is not known.
+#[derive(Debug, Default)]
+pub struct CloseWait {
+    trends: Trends<Option<u32>>,
+}
+
+impl Gauge for CloseWait {
+    fn sweep(&mut self, sweep: &Sweep<'_>, out: &mut Vec<GaugeRecord>) {
+        let mut by_process: HashMap<Option<u32>, (u64, Ages)> = HashMap::new();
+        for seen in sweep.sockets().filter(|seen| seen.socket.tcp_state() == TcpState::CloseWait) {
+            let (count, ages) = by_process.entry(sweep.processes.owner(&seen.socket)).or_default();
+            *count += 1;
+            ages.add(seen.age);
+        }
+        let mut all: Vec<_> = by_process.into_iter().collect();
+        all.sort_by_key(|(pid, (count, _))| (std::cmp::Reverse(*count), *pid));
+        for (place, (pid, (count, ages))) in all.into_iter().enumerate() {
+            let rate = self.trends.rate(pid, sweep.at, count as f64);
+            if place < TOP {
+                let subject = pid.map_or_else(Subject::default, |pid| sweep.processes.subject(pid));
+                let reading = sweep.reading("close_wait", subject, count, Unit::Sockets, SOCK_DIAG).growing(rate);
+                out.push(GaugeRecord { ages: Some(ages), ..reading });
+            }
+        }
+        self.trends.forget(sweep.at);
+    }
+}

@@ -1,0 +1,93 @@
+//! Sockets by state, process, listener and destination.
+
+use std::net::IpAddr;
+
+use super::trend::Trends;
+use super::{Gauge, SOCK_DIAG, Sweep, count, top};
+use crate::record::{Endpoint, GaugeRecord, Subject, TcpState, Unit};
+
+/// `sockets` by state, `sockets_of_process`, `sockets_of_listener`, `sockets_of_destination`.
+#[derive(Debug, Default)]
+pub struct Sockets {
+    states: Trends<&'static str>,
+}
+
+/// Every state that a socket can be seen in.
+const STATES: [TcpState; 11] = [
+    TcpState::Listen,
+    TcpState::SynSent,
+    TcpState::SynRecv,
+    TcpState::Estab,
+    TcpState::FinWait1,
+    TcpState::FinWait2,
+    TcpState::CloseWait,
+    TcpState::Closing,
+    TcpState::LastAck,
+    TcpState::TimeWait,
+    TcpState::Closed,
+];
+
+impl Gauge for Sockets {
+    fn sweep(&mut self, sweep: &Sweep<'_>, out: &mut Vec<GaugeRecord>) {
+        if sweep.sockets.is_none() {
+            return;
+        }
+        let mut counts = [0_u64; STATES.len()];
+        let mut ages = [None; STATES.len()];
+        for seen in sweep.sockets() {
+            let state = seen.socket.tcp_state();
+            let Some(place) = STATES.iter().position(|one| *one == state) else { continue };
+            if let (Some(count), Some(ages)) = (counts.get_mut(place), ages.get_mut(place)) {
+                *count += 1;
+                ages.get_or_insert_with(crate::record::Ages::default).add(seen.age);
+            }
+        }
+        for ((state, count), ages) in STATES.into_iter().zip(counts).zip(ages) {
+            let rate = self.states.rate(state.name(), sweep.at, count as f64);
+            let subject = Subject { state: Some(state), ..Subject::default() };
+            // A listener does not grow old.
+            let ages = ages.filter(|_| state != TcpState::Listen);
+            let reading = sweep.reading("sockets", subject, count, Unit::Sockets, SOCK_DIAG).growing(rate);
+            out.push(GaugeRecord { ages, ..reading });
+        }
+        let owners = sweep.sockets().filter_map(|seen| sweep.processes.owner(&seen.socket));
+        for (pid, sockets) in top(count(owners)) {
+            let subject = sweep.processes.subject(pid);
+            out.push(sweep.reading("sockets_of_process", subject, sockets, Unit::Sockets, SOCK_DIAG));
+        }
+        for (listener, sockets) in top(count(at_listeners(sweep))) {
+            let subject = Subject { listener: Some(listener), ..Subject::default() };
+            out.push(sweep.reading("sockets_of_listener", subject, sockets, Unit::Sockets, SOCK_DIAG));
+        }
+        for ((source, destination), sockets) in top(count(to_destinations(sweep))) {
+            let subject = Subject { source: Some(source), destination: Some(destination), ..Subject::default() };
+            out.push(sweep.reading("sockets_of_destination", subject, sockets, Unit::Sockets, SOCK_DIAG));
+        }
+    }
+}
+
+/// Ports that are listened on.
+fn listening(sweep: &Sweep<'_>) -> std::collections::HashSet<u16> {
+    sweep.sockets().filter(|seen| seen.socket.is_listener()).map(|seen| seen.socket.local.1).collect()
+}
+
+/// Of each accepted connection, the end that it came to.
+fn at_listeners(sweep: &Sweep<'_>) -> impl Iterator<Item = Endpoint> {
+    let listening = listening(sweep);
+    let accepted = sweep.sockets().filter(move |seen| {
+        !seen.socket.is_listener() && seen.socket.peer.1 != 0 && listening.contains(&seen.socket.local.1)
+    });
+    accepted.map(|seen| seen.ends().0)
+}
+
+/// Of each connection that was opened here, its own address and where it goes.
+pub(super) fn to_destinations(sweep: &Sweep<'_>) -> impl Iterator<Item = (IpAddr, Endpoint)> {
+    let listening = listening(sweep);
+    let opened = sweep.sockets().filter(move |seen| {
+        !seen.socket.is_listener() && seen.socket.peer.1 != 0 && !listening.contains(&seen.socket.local.1)
+    });
+    opened.map(|seen| {
+        let (own, other) = seen.ends();
+        (own.ip, other)
+    })
+}
