@@ -1,5 +1,7 @@
 //! `observer doctor`: what is wrong, by severity, with what shows it and what to do.
 
+mod live;
+
 use std::io::{self, BufWriter, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -22,23 +24,31 @@ use crate::{recorded, run, source};
 /// Say what is wrong, how sure that is, what shows it and what to do about it
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
+    sudo observer doctor\n  \
+    sudo observer doctor --for 1min --netns own\n  \
     observer doctor capture.pcapng\n  \
     observer doctor monday.pcap.zst --filter 'host 10.0.0.1'\n  \
     observer doctor capture.pcapng --threshold slow_server=200ms\n  \
     observer doctor capture.pcapng --output json | jq 'select(.severity == \"error\") | .name'\n\n\
+    Without a file it watches this host: its connections as `observer watch` does, and its gauges (sockets by state, ports, \
+    connection tracking, queues, descriptors, memory).\n\
     The exit status is 0 where all is well, 10 where there are warnings, 20 where there are errors, 1 where it could not \
-    look (a file that could not be read to its end), 2 for wrong usage.")]
+    look (a file that could not be read to its end, or a host that shows nothing), 2 for wrong usage.")]
 pub struct Doctor {
-    /// Capture files (pcap, pcapng, snoop; gzip, zstd, lz4), read together in time order; `-` is standard input
-    #[arg(required = true, value_name = "FILE")]
+    /// Capture files (pcap, pcapng, snoop; gzip, zstd, lz4), read together in time order; `-` is standard input [default:
+    /// this host, now]
+    #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
+
+    #[command(flatten)]
+    host: live::Host,
 
     /// What to print
     #[arg(long, short, value_enum, default_value_t, value_name = "FORMAT")]
     output: Format,
 
     /// Read only the frames that match, in libpcap's filter language
-    #[arg(long, value_name = "EXPRESSION")]
+    #[arg(long, value_name = "EXPRESSION", requires = "files")]
     filter: Option<String>,
 
     #[command(flatten)]
@@ -57,6 +67,11 @@ const ERRORS: u8 = 20;
 impl Doctor {
     /// Looks, and tells.
     pub fn run(self) -> Result<ExitCode> {
+        if self.files.is_empty() {
+            let diagnosis = self.host.watch(self.judging.thresholds())?;
+            self.host.print(self.output, &page(self.color), &diagnosis)?;
+            return Ok(status_of(&diagnosis.found));
+        }
         let (found, capture) = self.files()?;
         self.print(&found, &capture)?;
         let read = super::status_of(&capture.files);

@@ -169,6 +169,24 @@ fn ring(text: &str) -> Result<u32, String> {
 }
 
 impl Observe {
+    /// Everything in these namespaces, as it is observed where nothing else is asked for.
+    pub fn everything(netns: Netns) -> Self {
+        Self {
+            hooks: Vec::new(),
+            netns,
+            verbose: 0,
+            port: Vec::new(),
+            pid: Vec::new(),
+            comm: Vec::new(),
+            cgroup: Vec::new(),
+            state: Vec::new(),
+            write: None,
+            interval: Duration::from_secs(10),
+            ring: 16_384 * 1024,
+            max_sockets: 262_144,
+        }
+    }
+
     /// The hooks that are wanted.
     pub fn wanted(&self) -> Vec<Hook> {
         let adds = self.hooks.iter().all(|asked| asked.adds);

@@ -74,6 +74,12 @@ pub struct Packets {
 }
 
 impl From {
+    /// A source with its usual settings.
+    pub fn usual(source: Choice) -> Self {
+        let packets = Packets { interface: Vec::new(), filter: None, snaplen: None, buffer: None, promiscuous: false };
+        Self { source, poll: Duration::from_millis(200), list_interfaces: false, packets }
+    }
+
     /// Opens the source that was asked for, or the best there is, and says on standard error what it does not show.
     ///
     /// # Errors

@@ -1,7 +1,8 @@
-//! The server drops the ACK that completes the handshake.
+//! A server does not accept connections as fast as they come: its kernel drops the ACK that completes the handshake.
 
+use super::readings::{self, Readings, grows};
 use super::{Context, Finding, Page, RestsOn, Verdict, evidence};
-use crate::record::{ConnectionRecord, Doubt, NotableKind, Severity, Side};
+use crate::record::{About, ConnectionRecord, Doubt, NotableKind, Severity, Side};
 use crate::units;
 
 /// See [`PAGE`].
@@ -10,7 +11,7 @@ pub struct AcceptQueueOverflow;
 const PAGE: Page = Page {
     name: "accept-queue-overflow",
     title: "accept queue full",
-    severity: Severity::Warning,
+    severity: Severity::Error,
     rests_on: RestsOn::Absence,
     meaning: "The client completed the handshake, and the server sent its SYN-ACK again as if it had not: the listener's \
               accept queue is full, and the kernel drops the ACK. To the client the connection is open; what it sends is \
@@ -24,6 +25,9 @@ const PAGE: Page = Page {
         "The ACK of the SYN-ACK was seen.",
         "The server sent its SYN-ACK again afterwards, twice or more, or once more than a second after (tcp_check_req() in \
          the kernel: LINUX_MIB_LISTENOVERFLOWS).",
+        "Or, of a listener of this host: as many connections wait to be accepted (sk_ack_backlog) as the backlog allows \
+         (sk_max_ack_backlog), or more (sk_acceptq_is_full). It is an error where the listener drops connections meanwhile \
+         (its sk_drops).",
     ],
     remedy: &[
         "On {SERVER}, compare the queue with its bound: `ss -ltn 'sport = :{PORT}'` (Recv-Q, Send-Q), `nstat -az \
@@ -56,6 +60,35 @@ impl Finding for AcceptQueueOverflow {
             .by([evidence::at(ack, Side::Client, "ACK of the SYN-ACK")])
             .by(evidence::notable(record, NotableKind::SynAckAgain, Side::Server, "SYN-ACK sent again"));
         Some(if several { verdict } else { verdict.doubt(Doubt::CapturePoint) })
+    }
+
+    fn gauges(&self, all: Readings<'_>, _: &Context<'_>) -> Vec<(About, Verdict)> {
+        let mut verdicts = Vec::new();
+        for reading in all.of("accept_queue") {
+            // A backlog of 0 lets one wait.
+            let limit = reading.limit.unwrap_or(u64::MAX);
+            let waiting = reading.value.0 as u64;
+            let drops = all.beside(reading, "listener_drops");
+            let is_dropping = drops.is_some_and(grows);
+            if waiting < limit.max(1) {
+                continue;
+            }
+            let subject = &reading.subject;
+            let who = subject.process.as_ref();
+            let name = who.map_or(String::new(), |who| format!(" of {}[{}]", who.name, who.pid));
+            let listener = subject.listener.map_or("a listener".to_string(), units::end);
+            let what = format!(
+                "The queue of {listener}{name} is full: {} wait to be accepted, {} may{}.",
+                units::number_of(waiting, "connection"),
+                units::count(limit),
+                if is_dropping { ", and others are dropped" } else { "" },
+            );
+            let overflows = all.of("listen_overflows").find(|other| other.netns == reading.netns);
+            let shown = [Some(reading), drops, overflows].into_iter().flatten().map(readings::evidence);
+            let severity = if is_dropping { Severity::Error } else { Severity::Warning };
+            verdicts.push((readings::about(reading), Verdict::new(severity, what).by(shown)));
+        }
+        verdicts
     }
 }
 

@@ -1,11 +1,13 @@
 //! Findings: what is wrong with a connection, with many of them, or with a host, how sure that is, and what to do.
 //!
 //! A finding is one file here and one line in [`FINDINGS`]. It has a [`Page`], which is all the text there is of it, and
-//! one of two things: a rule over a [`ConnectionRecord`], or a [`Tally`] that sees many connections and lookups go by.
+//! one of three things: a rule over a [`ConnectionRecord`], a [`Tally`] that sees many connections and lookups go by, or a
+//! rule over the readings of gauges.
 //! [`judge`] asks the rules; a [`Report`] gathers what was found and keeps the tallies.
 
 mod evidence;
 mod page;
+mod readings;
 mod report;
 mod tally;
 mod thresholds;
@@ -16,13 +18,18 @@ mod accept_queue_overflow;
 mod bufferbloat;
 mod certificate;
 mod close_wait;
+mod close_wait_leak;
 mod connection_churn;
+mod conntrack_full;
+mod descriptors_exhausted;
 mod dns_failure;
 mod ecn_broken;
+mod ephemeral_ports;
 mod half_open;
 mod head_of_line;
 mod incast;
 mod keep_alive_timeout;
+mod memory_pressure;
 mod middlebox;
 mod mtu_black_hole;
 mod nagle_delayed_ack;
@@ -36,6 +43,7 @@ mod rejected_by_icmp;
 mod reordering;
 mod reset_after_idle;
 mod reset_mid_stream;
+mod retransmission_rate;
 mod sender_limited;
 mod slow_client;
 mod slow_dns;
@@ -44,6 +52,7 @@ mod slow_server;
 mod spurious_retransmission;
 mod stale_pooled_connection;
 mod stuck_closing;
+mod syn_cookies;
 mod syn_flood;
 mod tail_loss;
 mod tfo_blocked;
@@ -53,12 +62,13 @@ mod window_limited;
 mod zero_window;
 
 pub use page::{Page, RestsOn, markdown};
+pub use readings::{Readings, describe, growth};
 pub use report::Report;
 pub use tally::Tally;
 pub use thresholds::{Setting, ThresholdError, Thresholds};
 pub use verdict::Verdict;
 
-use crate::record::{ConnectionRecord, Doubt, Finding as Found, Severity};
+use crate::record::{About, ConnectionRecord, Doubt, Finding as Found, Severity};
 use crate::time::{Nanos, Timestamp};
 
 /// Every finding there is, in the order in which they are listed.
@@ -105,6 +115,14 @@ pub const FINDINGS: &[&dyn Finding] = &[
     &keep_alive_timeout::KeepAliveTimeout,
     &ecn_broken::EcnBroken,
     &tfo_blocked::TfoBlocked,
+    &close_wait_leak::CloseWaitLeak,
+    &descriptors_exhausted::DescriptorsExhausted,
+    &ephemeral_ports::TimeWaitExhaustion,
+    &ephemeral_ports::EphemeralPorts,
+    &conntrack_full::ConntrackFull,
+    &syn_cookies::SynCookies,
+    &memory_pressure::MemoryPressure,
+    &retransmission_rate::RetransmissionRate,
 ];
 
 /// One kind of thing that can be wrong.
@@ -115,6 +133,11 @@ pub trait Finding: Sync {
     /// Whether it holds of one connection.
     fn connection(&self, _: &ConnectionRecord, _: &Context<'_>) -> Option<Verdict> {
         None
+    }
+
+    /// Whether it holds of the host, by its gauges.
+    fn gauges(&self, _: Readings<'_>, _: &Context<'_>) -> Vec<(About, Verdict)> {
+        Vec::new()
     }
 
     /// What looks for it in many connections; `None` where it is about one.

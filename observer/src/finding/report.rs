@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 
-use super::{Context, FINDINGS, Page, Tally, Verdict};
+use super::{Context, FINDINGS, Page, Readings, Tally, Verdict};
 use crate::record::{About, Case, ConnectionRecord, Doubt, Finding, FindingRecord, LookupRecord, Severity};
 
 /// Cases that are kept of each finding.
@@ -53,6 +53,16 @@ impl Report {
     pub fn lookup(&mut self, record: &LookupRecord) {
         for (_, tally) in &mut self.tallies {
             tally.lookup(record);
+        }
+    }
+
+    /// Takes in what gauges show.
+    pub fn gauges(&mut self, readings: Readings<'_>, context: &Context<'_>) {
+        for (place, finding) in FINDINGS.iter().enumerate() {
+            for (about, verdict) in finding.gauges(readings, context) {
+                let case = case(finding.page(), about, verdict, &[]);
+                self.groups.entry(place).or_default().add(case);
+            }
         }
     }
 

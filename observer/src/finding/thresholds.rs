@@ -161,6 +161,20 @@ thresholds! {
     stuck_closing: Nanos = Nanos::from_secs(10),
     /// Keep-alives without an answer, at least.
     keep_alive_probes: u64 = 3,
+    /// Sockets of one process in CLOSE-WAIT for longer than a minute that are a leak.
+    close_wait_sockets: u64 = 10,
+    /// Share of a process's file descriptors in use, in percent, from which on they run out.
+    descriptors_percent: u64 = 80,
+    /// Share of the ephemeral ports taken for one destination, in percent, from which on they run out.
+    ports_percent: u64 = 80,
+    /// Share of the entries of connection tracking in use, in percent, from which on its table is filling.
+    conntrack_percent: u64 = 80,
+    /// Time until the table of connection tracking is full, at the rate at which it grows, from which on it is filling.
+    conntrack_fills_within: Nanos = Nanos::from_secs(600),
+    /// Share of the segments sent that are sent again, in percent, from which on the host's rate is high.
+    retransmission_percent: u64 = 3,
+    /// Segments that the host sends a second, at least, for that rate to say something.
+    retransmission_segments: u64 = 20,
 }
 
 impl Value for Nanos {

@@ -3,8 +3,9 @@
 use std::io::Write;
 
 use anyhow::Result;
-use observer::finding::{Context, Report, Thresholds};
-use observer::record::{CaptureRecord, ConnectionRecord, FindingRecord, LookupRecord, Object};
+use observer::finding::{Context, Readings, Report, Thresholds};
+use observer::record::{CaptureRecord, ConnectionRecord, FindingRecord, GaugeRecord, LookupRecord, Object};
+use observer::time::Timestamp;
 
 use super::{Sink, json};
 
@@ -19,6 +20,12 @@ impl Diagnosis {
     /// Nothing found yet.
     pub fn new(thresholds: Thresholds) -> Self {
         Self { report: Report::default(), thresholds, connections: 0 }
+    }
+
+    /// Takes in what gauges show at `until`.
+    pub fn gauges(&mut self, readings: &[GaugeRecord], until: Timestamp) {
+        let context = Context { thresholds: &self.thresholds, until, lost: false };
+        self.report.gauges(Readings(readings), &context);
     }
 
     /// What was found by the sinks of all shards, the worst first.

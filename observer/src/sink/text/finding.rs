@@ -21,8 +21,12 @@ pub fn report(page: &Page, out: &mut String, found: &[FindingRecord], capture: &
     for record in found {
         kind(page, out, record, start);
     }
+    last_line(page, out, found, &units::number_of(capture.connections, "connection"));
+}
+
+/// How much is wrong, of what was looked at.
+pub fn last_line(page: &Page, out: &mut String, found: &[FindingRecord], connections: &str) {
     let count = |severity| found.iter().filter(|record| record.severity == severity).count() as u64;
-    let connections = units::number_of(capture.connections, "connection");
     let line = match (count(Severity::Error), count(Severity::Warning)) {
         (0, 0) => Line::new().then(Tone::Good, format!("Nothing is wrong with {connections}.")),
         (errors, warnings) => {
@@ -41,7 +45,7 @@ pub fn report(page: &Page, out: &mut String, found: &[FindingRecord], capture: &
 }
 
 /// One kind of finding.
-fn kind(page: &Page, out: &mut String, record: &FindingRecord, start: Timestamp) {
+pub fn kind(page: &Page, out: &mut String, record: &FindingRecord, start: Timestamp) {
     let mut head = Line::new().then(tone(record.severity), format!("{:<8}", record.severity.name()));
     head.push(Tone::Strong, record.name);
     head.push(Tone::Plain, format!(": {}", record.title));

@@ -3,6 +3,7 @@
 mod application;
 mod check;
 mod connection;
+mod doctor;
 pub mod explain;
 mod finding;
 mod ladder;
@@ -19,6 +20,7 @@ use std::io::Write;
 use anyhow::Result;
 pub use check::draw as check;
 pub use connection::{Detail, draw as connection, handshake_rtt};
+pub use doctor::{Doctor, draw as doctor};
 pub use finding::report as findings;
 pub use line::{draw as one_line, draw_lookup as failed_lookup};
 use observer::record::{CaptureRecord, ConnectionRecord};

@@ -1,0 +1,71 @@
+//! A process does not close sockets whose other end is done.
+
+use super::readings::{Readings, about, evidence, growth, percent};
+use super::{Context, Finding, Page, RestsOn, Verdict};
+use crate::record::{About, Severity};
+use crate::units;
+
+/// See [`PAGE`].
+pub struct CloseWaitLeak;
+
+const PAGE: Page = Page {
+    name: "close-wait-leak",
+    title: "CLOSE-WAIT leak",
+    severity: Severity::Error,
+    rests_on: RestsOn::Presence,
+    meaning: "The other end has closed, and a process of this host has not closed its own socket for a minute or longer. \
+              Such a socket stays until the process closes it or ends. Each keeps a file descriptor; when those run out, \
+              accept(2) and socket(2) fail with EMFILE.",
+    causes: &[
+        "The program forgets to close a connection: an error path, a response whose body is not read, a pool that never \
+         looks at its connections.",
+        "The program hangs, or waits for something else, and does not read the end of its connections.",
+    ],
+    rule: &[
+        "close_wait_sockets or more sockets of one process are in TCP_CLOSE_WAIT (include/net/tcp_states.h, RFC 9293 \
+         section 3.3.2) for longer than a minute: by what was seen, or by the time since the last acknowledgment came \
+         (tcpi_last_ack_recv).",
+        "It is an error where descriptors_percent of the process's file descriptors are in use (RLIMIT_NOFILE).",
+    ],
+    remedy: &[
+        "See them: `observer sockets -anp state close-wait`",
+        "See what the process waits for: `cat /proc/{PID}/stack`, `gdb -p {PID} -batch -ex 'thread apply all bt'`",
+        "Mend the program: close the socket when read(2) gives 0; as a stopgap restart it, or raise its limit: `prlimit --pid \
+         {PID} --nofile=65536`",
+    ],
+    instead_of: &[],
+};
+
+impl Finding for CloseWaitLeak {
+    fn page(&self) -> &'static Page {
+        &PAGE
+    }
+
+    fn gauges(&self, readings: Readings<'_>, context: &Context<'_>) -> Vec<(About, Verdict)> {
+        let leaks = readings.of("close_wait").filter_map(|reading| {
+            let ages = reading.ages?;
+            if ages.over_1min < context.thresholds.close_wait_sockets {
+                return None;
+            }
+            let descriptors = readings.beside(reading, "descriptors");
+            let is_close = descriptors.is_some_and(|one| percent(one) >= context.thresholds.descriptors_percent);
+            let who = reading.subject.process.as_ref();
+            let name = who.map_or("A process".to_string(), |who| format!("{}[{}]", who.name, who.pid));
+            let mut what = format!(
+                "{name} has not closed {} whose other end is done: {} of them for longer than a minute, the oldest for {}",
+                units::number_of(reading.value.0 as u64, "socket"),
+                units::count(ages.over_1min),
+                units::time(ages.oldest_ns),
+            );
+            if let Some(rate) = reading.rate.filter(|rate| rate.0 > 0.0) {
+                what.push_str(&format!(", {}", growth(rate.0)));
+            }
+            what.push('.');
+            let severity = if is_close { Severity::Error } else { Severity::Warning };
+            let shown = [Some(reading), descriptors].into_iter().flatten().map(evidence);
+            let pid = who.map_or("PID".to_string(), |who| who.pid.to_string());
+            Some((about(reading), Verdict::new(severity, what).by(shown).with("PID", pid)))
+        });
+        leaks.collect()
+    }
+}

@@ -1,0 +1,68 @@
+//! What rules over gauges share.
+
+use crate::record::{About, Evidence, GaugeRecord};
+use crate::units;
+
+/// The readings of one sweep.
+#[derive(Clone, Copy, Debug)]
+pub struct Readings<'a>(pub &'a [GaugeRecord]);
+
+impl<'a> Readings<'a> {
+    /// Those of one gauge.
+    pub fn of(self, name: &'static str) -> impl Iterator<Item = &'a GaugeRecord> {
+        self.0.iter().filter(move |reading| reading.name == name)
+    }
+
+    /// The reading of another gauge in the same namespace, of the same subject.
+    pub fn beside(self, reading: &GaugeRecord, name: &'static str) -> Option<&'a GaugeRecord> {
+        self.of(name).find(|other| other.netns == reading.netns && other.subject == reading.subject)
+    }
+
+    /// The reading of another gauge in the same namespace, of the namespace as a whole.
+    pub fn whole(self, reading: &GaugeRecord, name: &'static str) -> Option<&'a GaugeRecord> {
+        self.of(name).find(|other| other.netns == reading.netns && other.subject == Default::default())
+    }
+}
+
+/// How much of its limit is taken, in percent; 0 where it has none.
+pub fn percent(reading: &GaugeRecord) -> u64 {
+    reading.fill().map_or(0, |fill| (fill * 100.0) as u64)
+}
+
+/// Whether it grows.
+pub fn grows(reading: &GaugeRecord) -> bool {
+    reading.rate.is_some_and(|rate| rate.0 > 0.0)
+}
+
+/// A reading as evidence.
+pub fn evidence(reading: &GaugeRecord) -> Evidence {
+    Evidence { at: Some(reading.at), what: describe(reading), ..Evidence::default() }
+}
+
+/// A reading in words: `conntrack: 950 of 1,000 entries, +12/s, full in 4.2 s`.
+pub fn describe(reading: &GaugeRecord) -> String {
+    let mut text = format!("{}: {}", reading.name, units::count(reading.value.0.max(0.0) as u64));
+    if let Some(limit) = reading.limit {
+        text.push_str(&format!(" of {}", units::count(limit)));
+    }
+    text.push_str(&format!(" {}", reading.unit.name()));
+    if let Some(rate) = reading.rate.filter(|rate| rate.0 != 0.0) {
+        text.push_str(&format!(", {}", growth(rate.0)));
+    }
+    if let Some(left) = reading.time_left_ns {
+        text.push_str(&format!(", full in {}", units::time(left)));
+    }
+    text
+}
+
+/// Growth in a second, or of what is slow in a minute.
+pub fn growth(rate: f64) -> String {
+    if rate.abs() >= 1.0 { format!("{rate:+.0}/s") } else { format!("{:+.1}/min", rate * 60.0) }
+}
+
+/// What a reading is of.
+pub fn about(reading: &GaugeRecord) -> About {
+    let subject = &reading.subject;
+    let process = subject.process.as_ref().map(|process| format!("{}[{}]", process.name, process.pid));
+    About { server: subject.listener.or(subject.destination), host: subject.source, name: process, ..About::default() }
+}

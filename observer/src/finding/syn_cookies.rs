@@ -1,0 +1,51 @@
+//! The kernel answers SYNs with cookies: more handshakes are under way than a listener may remember.
+
+use super::readings::{Readings, about, evidence, grows, growth};
+use super::{Context, Finding, Page, RestsOn, Verdict};
+use crate::record::{About, Severity};
+
+/// See [`PAGE`].
+pub struct SynCookies;
+
+const PAGE: Page = Page {
+    name: "syn-cookies",
+    title: "SYN cookies are sent",
+    severity: Severity::Warning,
+    rests_on: RestsOn::Presence,
+    meaning: "A listener has as many handshakes under way as its backlog allows, and the kernel answers further SYNs without \
+              remembering them, with a cookie in the sequence number. Clients that mean it still get through; what their SYN \
+              offered (window scale, SACK) survives only where they send timestamps.",
+    causes: &[
+        "A SYN flood, mostly with forged addresses.",
+        "Very many clients at once, and a short backlog.",
+        "Answers that do not reach the clients, so that handshakes stay open.",
+    ],
+    rule: &["SyncookiesSent of /proc/net/netstat grows (cookie_v4_init_sequence, RFC 4987 section 3.6)."],
+    remedy: &[
+        "See which listener: `observer sockets -an state syn-recv`",
+        "Where those are clients who mean it, a longer backlog: the program's, and `sysctl -w net.core.somaxconn=4096 \
+         net.ipv4.tcp_max_syn_backlog=4096`",
+        "Where they are not, filter before the server: a synproxy, or the provider's protection",
+    ],
+    instead_of: &[],
+};
+
+impl Finding for SynCookies {
+    fn page(&self) -> &'static Page {
+        &PAGE
+    }
+
+    fn gauges(&self, readings: Readings<'_>, _: &Context<'_>) -> Vec<(About, Verdict)> {
+        let sent = readings.of("syn_cookies_sent").filter(|reading| grows(reading));
+        sent.map(|reading| {
+            let rate = reading.rate.map_or(0.0, |rate| rate.0);
+            let what = format!("SYNs are answered with cookies: {}.", growth(rate));
+            let full = readings.of("syn_backlog").filter(|other| other.netns == reading.netns && other.value.0 > 0.0);
+            let full: Vec<_> = full.take(3).collect();
+            let about = full.first().map(|listener| about(listener)).unwrap_or_default();
+            let shown = std::iter::once(reading).chain(full).map(evidence);
+            (about, Verdict::new(Severity::Warning, what).by(shown))
+        })
+        .collect()
+    }
+}

@@ -1,0 +1,154 @@
+//! `observer doctor` on this host: what is wrong, then the gauges as bars.
+
+use std::cmp::Reverse;
+use std::time::Duration;
+
+use observer::finding::growth;
+use observer::record::{CaptureRecord, FindingRecord, GaugeRecord, Subject, Unit};
+use observer::time::Nanos;
+
+use super::page::{Line, Page, Tone, bar, escape};
+use super::{finding, units};
+
+/// All that is told.
+#[derive(Clone, Copy, Debug)]
+pub struct Doctor<'a> {
+    /// What is wrong, the worst first.
+    pub found: &'a [FindingRecord],
+    /// The readings of the last sweep.
+    pub readings: &'a [GaugeRecord],
+    /// What could not be read, and why.
+    pub unread: &'a [String],
+    /// What was watched.
+    pub capture: &'a CaptureRecord,
+    /// For how long.
+    pub how_long: Duration,
+    /// How often gauges were read, and the time on the processor that it took the last time.
+    pub effort: (u32, Duration),
+}
+
+/// Bars that are drawn, the fullest first.
+const BARS: usize = 12;
+
+/// Readings that have no limit to be full of, or are told elsewhere.
+const WITHOUT_BAR: [&str; 1] = ["retransmission_percent"];
+
+/// Draws everything.
+pub fn draw(page: &Page, out: &mut String, doctor: &Doctor<'_>) {
+    let how_long = Nanos(u64::try_from(doctor.how_long.as_nanos()).unwrap_or(u64::MAX));
+    let connections = units::number_of(doctor.capture.connections, "connection");
+    let head = Line::new().then(Tone::Strong, "this host").then(Tone::Dim, format!(": {connections} seen in "));
+    let cost = Nanos(u64::try_from(doctor.effort.1.as_nanos()).unwrap_or(u64::MAX));
+    let effort =
+        format!("; gauges read {}, {} each", units::number_of(doctor.effort.0.into(), "time"), units::time(cost));
+    page.paragraph(out, &Line::new(), &head.then(Tone::Dim, units::time(how_long) + &effort));
+    page.blank(out);
+    doctor
+        .found
+        .iter()
+        .for_each(|record| finding::kind(page, out, record, doctor.capture.first_seen.unwrap_or_default()));
+    bars(page, out, doctor.readings);
+    states(page, out, doctor.readings);
+    rates(page, out, doctor.readings);
+    for what in doctor.unread {
+        let first = Line::new().then(Tone::Notice, "not seen  ");
+        page.paragraph(out, &first, &Line::new().then(Tone::Dim, escape(what)));
+    }
+    page.blank(out);
+    finding::last_line(page, out, doctor.found, &connections);
+}
+
+/// The fullest of what has a limit: name, bar, share, and how long it lasts.
+fn bars(page: &Page, out: &mut String, readings: &[GaugeRecord]) {
+    const NAME: usize = 16;
+    const BAR: usize = 20;
+    let has_bar = |reading: &&GaugeRecord| reading.limit.is_some() && !WITHOUT_BAR.contains(&reading.name);
+    let mut full: Vec<_> = readings.iter().filter(has_bar).collect();
+    full.sort_by_key(|reading| Reverse((reading.fill().unwrap_or(0.0) * 1e6) as u64));
+    // A listener's queues and a destination's ports are of interest only where there is something in them.
+    full.retain(|reading| reading.value.0 > 0.0 || reading.subject == Subject::default());
+    let own = readings.first().and_then(|reading| reading.netns);
+    for reading in full.into_iter().take(BARS) {
+        let fill = reading.fill().unwrap_or(0.0);
+        let tone = if fill >= 0.95 {
+            Tone::Bad
+        } else if fill >= 0.8 {
+            Tone::Notice
+        } else {
+            Tone::Good
+        };
+        let mut first = Line::new().then(Tone::Plain, reading.name.replace('_', " "));
+        first.pad(NAME);
+        let width = first.width();
+        first.push(tone, bar((fill.min(1.0) * 1e6) as u64, 1_000_000, BAR));
+        first.pad(width + BAR + 1);
+        first.push(Tone::Plain, format!("{:>4}\u{a0}% ", (fill * 100.0).floor()));
+        let limit = units::count(reading.limit.unwrap_or(0));
+        let mut text = format!("{}\u{a0}of\u{a0}{limit}", units::count(reading.value.0.max(0.0).round() as u64));
+        if let Some(rate) = reading.rate.filter(|rate| rate.0 > 0.0) {
+            text.push_str(&format!(" {}", growth(rate.0)));
+        }
+        let mut text = Line::new().then(Tone::Plain, text);
+        if let Some(left) = reading.time_left_ns {
+            text.push(Tone::Notice, format!(" full\u{a0}in\u{a0}{}", units::time(left).replace(' ', "\u{a0}")));
+        }
+        let what = subject(reading, own);
+        if !what.is_empty() {
+            text.push(Tone::Dim, format!(" {what}"));
+        }
+        page.paragraph(out, &first, &text);
+    }
+}
+
+/// What a reading is of, in words.
+fn subject(reading: &GaugeRecord, own: Option<u32>) -> String {
+    let subject = &reading.subject;
+    let mut words = Vec::new();
+    words.extend(subject.process.as_ref().map(|process| format!("{}[{}]", escape(&process.name), process.pid)));
+    words.extend(subject.listener.map(units::end));
+    words.extend(subject.destination.map(|end| format!("→\u{a0}{}", units::end(end))));
+    words.extend(reading.netns.filter(|netns| Some(*netns) != own).map(|netns| format!("(netns\u{a0}{netns})")));
+    words.join(" ")
+}
+
+/// How many sockets are in each state, of all namespaces.
+fn states(page: &Page, out: &mut String, readings: &[GaugeRecord]) {
+    let mut counts: Vec<(&'static str, u64)> = Vec::new();
+    for reading in readings.iter().filter(|reading| reading.name == "sockets") {
+        let Some(state) = reading.subject.state else { continue };
+        let count = reading.value.0 as u64;
+        match counts.iter_mut().find(|(name, _)| *name == state.name()) {
+            Some((_, all)) => *all += count,
+            None => counts.push((state.name(), count)),
+        }
+    }
+    let words = counts.into_iter().filter(|(_, count)| *count > 0);
+    let words: Vec<_> = words.map(|(name, count)| format!("{name}\u{a0}{}", units::count(count))).collect();
+    if !words.is_empty() {
+        let mut first = Line::new().then(Tone::Plain, "sockets");
+        first.pad(16);
+        page.paragraph(out, &first, &Line::new().then(Tone::Plain, words.join(" · ")));
+    }
+}
+
+/// What the stack counted while it was watched: what did not happen is left out.
+fn rates(page: &Page, out: &mut String, readings: &[GaugeRecord]) {
+    let own = readings.first().and_then(|reading| reading.netns);
+    let mut words = Vec::new();
+    for reading in readings.iter().filter(|reading| reading.netns == own) {
+        match (reading.unit, reading.rate) {
+            (Unit::Percent, _) if reading.value.0 > 0.0 => {
+                words.push(format!("retransmitted\u{a0}{}\u{a0}%", reading.value.0));
+            }
+            (Unit::Events | Unit::Segments, Some(rate)) if rate.0 > 0.0 && reading.limit.is_none() => {
+                words.push(format!("{}\u{a0}{}", reading.name.replace('_', "\u{a0}"), growth(rate.0)));
+            }
+            _ => {}
+        }
+    }
+    if !words.is_empty() {
+        let mut first = Line::new().then(Tone::Plain, "the stack");
+        first.pad(16);
+        page.paragraph(out, &first, &Line::new().then(Tone::Plain, words.join(" · ")));
+    }
+}
