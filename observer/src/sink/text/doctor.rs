@@ -30,8 +30,11 @@ pub struct Doctor<'a> {
 /// Bars that are drawn, the fullest first.
 const BARS: usize = 12;
 
-/// Readings that have no limit to be full of, or are told elsewhere.
-const WITHOUT_BAR: [&str; 1] = ["retransmission_percent"];
+/// Readings that are told elsewhere.
+const WITHOUT_BAR: [&str; 2] = ["retransmission_percent", "tcp_memory_pressure"];
+
+/// Columns of the names.
+const NAME: usize = 17;
 
 /// Draws everything.
 pub fn draw(page: &Page, out: &mut String, doctor: &Doctor<'_>) {
@@ -60,14 +63,16 @@ pub fn draw(page: &Page, out: &mut String, doctor: &Doctor<'_>) {
 
 /// The fullest of what has a limit: name, bar, share, and how long it lasts.
 fn bars(page: &Page, out: &mut String, readings: &[GaugeRecord]) {
-    const NAME: usize = 16;
     const BAR: usize = 20;
     let has_bar = |reading: &&GaugeRecord| reading.limit.is_some() && !WITHOUT_BAR.contains(&reading.name);
     let mut full: Vec<_> = readings.iter().filter(has_bar).collect();
     full.sort_by_key(|reading| Reverse((reading.fill().unwrap_or(0.0) * 1e6) as u64));
-    // A listener's queues and a destination's ports are of interest only where there is something in them.
-    full.retain(|reading| reading.value.0 > 0.0 || reading.subject == Subject::default());
     let own = readings.first().and_then(|reading| reading.netns);
+    // Queues, destinations and other namespaces are of interest only where there is something in them.
+    let is_own = |reading: &GaugeRecord| {
+        reading.subject == Subject::default() && reading.netns.is_none_or(|netns| Some(netns) == own)
+    };
+    full.retain(|reading| reading.value.0 > 0.0 || is_own(reading));
     for reading in full.into_iter().take(BARS) {
         let fill = reading.fill().unwrap_or(0.0);
         let tone = if fill >= 0.95 {
@@ -126,7 +131,7 @@ fn states(page: &Page, out: &mut String, readings: &[GaugeRecord]) {
     let words: Vec<_> = words.map(|(name, count)| format!("{name}\u{a0}{}", units::count(count))).collect();
     if !words.is_empty() {
         let mut first = Line::new().then(Tone::Plain, "sockets");
-        first.pad(16);
+        first.pad(NAME);
         page.paragraph(out, &first, &Line::new().then(Tone::Plain, words.join(" · ")));
     }
 }
@@ -148,7 +153,7 @@ fn rates(page: &Page, out: &mut String, readings: &[GaugeRecord]) {
     }
     if !words.is_empty() {
         let mut first = Line::new().then(Tone::Plain, "the stack");
-        first.pad(16);
+        first.pad(NAME);
         page.paragraph(out, &first, &Line::new().then(Tone::Plain, words.join(" · ")));
     }
 }
