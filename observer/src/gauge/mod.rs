@@ -12,6 +12,8 @@ mod memory;
 mod ports;
 mod sockets;
 mod stack;
+#[cfg(test)]
+mod tests;
 pub mod text;
 mod time_wait;
 mod trend;

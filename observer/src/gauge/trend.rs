@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn growth_is_by_the_second_and_forgets_what_was_long_ago() {
-        let at = |secs| Timestamp::from_nanos(secs * 1_000_000_000);
+        let at = |secs: u64| Timestamp::from_nanos(secs * 1_000_000_000);
         let mut trends = Trends::default();
         assert_eq!(trends.rate("a", at(100), 10.0), None);
         assert_eq!(trends.rate("a", at(110), 30.0), Some(2.0));

@@ -1,0 +1,245 @@
+//! Gauges over sockets and texts that are made up, with the time given to them.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::*;
+use crate::finding::{Context, Report, Thresholds};
+use crate::packet::IpVersion;
+use crate::record::{FindingRecord, Severity};
+use crate::socket::{Timer, TimerKind};
+
+const LISTEN: u8 = 10;
+const CLOSE_WAIT: u8 = 8;
+const TIME_WAIT_STATE: u8 = 6;
+const ESTAB: u8 = 1;
+const SYN_RECV: u8 = 3;
+
+/// A socket of 10.0.0.1 in some state, from port `sport` to 10.0.0.2 and `dport`; its inode is its cookie.
+fn socket(state: u8, cookie: u64, sport: u16, dport: u16) -> Seen {
+    let ip = |last| IpAddr::V4(Ipv4Addr::new(10, 0, 0, last));
+    let timer = Timer { kind: TimerKind::TimeWait, expires: Nanos::from_secs(58), retransmits: 0 };
+    Seen::new(Socket {
+        family: IpVersion::V4,
+        state,
+        timer: (state == TIME_WAIT_STATE).then_some(timer),
+        local: (ip(1), sport),
+        peer: if state == LISTEN { (Ipv4Addr::UNSPECIFIED.into(), 0) } else { (ip(2), dport) },
+        interface: 0,
+        cookie,
+        recv_queue: 0,
+        send_queue: 0,
+        uid: 0,
+        inode: if state == TIME_WAIT_STATE { 0 } else { cookie as u32 },
+    })
+}
+
+/// A namespace in the making: what was read of it at each second.
+#[derive(Default)]
+struct Host {
+    board: Board,
+    texts: Texts,
+    processes: Processes,
+    sockets: Vec<Seen>,
+    second: u64,
+    readings: Vec<GaugeRecord>,
+}
+
+impl Host {
+    fn text(&mut self, text: Text, content: &str) {
+        self.texts.0.insert(text, content.to_string());
+    }
+
+    fn process(&mut self, pid: u32, descriptors: u64, limit: u64, inodes: std::ops::Range<u32>) {
+        let process = Process { name: "leaky".to_string(), descriptors: Some(descriptors), limit: Some(limit) };
+        self.processes.facts.insert(pid, process);
+        self.processes.owners.extend(inodes.map(|inode| (inode, pid)));
+    }
+
+    /// Reads it so many seconds later.
+    fn after(&mut self, seconds: u64) -> &mut Self {
+        self.second += seconds;
+        let at = Timestamp::from_nanos((1_000 + self.second) * 1_000_000_000);
+        let sockets = Some(self.sockets.as_mut_slice());
+        self.readings = self.board.sweep(at, 7, sockets, &self.texts, &self.processes);
+        self
+    }
+
+    fn reading(&self, name: &str) -> &GaugeRecord {
+        let names: Vec<_> = self.readings.iter().map(|reading| reading.name).collect();
+        self.readings.iter().find(|reading| reading.name == name).unwrap_or_else(|| panic!("no {name} in {names:?}"))
+    }
+
+    fn found(&self) -> Vec<FindingRecord> {
+        let mut report = Report::default();
+        let thresholds = Thresholds::default();
+        let until = self.readings.first().map(|reading| reading.at).unwrap_or_default();
+        let context = Context { thresholds: &thresholds, until, lost: false };
+        report.gauges(crate::finding::Readings(&self.readings), &context);
+        report.finish(&context)
+    }
+
+    fn names(&self) -> Vec<(&'static str, Severity)> {
+        self.found().into_iter().map(|record| (record.name, record.severity)).collect()
+    }
+}
+
+#[test]
+fn states_are_counted_and_grow_old() {
+    let mut host = Host { sockets: vec![socket(ESTAB, 1, 1000, 80), socket(ESTAB, 2, 1001, 80)], ..Host::default() };
+    host.after(0);
+    host.sockets[0].socket.state = CLOSE_WAIT;
+    host.after(5);
+    let of = |host: &Host, state| {
+        let found = host.readings.iter().find(|one| one.name == "sockets" && one.subject.state == Some(state));
+        let found = found.expect("each state is told").clone();
+        (found.value.0, found.ages.map(|ages| ages.oldest_ns), found.rate.map(|rate| rate.0))
+    };
+    assert_eq!(of(&host, TcpState::Estab), (1.0, Some(Nanos::from_secs(5)), Some(-0.2)));
+    assert_eq!(of(&host, TcpState::CloseWait), (1.0, Some(Nanos(0)), Some(0.2)));
+    host.after(3);
+    assert_eq!(of(&host, TcpState::CloseWait).1, Some(Nanos::from_secs(3)));
+    assert_eq!(of(&host, TcpState::Listen), (0.0, None, Some(0.0)));
+    // TIME-WAIT is as old as its timer says, seen before or not.
+    host.sockets.push(socket(TIME_WAIT_STATE, 3, 1002, 80));
+    host.after(1);
+    assert_eq!(of(&host, TcpState::TimeWait).1, Some(Nanos::from_secs(2)));
+}
+
+#[test]
+fn a_close_wait_leak_is_found_once_it_is_a_minute_old() {
+    let mut host = Host { sockets: (1..=20).map(|n| socket(CLOSE_WAIT, n, 80, n as u16)).collect(), ..Host::default() };
+    host.process(42, 25, 1000, 1..21);
+    host.after(0).after(60);
+    assert_eq!(host.names(), []);
+    host.after(1);
+    assert_eq!(host.names(), [("close-wait-leak", Severity::Warning)]);
+    let reading = host.reading("close_wait");
+    let ages = reading.ages.expect("they have ages");
+    assert_eq!((ages.over_10s, ages.over_1min, ages.over_10min), (20, 20, 0));
+    assert_eq!(reading.subject.process.as_ref().map(|process| process.pid), Some(42));
+    // Close to its limit, and growing by one descriptor a second.
+    host.process(42, 850, 1000, 0..0);
+    host.after(1);
+    host.process(42, 860, 1000, 0..0);
+    host.after(10);
+    let names = host.names();
+    assert!(names.contains(&("close-wait-leak", Severity::Error)), "{names:?}");
+    assert!(names.contains(&("descriptors-exhausted", Severity::Warning)), "{names:?}");
+    assert!(host.reading("descriptors").time_left_ns.is_some());
+}
+
+#[test]
+fn a_close_wait_from_before_us_is_as_old_as_its_silence() {
+    let mut host = Host { sockets: (1..=10).map(|n| socket(CLOSE_WAIT, n, 80, n as u16)).collect(), ..Host::default() };
+    host.sockets.iter_mut().for_each(|seen| seen.quiet = Some(Nanos::from_secs(90)));
+    host.after(0);
+    assert_eq!(host.names(), [("close-wait-leak", Severity::Warning)]);
+    // Nine are none.
+    host.sockets.pop();
+    host.after(1);
+    assert_eq!(host.names(), []);
+}
+
+#[test]
+fn ports_run_out_for_one_destination() {
+    let mut host = Host::default();
+    host.text(Text::PortRange, "32768 32967");
+    host.text(Text::ReservedPorts, "32768-32867\n");
+    host.text(Text::TwReuse, "2\n");
+    // 79 of 100 ports.
+    host.sockets = (0..79).map(|n| socket(ESTAB, n + 1, 32_868 + n as u16, 80)).collect();
+    host.after(0);
+    assert_eq!((host.reading("ephemeral_ports").value.0, host.reading("ephemeral_ports").limit), (79.0, Some(100)));
+    assert_eq!(host.names(), []);
+    // To another destination, the same ports are free.
+    host.sockets.push(socket(ESTAB, 999, 32_868, 81));
+    host.after(1);
+    assert_eq!(host.names(), []);
+    host.sockets.push(socket(ESTAB, 1000, 32_950, 80));
+    host.after(1);
+    assert_eq!(host.names(), [("ephemeral-ports", Severity::Warning)]);
+    assert_eq!(host.found()[0].cases[0].about.server.map(|end| end.port), Some(80));
+}
+
+#[test]
+fn time_wait_uses_up_ports_unless_they_are_used_again() {
+    let mut host = Host::default();
+    host.text(Text::PortRange, "32768 32867");
+    host.text(Text::TwReuse, "2");
+    host.text(Text::MaxTwBuckets, "131072");
+    host.sockets = (0..99).map(|n| socket(TIME_WAIT_STATE, n + 1, 32_768 + n as u16, 80)).collect();
+    host.after(0);
+    assert_eq!(host.names(), [("time-wait-exhaustion", Severity::Error)]);
+    // All of them ended within ten seconds: TIME-WAIT allows 100 ports a minute.
+    let speed = host.reading("connection_rate");
+    assert_eq!((speed.value.0, speed.limit), (9.9, Some(2)));
+    host.text(Text::TwReuse, "1");
+    host.after(1);
+    assert_eq!(host.names(), [("time-wait-exhaustion", Severity::Warning)]);
+    assert_eq!((host.reading("time_wait").value.0, host.reading("time_wait").limit), (99.0, Some(131_072)));
+}
+
+#[test]
+fn conntrack_fills_and_is_full() {
+    let mut host = Host::default();
+    let stat =
+        |drops: u64| format!("entries drop early_drop insert_failed invalid search_restart\n0 {drops:x} 0 0 0 0\n");
+    let read = |host: &mut Host, entries: u64, drops: u64| {
+        host.text(Text::ConntrackCount, &entries.to_string());
+        host.text(Text::ConntrackMax, "1000");
+        host.text(Text::ConntrackStat, &stat(drops));
+        host.after(10);
+        host.names()
+    };
+    assert_eq!(read(&mut host, 50, 0), []);
+    // It grows by five a second, but is nearly empty.
+    assert_eq!(read(&mut host, 99, 0), []);
+    assert_eq!(read(&mut host, 150, 0), [("conntrack-full", Severity::Warning)]);
+    assert_eq!(host.reading("conntrack").time_left_ns.map(|left| left.as_secs_f64().round()), Some(170.0));
+    assert_eq!(read(&mut host, 900, 0), [("conntrack-full", Severity::Warning)]);
+    assert_eq!(read(&mut host, 900, 17), [("conntrack-full", Severity::Error)]);
+    assert_eq!(host.found()[0].cases[0].finding.evidence.len(), 2);
+    assert_eq!(read(&mut Host::default(), 1000, 0), [("conntrack-full", Severity::Error)]);
+}
+
+#[test]
+fn a_full_accept_queue_drops() {
+    let mut host = Host { sockets: vec![socket(LISTEN, 1, 80, 0)], ..Host::default() };
+    let mut read = |waiting, drops| {
+        host.sockets[0].socket.recv_queue = waiting;
+        host.sockets[0].socket.send_queue = 5;
+        host.sockets[0].drops = Some(drops);
+        host.after(1).names()
+    };
+    assert_eq!(read(4, 0), []);
+    assert_eq!(read(5, 0), [("accept-queue-overflow", Severity::Warning)]);
+    assert_eq!(read(6, 3), [("accept-queue-overflow", Severity::Error)]);
+    // What was dropped long ago is no trouble now.
+    assert_eq!(read(0, 3), []);
+}
+
+#[test]
+fn cookies_memory_and_retransmissions_are_told_by_what_grows() {
+    let mut host = Host { sockets: vec![socket(LISTEN, 1, 80, 0), socket(SYN_RECV, 2, 80, 5)], ..Host::default() };
+    host.text(Text::TcpMem, "10 20 30");
+    let read = |host: &mut Host, cookies, pages, again| {
+        host.text(Text::Sockstat, &format!("TCP: inuse 3 orphan 0 tw 4 alloc 1 mem {pages}\n"));
+        host.text(Text::Netstat, &format!("TcpExt: SyncookiesSent TCPAbortOnMemory\nTcpExt: {cookies} 0\n"));
+        host.text(Text::Snmp, &format!("Tcp: OutSegs RetransSegs\nTcp: {} {again}\n", host.second * 100));
+        host.after(10).names()
+    };
+    assert_eq!(read(&mut host, 5, 19, 0), []);
+    assert_eq!(read(&mut host, 5, 19, 0), []);
+    assert_eq!(read(&mut host, 6, 19, 0), [("syn-cookies", Severity::Warning)]);
+    let mut host = Host { texts: host.texts.clone(), ..Host::default() };
+    assert_eq!(read(&mut host, 6, 20, 0), [("memory-pressure", Severity::Warning)]);
+    assert_eq!(read(&mut host, 6, 31, 0), [("memory-pressure", Severity::Error)]);
+    assert_eq!(read(&mut host, 6, 5, 100), [("retransmission-rate", Severity::Warning)]);
+    assert!(host.reading("retransmission_percent").value.0 > 3.0);
+}
+
+#[test]
+fn what_cannot_be_read_gives_no_reading() {
+    let readings = Board::default().sweep(Timestamp::default(), 1, None, &Texts::default(), &Processes::default());
+    assert_eq!(readings, []);
+}
