@@ -1,0 +1,325 @@
+//! Each gauge and the finding over it, for real: sockets in a network namespace of the test's own, `observer doctor` beside
+//! them.
+
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd as _;
+use std::process::{Command, Output};
+use std::time::Instant;
+
+use observer_tests::live::{DEADLINE, Netns, until};
+use observer_tests::run::observer;
+use observer_tests::skip;
+use serde_json::Value;
+
+/// What `observer doctor` says of a namespace: the objects, and the exit status.
+struct Diagnosis {
+    objects: Vec<Value>,
+    status: i32,
+}
+
+fn doctor(netns: &Netns, args: &[&str]) -> Output {
+    let mut command = Command::new(observer().expect("there is an observer"));
+    command.args(["doctor", "--netns", &netns.inode().to_string()]).args(args);
+    command.output().expect("observer runs")
+}
+
+impl Diagnosis {
+    /// Watches shortly, by the tables of sockets: what gauges show does not depend on it.
+    fn of(netns: &Netns, args: &[&str]) -> Self {
+        let output = doctor(netns, &[&["--output", "json", "--source", "sock_diag", "--for", "1500ms"], args].concat());
+        let status = output.status.code().expect("no signal ended it");
+        assert!([0, 10, 20].contains(&status), "{status}: {}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8(output.stdout).expect("JSON is text");
+        let objects = text.lines().map(|line| serde_json::from_str(line).expect("each line is an object")).collect();
+        Self { objects, status }
+    }
+
+    fn gauge(&self, name: &str, wanted: impl Fn(&Value) -> bool) -> Option<&Value> {
+        self.objects.iter().find(|object| object["type"] == "gauge" && object["name"] == name && wanted(object))
+    }
+
+    fn value(&self, name: &str, wanted: impl Fn(&Value) -> bool) -> Option<u64> {
+        self.gauge(name, wanted)?["value"].as_u64()
+    }
+
+    fn finding(&self, name: &str) -> Option<&Value> {
+        self.objects.iter().find(|object| object["type"] == "finding" && object["name"] == name)
+    }
+}
+
+/// Diagnoses until something holds of what is said.
+fn diagnosed(netns: &Netns, args: &[&str], what: &str, holds: impl Fn(&Diagnosis) -> bool) -> Diagnosis {
+    let started = Instant::now();
+    loop {
+        let diagnosis = Diagnosis::of(netns, args);
+        if holds(&diagnosis) {
+            return diagnosis;
+        }
+        assert!(started.elapsed() < DEADLINE, "never {what}: {:#?}", diagnosis.objects);
+    }
+}
+
+fn loopback(port: u32) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], u16::try_from(port).expect("a port")))
+}
+
+/// Any reading.
+fn any(_: &Value) -> bool {
+    true
+}
+
+fn is_of_state(state: &'static str) -> impl Fn(&Value) -> bool {
+    move |gauge| gauge["subject"]["state"] == state
+}
+
+#[test]
+fn sockets_are_counted_by_state_process_listener_and_destination() {
+    let Some(netns) = Netns::new("gauges of sockets") else { return };
+    let server = netns.serve("127.0.0.1:0", "hold", 30);
+    let client = netns.connect(loopback(server.port.into()), "hold", 30);
+    let is_there = |diagnosis: &Diagnosis| diagnosis.value("sockets", is_of_state("ESTAB")) == Some(60);
+    let diagnosis = diagnosed(&netns, &[], "60 sockets", is_there);
+    let is_of = |pid: u32| move |gauge: &Value| gauge["subject"]["process"]["pid"] == pid;
+    // The listener is one of the server's.
+    assert_eq!(diagnosis.value("sockets_of_process", is_of(server.pid)), Some(31));
+    assert_eq!(diagnosis.value("sockets_of_process", is_of(client.pid)), Some(30));
+    assert_eq!(diagnosis.value("sockets_of_listener", any), Some(30));
+    assert_eq!(diagnosis.value("sockets_of_destination", any), Some(30));
+    let ports = diagnosis.gauge("ephemeral_ports", any).expect("they are counted");
+    assert_eq!((&ports["value"], &ports["limit"]), (&Value::from(30), &Value::from(28_232)));
+    assert_eq!(ports["netns"], netns.inode());
+    let descriptors = diagnosis.gauge("descriptors", is_of(client.pid)).expect("they are counted");
+    let own = std::fs::read_dir(format!("/proc/{}/fd", client.pid)).expect("it lives").count() as u64;
+    assert_eq!(descriptors["value"], own);
+    assert_eq!(diagnosis.status, 0, "{:#?}", diagnosis.objects);
+}
+
+#[test]
+fn a_close_wait_is_counted_for_its_process_and_grows_old() {
+    let Some(netns) = Netns::new("gauge close_wait") else { return };
+    let server = netns.serve("127.0.0.1:0", "hold", 12);
+    netns.connect(loopback(server.port.into()), "leave", 12).end();
+    let of_server = |gauge: &Value| gauge["subject"]["process"]["pid"] == server.pid;
+    // They came to it before observer was there: their silence tells their age.
+    let is_old = |diagnosis: &Diagnosis| {
+        diagnosis.gauge("close_wait", of_server).is_some_and(|gauge| gauge["ages"]["over_1s"] == 12)
+    };
+    let diagnosis = diagnosed(&netns, &[], "12 in CLOSE-WAIT for longer than a second", is_old);
+    assert_eq!(diagnosis.value("close_wait", of_server), Some(12));
+    // A minute is for the library's tests; a near miss all the same.
+    assert!(diagnosis.finding("close-wait-leak").is_none());
+}
+
+#[test]
+fn time_wait_uses_up_ports() {
+    let Some(netns) = Netns::new("gauge time_wait") else { return };
+    netns.run("sysctl", &["-qw", "net.ipv4.ip_local_port_range=40000 40099", "net.ipv4.tcp_tw_reuse=0"]);
+    let server = netns.serve("127.0.0.1:0", "hold", 200);
+    let few = netns.connect(loopback(server.port.into()), "hold", 50);
+    let is_half = |diagnosis: &Diagnosis| diagnosis.value("ephemeral_ports", any) == Some(50);
+    let near = diagnosed(&netns, &[], "half of the ports taken", is_half);
+    assert!(near.finding("ephemeral-ports").is_none() && near.finding("time-wait-exhaustion").is_none());
+    let more = netns.connect(loopback(server.port.into()), "hold", 40);
+    let full = diagnosed(&netns, &[], "ports run out", |diagnosis| diagnosis.finding("ephemeral-ports").is_some());
+    assert_eq!((full.value("ephemeral_ports", any), full.status), (Some(90), 10), "{:#?}", full.objects);
+    assert!(full.finding("time-wait-exhaustion").is_none());
+    // The clients close first: their ports stay behind.
+    few.end();
+    more.end();
+    let is_waiting = |diagnosis: &Diagnosis| diagnosis.value("ephemeral_ports", any) == Some(90);
+    drop(server);
+    let waiting = diagnosed(&netns, &[], "TIME-WAIT", |diagnosis| {
+        is_waiting(diagnosis) && diagnosis.finding("time-wait-exhaustion").is_some()
+    });
+    assert_eq!(waiting.value("time_wait", any), Some(90));
+    assert!(waiting.finding("ephemeral-ports").is_none(), "{:#?}", waiting.objects);
+    let reading = waiting.gauge("sockets", is_of_state("TIME-WAIT")).expect("it is told");
+    assert!(reading["ages"]["oldest_ns"].as_u64() > Some(0), "{reading}");
+}
+
+#[test]
+fn a_listener_that_does_not_accept_overflows() {
+    let Some(netns) = Netns::new("gauge accept_queue") else { return };
+    // Its backlog is 1: two fit in.
+    let server = netns.serve("127.0.0.1:0", "never", 0);
+    let of_server = |gauge: &Value| gauge["subject"]["listener"]["port"] == server.port;
+    let calm = Diagnosis::of(&netns, &[]);
+    assert_eq!((calm.value("accept_queue", of_server), calm.status), (Some(0), 0));
+    let _two = netns.connect(loopback(server.port.into()), "hold", 2);
+    let full = diagnosed(&netns, &[], "a full queue", |diagnosis| diagnosis.finding("accept-queue-overflow").is_some());
+    assert_eq!(full.value("accept_queue", of_server), Some(2));
+    assert_eq!(full.gauge("accept_queue", of_server).expect("it is told")["subject"]["process"]["pid"], server.pid);
+    // Whoever comes now is dropped, again and again.
+    let _third = netns.connect(loopback(server.port.into()), "fail", 3);
+    let dropping = diagnosed(&netns, &["--for", "3s"], "drops", |diagnosis| {
+        let finding = diagnosis.finding("accept-queue-overflow");
+        finding.is_some_and(|finding| finding["severity"] == "error") && diagnosis.status == 20
+    });
+    assert!(dropping.value("listener_drops", of_server) > Some(0));
+    assert!(dropping.value("listen_overflows", any) > Some(0));
+}
+
+#[test]
+fn cookies_are_told_when_they_are_sent() {
+    let Some(netns) = Netns::new("gauge syn_cookies") else { return };
+    netns.run("sysctl", &["-qw", "net.ipv4.tcp_syncookies=2"]);
+    let server = netns.serve("127.0.0.1:0", "echo", 4000);
+    assert!(Diagnosis::of(&netns, &[]).finding("syn-cookies").is_none());
+    // With 2 every SYN is answered with one.
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                netns.connect(loopback(server.port.into()), "send", 1).end();
+            }
+        });
+        let found = diagnosed(&netns, &[], "cookies", |diagnosis| diagnosis.finding("syn-cookies").is_some());
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(found.value("syn_cookies_sent", any) > Some(0));
+        assert_eq!(found.status, 10);
+    });
+}
+
+/// `nf_conntrack_max` is the whole host's: whoever changes it holds this lock, and puts it back whatever happens.
+struct ConntrackMax {
+    before: String,
+    _lock: std::fs::File,
+}
+
+const CONNTRACK_MAX: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
+
+impl ConntrackMax {
+    fn set(test: &str, max: u32) -> Option<Self> {
+        let lock = std::fs::File::create(std::env::temp_dir().join("observer-conntrack.lock")).expect("it can be made");
+        // SAFETY: the descriptor is open.
+        assert_eq!(unsafe { libc::flock(lock.as_raw_fd(), libc::LOCK_EX) }, 0, "it can be locked");
+        let Ok(before) = std::fs::read_to_string(CONNTRACK_MAX) else {
+            skip(test, "there is no connection tracking");
+            return None;
+        };
+        let held = Self { before, _lock: lock };
+        if let Err(error) = std::fs::write(CONNTRACK_MAX, max.to_string()) {
+            skip(test, &format!("setting nf_conntrack_max: {error}"));
+            return None;
+        }
+        Some(held)
+    }
+}
+
+impl Drop for ConntrackMax {
+    fn drop(&mut self) {
+        let _ = std::fs::write(CONNTRACK_MAX, self.before.trim());
+    }
+}
+
+#[test]
+fn the_table_of_connection_tracking_fills() {
+    let test = "gauge conntrack";
+    let Some(netns) = Netns::new(test) else { return };
+    let rules = "add table ip t; add chain ip t c { type filter hook output priority 0; }; \
+                 add rule ip t c ct state established,new accept";
+    if let Err(why) = netns.try_run("nft", &[rules]) {
+        return skip(test, &why);
+    }
+    let server = netns.serve("127.0.0.1:0", "hold", 150);
+    let client = netns.connect(loopback(server.port.into()), "hold", 90);
+    let is_tracked = |diagnosis: &Diagnosis| diagnosis.value("conntrack", any) >= Some(90);
+    let calm = diagnosed(&netns, &[], "tracked connections", is_tracked);
+    assert!(calm.finding("conntrack-full").is_none());
+    let entries = calm.value("conntrack", any).expect("it is told") as u32;
+    let Some(_held) = ConntrackMax::set(test, entries + 10) else { return };
+    let full = diagnosed(&netns, &[], "a full table", |diagnosis| diagnosis.finding("conntrack-full").is_some());
+    let reading = full.gauge("conntrack", any).expect("it is told");
+    assert_eq!(reading["limit"], entries + 10);
+    assert!([10, 20].contains(&full.status));
+    assert!(full.value("conntrack_drop", any).is_some() && full.value("conntrack_insert_failed", any).is_some());
+    drop(client);
+}
+
+#[test]
+fn descriptors_run_out() {
+    let Some(netns) = Netns::new("gauge descriptors") else { return };
+    let server = netns.serve("127.0.0.1:0", "hold", 100);
+    let client = netns.connect(loopback(server.port.into()), "hold", 95);
+    let of_client = |gauge: &Value| gauge["subject"]["process"]["pid"] == client.pid;
+    let is_there = |diagnosis: &Diagnosis| diagnosis.value("descriptors", of_client) >= Some(95);
+    let calm = diagnosed(&netns, &[], "95 sockets", is_there);
+    assert!(calm.finding("descriptors-exhausted").is_none());
+    let limit = libc::rlimit { rlim_cur: 100, rlim_max: 100 };
+    // SAFETY: the structure outlives the call, and nothing is asked for.
+    let set = unsafe {
+        libc::prlimit(client.pid.cast_signed(), libc::RLIMIT_NOFILE, &raw const limit, std::ptr::null_mut())
+    };
+    assert_eq!(set, 0, "the limit can be lowered");
+    let found = diagnosed(&netns, &[], "an end of descriptors", |one| one.finding("descriptors-exhausted").is_some());
+    assert_eq!(found.gauge("descriptors", of_client).expect("it is told")["limit"], 100);
+}
+
+#[test]
+fn what_the_stack_counts_is_told_as_rates() {
+    let Some(netns) = Netns::new("gauges of the stack") else { return };
+    // Nobody listens: each attempt is reset.
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                netns.connect(loopback(9), "fail", 5).end();
+            }
+        });
+        let grows = |diagnosis: &Diagnosis, name: &str| {
+            diagnosis.gauge(name, any).is_some_and(|gauge| gauge["rate"].as_f64() > Some(0.0))
+        };
+        diagnosed(&netns, &[], "resets", |diagnosis| {
+            grows(diagnosis, "resets_sent") && grows(diagnosis, "segments_sent") && grows(diagnosis, "connections_failed")
+        });
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    let calm = Diagnosis::of(&netns, &[]);
+    assert!(calm.finding("retransmission-rate").is_none());
+    let memory = calm.gauge("tcp_memory", any).expect("it is told");
+    assert_eq!((&memory["netns"], memory["limit"].as_u64() > Some(0)), (&Value::Null, true));
+}
+
+#[test]
+fn text_reads_well_in_80_columns() {
+    let Some(netns) = Netns::new("doctor's text") else { return };
+    let server = netns.serve("127.0.0.1:0", "never", 0);
+    let _two = netns.connect(loopback(server.port.into()), "hold", 2);
+    let listens = || netns.output("ss", &["-Hltn"]).split_ascii_whitespace().nth(1).map(str::to_string);
+    until("both wait to be accepted", || listens().as_deref() == Some("2"));
+    let output = doctor(&netns, &["--source", "sock_diag", "--for", "1s"]);
+    let text = String::from_utf8(output.stdout).expect("it is UTF-8");
+    assert_eq!(output.status.code(), Some(10), "{text}");
+    for line in text.lines() {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+    for part in ["accept-queue-overflow", "what to do", "accept queue", "tcp memory", "ESTAB", "1 kind of warning"] {
+        assert!(text.contains(part), "{part} is not told of:\n{text}");
+    }
+}
+
+#[test]
+fn without_root_the_rest_is_shown() {
+    let test = "doctor without root";
+    let Some(netns) = Netns::new(test) else { return };
+    let server = netns.serve("127.0.0.1:0", "hold", 1);
+    // The build's folder may be closed to others.
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let copy = folder.path().join("observer");
+    std::fs::copy(observer().expect("there is an observer"), &copy).expect("it can be copied");
+    let mut open = std::fs::metadata(folder.path()).expect("it is there").permissions();
+    std::os::unix::fs::PermissionsExt::set_mode(&mut open, 0o755);
+    std::fs::set_permissions(folder.path(), open).expect("it can be opened to all");
+    let mut command = Command::new("nsenter");
+    command.arg(format!("--net=/proc/{}/ns/net", server.pid));
+    command.args(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--"]);
+    command.arg(&copy).args(["doctor", "--netns", "own", "--for", "500ms"]);
+    let output = match command.output() {
+        Ok(output) => output,
+        Err(error) => return skip(test, &format!("running nsenter: {error}")),
+    };
+    let (text, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{text}{said}");
+    assert!(text.contains("not seen  descriptors and sockets of"), "{text}");
+    assert!(text.contains("LISTEN") && text.contains("tcp memory"), "{text}");
+}
