@@ -247,9 +247,8 @@ fn descriptors_run_out() {
     assert!(calm.finding("descriptors-exhausted").is_none());
     let limit = libc::rlimit { rlim_cur: 100, rlim_max: 100 };
     // SAFETY: the structure outlives the call, and nothing is asked for.
-    let set = unsafe {
-        libc::prlimit(client.pid.cast_signed(), libc::RLIMIT_NOFILE, &raw const limit, std::ptr::null_mut())
-    };
+    let set =
+        unsafe { libc::prlimit(client.pid.cast_signed(), libc::RLIMIT_NOFILE, &raw const limit, std::ptr::null_mut()) };
     assert_eq!(set, 0, "the limit can be lowered");
     let found = diagnosed(&netns, &[], "an end of descriptors", |one| one.finding("descriptors-exhausted").is_some());
     assert_eq!(found.gauge("descriptors", of_client).expect("it is told")["limit"], 100);
@@ -270,7 +269,9 @@ fn what_the_stack_counts_is_told_as_rates() {
             diagnosis.gauge(name, any).is_some_and(|gauge| gauge["rate"].as_f64() > Some(0.0))
         };
         diagnosed(&netns, &[], "resets", |diagnosis| {
-            grows(diagnosis, "resets_sent") && grows(diagnosis, "segments_sent") && grows(diagnosis, "connections_failed")
+            grows(diagnosis, "resets_sent")
+                && grows(diagnosis, "segments_sent")
+                && grows(diagnosis, "connections_failed")
         });
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
     });
