@@ -1,7 +1,8 @@
 //! Packets, as they arrive and as they leave. What is wanted of them goes to the ring buffer.
 //!
 //! Segments with SYN, FIN or RST are passed on, and the first octets of payload of each direction whose SYN was seen;
-//! bulk data costs a look at its headers. Of datagrams, those of this host's own lookups of names are passed on.
+//! bulk data costs a look at its headers. Of datagrams, those of this host's own lookups of names are passed on, and those
+//! with which connections of QUIC begin.
 //!
 //! Those that arrive are seen by a filter on packet sockets, which queues nothing there; those that leave by a program on
 //! the root of the cgroups, because a packet socket would have each of them cloned. Where there are no cgroups of version 2
@@ -66,7 +67,7 @@ fn look(context: &SkBuffContext, interface: u32, direction: u32) {
     let (protocol, len) = unsafe { ((*context.skb.skb).protocol, (*context.skb.skb).len) };
     let wanted = match Headers::of(context, protocol) {
         Some(Headers::Tcp(headers)) => headers.wanted(len),
-        Some(Headers::Udp(message)) if message.is_own_lookup(interface, direction) => len,
+        Some(Headers::Udp(message)) if message.begins_quic() || message.is_own_lookup(interface, direction) => len,
         _ => 0,
     };
     if wanted != 0 {
@@ -236,7 +237,19 @@ impl Message {
         let answers = flags & RESPONSE != 0;
         (by_port || by_content) && (interface == LOOPBACK || answers == (direction != PACKET_OUTGOING))
     }
+
+    /// Whether it begins with a long header of QUIC (RFC 9000, section 17.2), of version 1 or 2 (RFC 9369) or of version
+    /// negotiation: what a handshake is made of.
+    #[inline(always)]
+    fn begins_quic(&self) -> bool {
+        let [first, version @ ..] = self.start[0].to_ne_bytes();
+        let version = [version[0], version[1], version[2], self.start[1].to_ne_bytes()[0]];
+        first & LONG == LONG && matches!(u32::from_be_bytes(version), 0 | 1 | 0x6b33_43cf)
+    }
 }
+
+/// In the first octet of a datagram of QUIC: that its header is a long one, and the bit that is always set.
+const LONG: u8 = 0xc0;
 
 /// In the flags of a message of DNS: which kind of query it is, and that it is an answer.
 const OPCODE: u8 = 0x78;

@@ -7,12 +7,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use anyhow::Result;
-use observer::capture::{Chunk, Frame};
+use observer::capture::{Chunk, Direction, Frame};
 use observer::decode::{Checksums, Decoder};
 use observer::finding::{Context, judge};
 use observer::input::{Input, PacketInput};
 use observer::keylog::Keys;
-use observer::packet::{Decoded, FrameId, Packet};
+use observer::packet::{Decoded, FrameId, Notes, Packet};
 use observer::record::{CaptureRecord, ConnectionRecord, LookupRecord};
 use observer::recording::Begin;
 use observer::time::{Nanos, Timestamp};
@@ -180,6 +180,7 @@ impl Live {
             let (tracked, decoded) = (lane.tracker.counts(), lane.decoder.counts());
             record.connections += tracked.connections;
             record.evicted += tracked.evicted;
+            record.forwarded += tracked.forwarded;
             record.duplicates += tracked.duplicates;
             record.segments += decoded.segments;
             record.icmp_errors += decoded.icmp_errors;
@@ -228,12 +229,16 @@ impl Live {
             wire_len: seen.len,
             start: 0,
             captured: seen.captured,
+            direction: seen.direction,
         });
         let mut decoded = std::mem::take(&mut self.decoded);
         decoded.clear();
         let chunk = std::mem::take(&mut self.chunk);
         let lane = self.lane(netns);
         lane.decoder.decode(&chunk, &mut decoded);
+        if seen.direction == Some(Direction::Outbound) {
+            decoded.packets.iter_mut().for_each(|packet| packet.notes |= Notes::OUTBOUND);
+        }
         for packet in &decoded.packets {
             let (options, payload) = decoded.tail_of(packet, &chunk.bytes);
             let layers = decoded.layers_of(packet);

@@ -252,6 +252,8 @@ bitflags! {
         const TRUNCATED_IP = 0x0100;
         /// The capture ends before the TCP options do: [`Span::options`] is cut to what is there.
         const OPTIONS_CUT = 0x0200;
+        /// It was sent from the host that it was seen on. Set by live sources alone.
+        const OUTBOUND = 0x0400;
     }
 }
 

@@ -134,6 +134,7 @@ impl<S: Sink> Replayer<S> {
             start: self.batch.bytes.len() as u32,
             captured: data.len() as u32,
             len: frame.wire_len,
+            direction: frame.direction,
         };
         self.batch.bytes.extend_from_slice(data);
         self.seen(Seen::Packet(netns, seen))

@@ -25,6 +25,16 @@ pub struct PacketHead {
     pub direction: u32,
 }
 
+impl PacketHead {
+    /// Whether it was sent from here: what goes over the loopback interface was, too.
+    pub const fn is_outbound(&self) -> bool {
+        // include/linux/if_packet.h, and the index that the loopback interface of every namespace has.
+        const PACKET_OUTGOING: u32 = 4;
+        const LOOPBACK: u32 = 1;
+        self.direction == PACKET_OUTGOING || self.interface == LOOPBACK
+    }
+}
+
 const _: () = assert!(size_of::<PacketHead>() == 32 && align_of::<PacketHead>() == 8);
 
 // SAFETY: repr(C) of integers, 32 bytes of fields.

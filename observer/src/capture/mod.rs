@@ -51,6 +51,8 @@ pub struct Frame {
     pub start: u32,
     /// How many octets were captured.
     pub captured: u32,
+    /// Which way it went through the interface, where the capture says so (pcapng `epb_flags`).
+    pub direction: Option<Direction>,
 }
 
 /// A comment on one frame (pcapng `opt_comment`): where its text lies in [`Chunk::bytes`].

@@ -425,6 +425,9 @@ impl Pcapng {
             2 => Some(Direction::Outbound),
             _ => None,
         };
+        if let Some(direction) = direction {
+            sink.direction(direction);
+        }
         for (code, value, at) in order.options(options) {
             match code {
                 option::COMMENT if !value.is_empty() => sink.comment(start + at, value.len(), direction),

@@ -204,7 +204,15 @@ impl Sink<'_> {
             wire_len: raw.wire_len,
             start: raw.start as u32,
             captured: raw.captured,
+            direction: None,
         });
+    }
+
+    /// Says which way the frame appended last went.
+    pub(super) fn direction(&mut self, direction: Direction) {
+        if let Some(frame) = self.frames.last_mut() {
+            frame.direction = Some(direction);
+        }
     }
 
     /// Appends a comment on the frame appended last.

@@ -425,6 +425,7 @@ fn an_interface_is_asked_for_once() {
         wire_len: 0,
         start: 0,
         captured: 0,
+        direction: None,
     };
     let mut asked = 0;
     for (file, interface) in [(0, 0), (0, 1), (1, 0), (0, 0), (1, 0)] {

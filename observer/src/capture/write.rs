@@ -52,7 +52,8 @@ impl Writer {
             }
             out.extend_from_slice(data);
             pad(out, data.len());
-            let direction = comments.clone().into_iter().find_map(|(comment, _)| comment.direction);
+            // A comment may be about the process at either end.
+            let direction = comments.clone().into_iter().find_map(|(comment, _)| comment.direction).or(frame.direction);
             let flags = direction.map(|direction| match direction {
                 Direction::Inbound => 1_u32.to_le_bytes(),
                 Direction::Outbound => 2_u32.to_le_bytes(),

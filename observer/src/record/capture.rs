@@ -45,6 +45,12 @@ pub struct CaptureRecord {
     pub evicted: u64,
     /// Packets captured a second time.
     pub duplicates: u64,
+    /// Live, where the kernel passes on a part of the packets: connections, or halves of them, of which no socket here told
+    /// and no packet was sent from here. They passed through this host, or a listener dropped their SYNs without a word.
+    /// Nothing more is told of them; absent where there are none.
+    #[serde(skip_serializing_if = "super::is_zero")]
+    #[schemars(default)]
+    pub forwarded: u64,
     /// Lookups of names; absent where there are none.
     #[serde(skip_serializing_if = "super::is_zero")]
     #[schemars(default)]

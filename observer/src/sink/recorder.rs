@@ -267,6 +267,7 @@ impl Recorder {
             wire_len: seen.len,
             start: seen.start,
             captured: seen.captured,
+            direction: seen.direction,
         };
         let start = seen.start as usize;
         let data = self.bytes.get(start..start + seen.captured as usize).unwrap_or_default();

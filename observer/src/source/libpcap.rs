@@ -210,7 +210,7 @@ fn keep(packet: &Packet<'_>, link: LinkType, bytes: &mut Vec<u8>) -> SeenPacket 
     let header = packet.header;
     // With `Precision::Nano` these are nanoseconds.
     let at = stamp(header.ts.tv_sec, header.ts.tv_usec);
-    SeenPacket { at, interface: 0, link, start, captured: packet.data.len() as u32, len: header.len }
+    SeenPacket { at, interface: 0, link, start, captured: packet.data.len() as u32, len: header.len, direction: None }
 }
 
 fn stamp(seconds: i64, nanos: i64) -> Timestamp {
@@ -286,7 +286,10 @@ mod tests {
         batch.bytes.extend_from_slice(bytes);
         let (captured, len) = (bytes.len() as u32, bytes.len() as u32);
         let at = Timestamp::from_nanos(at);
-        batch.seen.push(Seen::Packet(0, SeenPacket { at, interface: 0, link: LinkType(1), start, captured, len }));
+        batch.seen.push(Seen::Packet(
+            0,
+            SeenPacket { at, interface: 0, link: LinkType(1), start, captured, len, direction: None },
+        ));
     }
 
     fn contents(batch: &Batch) -> Vec<&[u8]> {

@@ -1,7 +1,7 @@
 //! What shows connections while they happen: the kernel's hooks, captured packets, or the kernel's tables of sockets.
 
 use anyhow::Result;
-use observer::capture::LinkType;
+use observer::capture::{Direction, LinkType};
 use observer::kernel::{SocketInput, StrayInput};
 use observer::record::CaptureRecord;
 use observer::time::Timestamp;
@@ -81,6 +81,8 @@ pub struct SeenPacket {
     pub captured: u32,
     /// Octets of the packet.
     pub len: u32,
+    /// Which way it went, where that is known; what went over the loopback interface was sent from here.
+    pub direction: Option<Direction>,
 }
 
 impl Batch {

@@ -54,6 +54,8 @@ pub(super) struct Connection {
     pub(super) conversation: Option<Box<Conversation>>,
     /// What they say is no protocol that is known.
     pub(super) is_unknown: bool,
+    /// A packet of it was sent from the host that it was seen on.
+    pub(super) is_own: bool,
     /// It is in the tracker's list of connections that are over.
     pub(super) listed: Listed,
     /// Another connection with the same key went before, and nothing has been said of it yet.
@@ -173,6 +175,7 @@ impl Connection {
             kernel: None,
             conversation: None,
             is_unknown: false,
+            is_own: false,
             listed: Listed::No,
             reuses_ports,
             evicted: false,
@@ -219,6 +222,14 @@ impl Connection {
     /// what holds payload may have to give it up.
     pub(super) fn may_rest(&self) -> bool {
         self.kernel.is_none() && self.listed == Listed::No && self.held() == 0
+    }
+
+    /// Whether it only passes through, so that nothing can be said of it. Of what a host forwards, the kernel's filter sees
+    /// what arrives and not what leaves; where addresses are translated on the way, each direction even looks like a
+    /// connection of its own. What is the host's own has a socket here, or the kernel told of it, or a packet of it was sent
+    /// from here.
+    pub(super) fn passes(&self, config: &Config) -> bool {
+        config.sampled && !self.is_own && self.kernel.is_none()
     }
 
     /// Whether any packet of it was seen.
@@ -366,7 +377,7 @@ pub(super) fn both<T>(values: &mut [T; 2], from: u8) -> [&mut T; 2] {
 pack_fields! {
     Connection {
         id, last_number, first_seen, last_seen, ends, handshake, flows, sent, outcome, shared, habits, around, rare, log,
-        reuses_ports, evicted, is_unknown; listed, kernel, conversation
+        reuses_ports, evicted, is_unknown, is_own; listed, kernel, conversation
     }
     Around { tunnels, layers }
     Rare { analysis, duplicates, fin, rst, first_to_close, icmp, notable, reset, silence }

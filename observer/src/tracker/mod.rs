@@ -177,6 +177,8 @@ pub struct Counts {
     pub evicted: u64,
     /// Packets captured a second time.
     pub duplicates: u64,
+    /// Connections that only pass through, of which nothing was told.
+    pub forwarded: u64,
 }
 
 /// How many connections that are over are kept for packets that come late (a last ACK, a FIN sent again), before the one
@@ -320,7 +322,8 @@ impl Tracker {
         let config = &self.config;
         let mut records = Vec::new();
         self.table.each(|connection| {
-            if connection.first_seen < before && connection.listed == Listed::No {
+            let is_wanted = connection.first_seen < before && connection.listed == Listed::No;
+            if is_wanted && !connection.passes(config) {
                 records.push(Box::new(connection.record(config)));
             }
         });
@@ -336,6 +339,9 @@ impl Tracker {
         let (config, told) = (&self.config, &mut self.told);
         let mut records = Vec::new();
         self.table.each(|connection| {
+            if connection.passes(config) {
+                return;
+            }
             let turns = connection.turns(now, watched);
             let before = told.get(&connection.id).copied().unwrap_or_default();
             let news = turns.difference(before);
@@ -356,14 +362,13 @@ impl Tracker {
 
     /// What there is to give out.
     pub fn poll(&mut self) -> Option<Event> {
-        if self.out.is_empty() {
-            self.next_leaving();
-        }
+        // Of some there is nothing to tell.
+        while self.out.is_empty() && self.next_leaving() {}
         self.out.pop_front()
     }
 
-    /// Gives out the first of what the end of the input has left.
-    fn next_leaving(&mut self) {
+    /// Gives out the first of what the end of the input has left; whether there was any.
+    fn next_leaving(&mut self) -> bool {
         let tcp = self.leaving.as_slice().first().map(|(id, _)| *id);
         if let Some(quic) = self.quic.next_leaving()
             && tcp.is_none_or(|tcp| quic < tcp)
@@ -371,7 +376,10 @@ impl Tracker {
             self.next_leaving_quic();
         } else if let Some((_, connection)) = self.leaving.next() {
             self.give_out(&connection.wake());
+        } else {
+            return false;
         }
+        true
     }
 
     /// What was done so far.
@@ -572,9 +580,13 @@ impl Tracker {
     }
 
     fn give_out(&mut self, connection: &Connection) {
-        self.books.counts.connections += 1;
         self.told.remove(&connection.id);
         self.books.holding.forget(connection);
+        if connection.passes(&self.config) {
+            self.books.counts.forwarded += 1;
+            return;
+        }
+        self.books.counts.connections += 1;
         let (record, mut lookups) = connection.record_and_lookups(&self.config);
         lookups.iter_mut().for_each(|lookup| self.lookups.join(lookup));
         self.out.push_back(Event::Connection(Box::new(record)));

@@ -73,6 +73,7 @@ pub fn frames(data: &[u8]) -> Chunk {
             wire_len: data.len() as u32 + lacking,
             start: chunk.bytes.len() as u32,
             captured: data.len() as u32,
+            direction: None,
         });
         chunk.bytes.extend_from_slice(data);
     }

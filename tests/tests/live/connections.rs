@@ -161,3 +161,28 @@ fn subflows_of_mptcp_are_connections() {
     assert_eq!(owners(&record, "client").first(), Some(&(client.pid, "connect".to_string())));
     assert_eq!(owners(&record, "server").first().map(|owner| owner.0), Some(server.pid), "{}", record["processes"]);
 }
+
+#[test]
+fn what_only_passes_through_is_not_the_hosts() {
+    let test = "connections that are forwarded";
+    let Some(client) = Netns::new(test) else { return };
+    let (Some(router), Some(server)) = (Netns::new(test), Netns::new(test)) else { return };
+    client.link(&router, "left", "10.3.1.2/24", "10.3.1.1/24");
+    router.link(&server, "right", "10.3.2.1/24", "10.3.2.2/24");
+    client.ip(&["route", "add", "default", "via", "10.3.1.1"]);
+    router.run("sysctl", &["-qw", "net.ipv4.ip_forward=1"]);
+    router.run("nft", &["add table ip t; add chain ip t c { type nat hook postrouting priority 100; }"]);
+    router.run("nft", &["add rule ip t c oifname right masquerade"]);
+    let inode = router.inode().to_string();
+    let Some(watch) = Watch::start(test, &["--netns", &inode]) else { return };
+    let far = server.serve("10.3.2.2:0", "echo", 1);
+    client.connect(([10, 3, 2, 2], far.port).into(), "send", 1).end();
+    let near = router.serve("10.3.1.1:0", "echo", 1);
+    client.connect(([10, 3, 1, 1], near.port).into(), "send", 1).end();
+    watch.connection("one with the host itself", to_port(near.port));
+    let objects = watch.finish();
+    let told: Vec<_> = objects.iter().filter(|object| object["type"] == "connection").collect();
+    assert_eq!(told.len(), 1, "{told:#?}");
+    let capture = objects.iter().find(|object| object["type"] == "capture").expect("it is the last");
+    assert_eq!(capture["forwarded"], 2, "with its addresses translated, it looks like two");
+}

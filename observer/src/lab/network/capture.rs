@@ -80,6 +80,7 @@ impl Capture {
             wire_len: data.len() as u32,
             start: 0,
             captured: data.len() as u32,
+            direction: None,
         };
         writer.frame(&frame, &data, [], || record.clone(), bytes);
     }

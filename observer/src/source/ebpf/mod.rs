@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use aya::maps::{MapData, PerCpuArray, RingBuf};
-use observer::capture::LinkType;
+use observer::capture::{Direction, LinkType};
 use observer::record::{CaptureRecord, HookRecord, OwnerHow, ProcessRecord};
 use observer::time::Timestamp;
 use observer_ebpf::{HOOKS, Hook, How, PacketHead, Plain as _, Settings, Socket, Stray, tag};
@@ -259,6 +259,7 @@ impl Kernel {
                     start: batch.bytes.len() as u32,
                     captured: head.captured,
                     len: head.len,
+                    direction: Some(if head.is_outbound() { Direction::Outbound } else { Direction::Inbound }),
                 };
                 batch.bytes.extend_from_slice(bytes);
                 batch.seen.push(Seen::Packet(head.netns, packet));

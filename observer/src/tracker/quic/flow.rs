@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::spin::Spin;
 use crate::flow::{fold, tunnels};
 use crate::input::PacketInput;
-use crate::packet::{Address, IpVersion, Packet, Tuple};
+use crate::packet::{Address, IpVersion, Notes, Packet, Tuple};
 use crate::protocol::quic::{Heard, Opener, Quic};
 use crate::record::{Endpoint, LookupRecord, QuicMove, RolesFrom, Side, Sides};
 use crate::time::{Nanos, Timestamp};
@@ -49,6 +49,8 @@ pub(super) struct Flow {
     pub(super) moves: Vec<QuicMove>,
     pub(super) lookup: Option<Arc<LookupRecord>>,
     pub(super) evicted: bool,
+    /// A datagram of it was sent from the host that it was seen on.
+    is_own: bool,
 }
 
 impl Flow {
@@ -85,7 +87,13 @@ impl Flow {
             moves: Vec::new(),
             lookup: None,
             evicted: false,
+            is_own: false,
         }
+    }
+
+    /// Whether it only passes through, as a TCP connection does (see there).
+    pub(super) fn passes(&self, config: &Config) -> bool {
+        config.sampled && !self.is_own
     }
 
     /// Whether this connection began between the ends of the given key, its hash aside.
@@ -123,6 +131,7 @@ impl Flow {
             return None;
         }
         self.last_seen = self.last_seen.max(packet.at);
+        self.is_own |= packet.notes.contains(Notes::OUTBOUND);
         if !layers.is_empty() {
             let direction = if from == Side::Client { self.client } else { self.client ^ 1 };
             self.around.get_or_insert_default().take(direction, layers);

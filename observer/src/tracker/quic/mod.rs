@@ -313,7 +313,7 @@ impl Tracker {
 
     /// Gives out how every connection stands that was seen first before `before`.
     pub(super) fn update_quic(&self, before: Timestamp) -> impl Iterator<Item = Box<ConnectionRecord>> + '_ {
-        let open = self.quic.each().filter(move |flow| flow.first_seen < before);
+        let open = self.quic.each().filter(move |flow| flow.first_seen < before && !flow.passes(&self.config));
         open.map(|flow| Box::new(flow.record(&self.config)))
     }
 
@@ -324,6 +324,10 @@ impl Tracker {
     }
 
     fn tell_quic(&mut self, flow: &Flow) {
+        if flow.passes(&self.config) {
+            self.books.counts.forwarded += 1;
+            return;
+        }
         self.books.counts.connections += 1;
         self.out.push_back(Event::Connection(Box::new(flow.record(&self.config))));
     }
