@@ -35,7 +35,7 @@ pub use self::community::CommunityId;
 pub use self::finding::*;
 pub use self::gauge::*;
 pub use self::http2::*;
-pub use self::kernel::{KernelSocket, TcpInfo};
+pub use self::kernel::{DropRecord, KernelSocket, TcpInfo};
 pub use self::lookup::*;
 pub use self::measure::*;
 pub use self::notable::*;
@@ -265,6 +265,10 @@ pub struct ConnectionRecord {
     /// The sockets of this host; absent in captures, `null` for an end that has none here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kernel: Option<Sides<Option<KernelSocket>>>,
+    /// Its packets that this host dropped; absent where none were, and in captures.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    pub drops: Vec<DropRecord>,
     /// Records of the kernel's hooks, or packets, that were lost while the connection lived, of any connection: some may
     /// have been its own. Absent in captures.
     #[serde(skip_serializing_if = "Option::is_none")]

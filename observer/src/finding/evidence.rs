@@ -1,6 +1,6 @@
 //! What rules point at.
 
-use crate::record::{ConnectionRecord, Evidence, Notable, NotableKind, Side};
+use crate::record::{ConnectionRecord, DropRecord, Evidence, Notable, NotableKind, Side};
 use crate::time::Timestamp;
 use crate::units;
 
@@ -48,4 +48,23 @@ pub fn notable(record: &ConnectionRecord, kind: NotableKind, from: Side, one: &s
 /// What is known of the segments of one kind that one end sent.
 pub fn of(record: &ConnectionRecord, kind: NotableKind, from: Side) -> Option<&Notable> {
     record.notable.iter().find(|notable| notable.kind == kind && notable.from == from)
+}
+
+/// What this host dropped of one end's packets.
+pub fn drops(record: &ConnectionRecord, from: Side) -> Vec<Evidence> {
+    let drops = record.drops.iter().filter(|drop| drop.from == from);
+    let evidence = |drop: &DropRecord| {
+        let reason = drop.reason.as_ref().map_or(String::new(), |reason| format!(" ({reason})"));
+        Evidence {
+            until: (drop.count > 1).then_some(drop.last),
+            ..at(drop.first, from, format!("{} dropped by this host{reason}", units::number_of(drop.count, "packet")))
+        }
+    };
+    drops.map(evidence).collect()
+}
+
+/// What the program at one end was told by its socket, where it was one of `errors`.
+pub fn told<'a>(record: &'a ConnectionRecord, side: Side, errors: &[&str]) -> Option<&'a str> {
+    let error = record.socket(side)?.error.as_deref()?;
+    errors.contains(&error).then_some(error)
 }

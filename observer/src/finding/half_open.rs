@@ -1,7 +1,7 @@
 //! The server waits for the ACK that would complete the handshake.
 
 use super::{Context, Finding, Page, RestsOn, Verdict, evidence};
-use crate::record::{ConnectionRecord, NotableKind, Severity, Side};
+use crate::record::{ConnectionRecord, Doubt, NotableKind, Severity, Side};
 use crate::units;
 
 /// See [`PAGE`].
@@ -67,6 +67,6 @@ impl Finding for HalfOpen {
         let verdict = Verdict::new(Severity::Warning, what)
             .by([evidence::first(record, Side::Client, "SYN"), evidence::at(syn_ack, Side::Server, "SYN-ACK")])
             .by(evidence::notable(record, NotableKind::SynAckAgain, Side::Server, "SYN-ACK sent again"));
-        Some(if again == 0 { verdict.likely() } else { verdict })
+        Some(verdict.doubt_if(again == 0, Doubt::InputEnds))
     }
 }

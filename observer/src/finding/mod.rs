@@ -196,6 +196,8 @@ fn doubts(record: &ConnectionRecord, context: &Context<'_>) -> Vec<Doubt> {
         (Doubt::Midstream, record.packets.is_some() && !record.handshake.is_absent() && record.handshake.syn.is_none()),
         (Doubt::OneDirection, one_way),
         (Doubt::Gaps, acked > 0),
+        // The kernel's own word makes up for packets that it does not pass on.
+        (Doubt::Sampled, record.packets.is_none() && record.kernel.is_none()),
         (Doubt::Evicted, record.evicted),
     ];
     all.into_iter().filter(|(_, holds)| *holds).map(|(doubt, _)| doubt).collect()

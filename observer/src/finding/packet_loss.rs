@@ -22,7 +22,7 @@ const PAGE: Page = Page {
         "The receiving host drops: the ring of its network card, its backlog or its socket buffer is full.",
     ],
     rule: &[
-        "All segments of the connection were seen.",
+        "All segments of the connection were seen; or this host's socket counted them (`lost` of `struct tcp_sock`).",
         "At least packet_loss_segments segments of one end were sent again after a timeout (RFC 6298), after duplicate \
          ACKs (RFC 5681) or to repair what SACK reports (RFC 6675): needless repetitions do not count.",
         "That is packet_loss_percent or more of the segments that it sent.",
@@ -42,11 +42,15 @@ impl Finding for PacketLoss {
     }
 
     fn connection(&self, record: &ConnectionRecord, context: &Context<'_>) -> Option<Verdict> {
+        if record.packets.is_none() {
+            return by_sockets(record, context);
+        }
         let by = [Side::Client, Side::Server].into_iter().max_by_key(|side| lost(record, *side).unwrap_or(0))?;
         let again = lost(record, by)?;
         let sent = *record.packets?.of(by);
         let thresholds = context.thresholds;
-        let is_much = again >= thresholds.packet_loss_segments && again * 100 >= sent * thresholds.packet_loss_percent;
+        let is_much = again >= thresholds.packet_loss_segments
+            && again * 100 >= sent.saturating_mul(thresholds.packet_loss_percent);
         let resized = record.icmp.iter().any(|error| error.to == by && error.mtu.is_some());
         let acknowledged = record.packets?.of(by.other()) > &0;
         if !is_much || resized || !acknowledged || record.handshake.syn.is_some() && record.handshake.ack.is_none() {
@@ -83,4 +87,26 @@ pub fn lost(record: &ConnectionRecord, side: Side) -> Option<u64> {
         record.handshake.syn_ack_retransmissions
     };
     Some((causes.rto + causes.fast + causes.sack_repaired + causes.tail_loss_probe).saturating_sub(syns.into()))
+}
+
+/// Where not every packet is seen, by the counters of this host's sockets.
+fn by_sockets(record: &ConnectionRecord, context: &Context<'_>) -> Option<Verdict> {
+    let thresholds = context.thresholds;
+    let of = |side: Side| {
+        let info = record.socket(side)?.info?;
+        let (lost, sent) = (u64::from(info.lost?), u64::from(info.data_segs_out?));
+        let much = lost >= thresholds.packet_loss_segments
+            && lost.saturating_mul(100) >= sent.saturating_mul(thresholds.packet_loss_percent);
+        much.then_some((lost, sent, side))
+    };
+    let (lost, sent, side) = [Side::Client, Side::Server].into_iter().filter_map(of).max_by_key(|(lost, ..)| *lost)?;
+    let (sender, receiver) = (super::verdict::name(side), super::verdict::name(side.other()));
+    let what = format!(
+        "The {sender}'s kernel took {} of its {} for lost ({}), on the way to the {receiver}.",
+        units::count(lost),
+        units::number_of(sent, "segment"),
+        units::percent(lost, sent)
+    );
+    let counters = evidence::fact(format!("tcp_info: lost {lost}, data_segs_out {sent}"));
+    Some(Verdict::new(Severity::Warning, what).by([counters]))
 }

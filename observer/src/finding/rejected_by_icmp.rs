@@ -21,11 +21,14 @@ const PAGE: Page = Page {
         "admin prohibited, host prohibited: a firewall rejects it on purpose (nft `reject with icmpx admin-prohibited`).",
         "port unreachable, for TCP: a firewall rejects it (the default of `reject`).",
         "time exceeded: a routing loop.",
+        "No ICMP error was seen and the kernel says EHOSTUNREACH: nobody answers to ARP on the client's own network; \
+         ENETUNREACH: the client itself has no route.",
     ],
     rule: &[
         "The client sent a SYN, and no SYN-ACK came.",
-        "An ICMP error quotes the SYN: destination unreachable other than \"fragmentation needed\", or time exceeded \
-         (RFC 792; RFC 4443; tcp_v4_err() in the kernel).",
+        "The client's socket was told EHOSTUNREACH or ENETUNREACH (tcp_v4_err() in the kernel); or",
+        "an ICMP error quotes the SYN: destination unreachable other than \"fragmentation needed\", or time exceeded \
+         (RFC 792; RFC 4443).",
     ],
     remedy: &[
         "Look at {FROM}, which sent it: its routes and its firewall",
@@ -52,10 +55,16 @@ impl Finding for RejectedByIcmp {
 
     fn connection(&self, record: &ConnectionRecord, _: &Context<'_>) -> Option<Verdict> {
         let handshake = &record.handshake;
-        handshake.syn?;
         if handshake.syn_ack.is_some() || handshake.ack.is_some() {
             return None;
         }
+        if let Some(error) = evidence::told(record, Side::Client, &["EHOSTUNREACH", "ENETUNREACH"]) {
+            let what = format!("{} cannot be reached: connect(2) failed with {error}.", units::end(record.server));
+            let told = evidence::fact(format!("the client's socket was told {error}"));
+            let from = record.icmp.first().map_or_else(|| record.client.ip, |error| error.from);
+            return Some(Verdict::new(Severity::Error, what).by([told]).with("FROM", from));
+        }
+        handshake.syn?;
         let v4 = record.client.ip.is_ipv4();
         let error = record
             .icmp

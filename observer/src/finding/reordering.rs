@@ -43,7 +43,7 @@ impl Finding for Reordering {
         let by = [Side::Client, Side::Server].into_iter().max_by_key(|side| *counts.of(*side))?;
         let (late, sent) = (*counts.of(by), *record.packets?.of(by));
         let thresholds = context.thresholds;
-        if late < thresholds.reordered_segments || late * 100 < sent * thresholds.reordered_percent {
+        if late < thresholds.reordered_segments || late * 100 < sent.saturating_mul(thresholds.reordered_percent) {
             return None;
         }
         let who = super::verdict::name(by);

@@ -25,6 +25,8 @@ const PAGE: Page = Page {
         "The connection was established, and neither end had sent a FIN before the RST (RFC 9293, section 3.5.3).",
         "Payload of either end was not acknowledged when the first RST came, or by it; or a request had no complete \
          response; or the client had sent payload and the server none.",
+        "Or the kernel told the other end's program ECONNRESET or EPIPE, where not every packet is seen (tcp_reset()): what \
+         was owed is not known then.",
         "Or the client had spoken last when the server reset: less sure, as some messages are not answered.",
     ],
     remedy: &[
@@ -46,6 +48,9 @@ impl Finding for ResetMidStream {
             ConnState::RSTR => Side::Server,
             _ => return None,
         };
+        if record.packets.is_none() {
+            return by_socket(record, by);
+        }
         let reset = record.reset.as_deref().filter(|reset| reset.from == by)?;
         let closed = [record.close.fin.client, record.close.fin.server].into_iter().flatten();
         let established = record.handshake.ack.is_some() || record.handshake.syn.is_none();
@@ -85,4 +90,16 @@ impl Finding for ResetMidStream {
         let verdict = Verdict::new(severity, what).by(rst);
         Some(if likely { verdict.likely() } else { verdict })
     }
+}
+
+/// Where not every packet is seen, the kernel tells what the program at the other end was told.
+fn by_socket(record: &ConnectionRecord, by: Side) -> Option<Verdict> {
+    let error = evidence::told(record, by.other(), &["ECONNRESET", "EPIPE"])?;
+    let (who, other) = (super::verdict::name(by), super::verdict::name(by.other()));
+    let what = format!(
+        "The {who} reset the connection after {}: the {other} was told {error}.",
+        units::time(record.duration_ns)
+    );
+    let told = evidence::fact(format!("the {other}'s socket was told {error}"));
+    Some(Verdict::new(Severity::Warning, what).likely().by([told]))
 }

@@ -42,7 +42,7 @@ impl Finding for SpuriousRetransmission {
         let again = causes.of(by).spurious;
         let sent = *record.packets?.of(by);
         let thresholds = context.thresholds;
-        if again < thresholds.spurious_segments || again * 100 < sent * thresholds.spurious_percent {
+        if again < thresholds.spurious_segments || again * 100 < sent.saturating_mul(thresholds.spurious_percent) {
             return None;
         }
         let who = super::verdict::name(by);

@@ -106,7 +106,7 @@ impl Tally for Listeners {
         let mut verdicts = Vec::new();
         for (server, listener) in self.0.iter() {
             let worst = listener.seconds.values().copied().max().unwrap_or(0);
-            let is_most = listener.left_open * 100 >= listener.attempts * thresholds.syn_flood_percent;
+            let is_most = listener.left_open * 100 >= listener.attempts.saturating_mul(thresholds.syn_flood_percent);
             let (Some((from, first)), Some((until, last))) = (listener.first, listener.last) else { continue };
             if worst < thresholds.syn_flood_per_second || !is_most {
                 continue;

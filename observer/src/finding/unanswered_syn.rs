@@ -1,7 +1,7 @@
 //! Nothing at all answers the SYN.
 
 use super::{Context, Finding, Page, RestsOn, Verdict, evidence};
-use crate::record::{ConnectionRecord, NotableKind, Severity, Side};
+use crate::record::{ConnectionRecord, Doubt, NotableKind, Severity, Side};
 use crate::units;
 
 /// See [`PAGE`].
@@ -42,7 +42,7 @@ impl Finding for UnansweredSyn {
     }
 
     fn connection(&self, record: &ConnectionRecord, context: &Context<'_>) -> Option<Verdict> {
-        let syn = record.handshake.syn?;
+        let syn = record.handshake.syn.or_else(|| Some(record.socket(Side::Client)?.first_seen))?;
         let handshake = &record.handshake;
         let reset = record.close.rst;
         let answered = record.packets_of(Side::Server).is_some_and(|packets| packets > 0)
@@ -54,21 +54,29 @@ impl Finding for UnansweredSyn {
         if answered || went_on || !record.icmp.is_empty() || handshake.simultaneous_open {
             return None;
         }
+        // The kernel's word counts where not every SYN is seen.
+        let told = evidence::told(record, Side::Client, &["ECONNREFUSED", "EHOSTUNREACH", "ENETUNREACH"]).is_some();
         let again = handshake.syn_retransmissions;
         let waited = context.waited(syn).max(record.duration_ns);
         // Who takes the SYN back has not waited for an answer.
         let given_up = reset.client.is_some_and(|reset| reset.since(syn) < context.thresholds.unanswered_after);
-        if given_up || (again == 0 && waited < context.thresholds.unanswered_after) {
+        if told || given_up || (again == 0 && waited < context.thresholds.unanswered_after) {
             return None;
         }
         let syns = units::number_of(u64::from(again) + 1, "SYN");
         // Who asks once only may not have meant it.
         let (severity, time) =
             if again == 0 { (Severity::Warning, waited) } else { (Severity::Error, record.duration_ns) };
-        let what = format!("{} did not answer {syns} in {}.", units::end(record.server), units::time(time));
+        let dropped = record.drops.iter().find(|drop| drop.from == Side::Client);
+        let dropped = dropped.map_or(String::new(), |drop| match &drop.reason {
+            Some(reason) => format!(": this host dropped it ({reason})"),
+            None => ": this host dropped it".to_string(),
+        });
+        let what = format!("{} did not answer {syns} in {}{dropped}.", units::end(record.server), units::time(time));
         let verdict = Verdict::new(severity, what)
             .by([evidence::first(record, Side::Client, "SYN")])
-            .by(evidence::notable(record, NotableKind::SynAgain, Side::Client, "SYN sent again"));
-        Some(if again == 0 { verdict.likely() } else { verdict })
+            .by(evidence::notable(record, NotableKind::SynAgain, Side::Client, "SYN sent again"))
+            .by(evidence::drops(record, Side::Client));
+        Some(verdict.doubt_if(again == 0, Doubt::FewSamples))
     }
 }

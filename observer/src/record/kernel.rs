@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::TcpState;
+use super::{Side, TcpState};
 use crate::time::{Nanos, Timestamp};
 
 /// One socket of a connection, as the kernel last showed it.
@@ -31,6 +31,21 @@ pub struct KernelSocket {
     pub retransmit_events: u64,
     /// The kernel's own numbers; `null` where it was not seen for long enough to ask.
     pub info: Option<TcpInfo>,
+}
+
+/// Packets of one end that this host dropped, for one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct DropRecord {
+    /// Who sent them.
+    pub from: Side,
+    /// The kernel's reason (`enum skb_drop_reason`), by name; `null` where it tells none.
+    pub reason: Option<String>,
+    /// How many.
+    pub count: u64,
+    /// When the first was dropped.
+    pub first: Timestamp,
+    /// When the last was.
+    pub last: Timestamp,
 }
 
 /// Numbers of one socket, named as in `struct tcp_info` and as `ss -ti` prints them. `null` where the kernel has none.

@@ -7,7 +7,8 @@ use super::connection::both;
 use crate::kernel::{KernelEvent, SocketInput};
 use crate::packet::Flags;
 use crate::record::{
-    ConnState, EntryKind, KernelSocket, ProcessRecord, Side, Sides, Source, TcpState, Timeline, TimelineEntry,
+    ConnState, DropRecord, EntryKind, KernelSocket, ProcessRecord, Side, Sides, Source, TcpState, Timeline,
+    TimelineEntry,
 };
 use crate::time::{Nanos, Timestamp};
 
@@ -204,6 +205,28 @@ impl Kernel {
             EntryKind::ResetReceived => usize::from(*from) == direction ^ 1,
             _ => false,
         })
+    }
+
+    /// The packets that this host dropped. `client` is the client's direction.
+    pub(super) fn drops(&self, client: u8) -> Vec<DropRecord> {
+        let mut drops: Vec<DropRecord> = Vec::new();
+        for (from, event) in self.events.iter().filter(|(_, event)| event.kind == EntryKind::Drop) {
+            let from = if *from == client { Side::Client } else { Side::Server };
+            match drops.iter_mut().find(|drop| drop.from == from && drop.reason == event.detail) {
+                Some(drop) => {
+                    drop.count += 1;
+                    drop.last = drop.last.max(event.at);
+                }
+                None => drops.push(DropRecord {
+                    from,
+                    reason: event.detail.clone(),
+                    count: 1,
+                    first: event.at,
+                    last: event.at,
+                }),
+            }
+        }
+        drops
     }
 
     /// Adds what the kernel saw to a timeline of packets. `client` is the client's direction.

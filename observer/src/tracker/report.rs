@@ -136,6 +136,7 @@ impl Connection {
             turned: Vec::new(),
             netns: config.netns,
             kernel: sockets,
+            drops: kernel.map_or_else(Vec::new, |kernel| kernel.drops(client)),
             lost: None,
             processes,
             sources,

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::{Config, Effect, Event, Timeouts, Tracker};
+use crate::finding::{Context, Thresholds, judge};
 use crate::flow;
 use crate::input::{Input, PacketInput};
 use crate::packet::{
@@ -357,7 +358,13 @@ proptest! {
                 let body = if kind == 0 { Body::Icmp(error) } else { Body::Tcp(segment) };
                 effects.push(wire.packet(from, to, body, Notes::empty()));
             }
-            format!("{effects:?} {:#?}", wire.finish())
+            let mut records = wire.finish();
+            let thresholds = Thresholds::default();
+            for record in &mut records {
+                let context = Context { thresholds: &thresholds, until: record.last_seen, lost: false };
+                record.findings = judge(record, &context);
+            }
+            format!("{effects:?} {records:#?}")
         };
         prop_assert_eq!(replay(0), replay(usize::MAX));
     }

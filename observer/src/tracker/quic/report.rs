@@ -73,6 +73,7 @@ impl Flow {
             turned: Vec::new(),
             netns: config.netns,
             kernel: None,
+            drops: Vec::new(),
             lost: None,
             processes: Vec::new(),
             sources: vec![Source::Packets],
