@@ -116,7 +116,7 @@ impl Tally for Failures {
         let verdict = |(client, name, lookups): (IpAddr, &str, &Lookups)| {
             let (severity, why) = lookups.why();
             let (_, _, server) = lookups.first?;
-            let what = format!("{client} looked up {name}, and {}: {why}.", server.ip);
+            let what = format!("{client} looked up {name}, and {} {why}.", server.ip);
             let about = About { host: Some(client), name: Some(name.to_string()), ..About::default() };
             let verdict = Verdict::new(severity, what).by(lookups.evidence()).with("RESOLVER", server.ip);
             Some((about, verdict))
