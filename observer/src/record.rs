@@ -213,6 +213,9 @@ pub struct ConnectionRecord {
     /// SSH; absent where it was not spoken.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ssh: Option<Box<SshRecord>>,
+    /// Calls of a database or a queue; absent where none was seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calls: Option<Box<CallsRecord>>,
     /// HTTP/2: streams and flow control; absent where it was not spoken.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub http2: Option<Box<Http2Record>>,

@@ -74,6 +74,12 @@ const PROTOCOLS: &[Recognise] = &[
     proxy::recognise,
     database::recognise_postgres,
     database::recognise_mysql,
+    database::recognise_redis,
+    database::recognise_memcached,
+    database::recognise_mongodb,
+    database::recognise_kafka,
+    database::recognise_amqp,
+    database::recognise_mqtt,
     dns::recognise,
 ];
 

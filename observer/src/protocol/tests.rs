@@ -1,5 +1,7 @@
 //! Conversations made up octet by octet.
 
+mod databases;
+
 use super::*;
 use crate::record::{ProtocolName as Name, Side::*};
 

@@ -29,6 +29,8 @@ pub struct Application {
     pub exchanges: Exchanges,
     /// HTTP.
     pub http: Option<HttpRecord>,
+    /// Calls of a database or a queue.
+    pub calls: Option<CallsRecord>,
     /// HTTP/2.
     pub http2: Option<Http2Record>,
     /// WebSocket.
@@ -83,6 +85,18 @@ pub enum ProtocolName {
     Postgresql,
     /// MySQL's client/server protocol.
     Mysql,
+    /// Redis's, RESP.
+    Redis,
+    /// Memcached's, text or binary.
+    Memcached,
+    /// MongoDB's wire protocol.
+    Mongodb,
+    /// Kafka's.
+    Kafka,
+    /// AMQP 0-9-1 or 1.0.
+    Amqp,
+    /// MQTT.
+    Mqtt,
 }
 
 impl ProtocolName {
@@ -104,6 +118,12 @@ impl ProtocolName {
             Self::Socks => "SOCKS",
             Self::Postgresql => "PostgreSQL",
             Self::Mysql => "MySQL",
+            Self::Redis => "Redis",
+            Self::Memcached => "Memcached",
+            Self::Mongodb => "MongoDB",
+            Self::Kafka => "Kafka",
+            Self::Amqp => "AMQP",
+            Self::Mqtt => "MQTT",
         }
     }
 }
@@ -162,6 +182,20 @@ impl HttpRecord {
     }
 }
 
+/// Calls of a database or a queue over a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct CallsRecord {
+    /// Calls.
+    pub requests: u64,
+    /// Calls whose answers were seen to begin.
+    pub responses: u64,
+    /// Answers that were errors; of Kafka's it does not show.
+    pub errors: u64,
+    /// From a call's end to the first octet of its answer: the shortest, the median, the longest, in nanoseconds. Calls that
+    /// wait for what others do are left out.
+    pub first_byte_ns: Option<Spread>,
+}
+
 /// How times are spread, in nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Spread {
@@ -199,7 +233,7 @@ pub struct Exchanges {
 /// One request and its response.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Exchange {
-    /// The method; `null` where the request was not seen.
+    /// The method, of databases and queues the command; `null` where the request was not seen.
     pub method: Option<String>,
     /// The Host field, or the authority of the target.
     pub host: Option<String>,
@@ -218,6 +252,9 @@ pub struct Exchange {
     /// HTTP/2: the code of the RST_STREAM that ended it (`CANCEL`); absent where none did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reset: Option<String>,
+    /// Databases and queues: the code of the error that was the answer; absent where it was none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
     /// gRPC: the code of `grpc-status`, 0 where all is well; absent where there was none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub grpc_status: Option<u32>,

@@ -34,7 +34,8 @@ impl Sink for Har {
         if self.connection.is_some_and(|id| id != record.id) {
             return Ok(());
         }
-        let Some(exchanges) = &record.exchanges else { return Ok(()) };
+        // Those of databases are none of HTTP.
+        let Some(exchanges) = record.exchanges.as_ref().filter(|_| record.http.is_some()) else { return Ok(()) };
         self.left_out += exchanges.cut;
         for (index, exchange) in exchanges.entries.iter().enumerate() {
             let Some(entry) = Entry::new(&record, exchange, index == 0) else {

@@ -1,9 +1,9 @@
 //! What a connection was for, as facts above its waterfall.
 
 use observer::record::{
-    ConnectionRecord, DecryptionStop, Exchange, Http2Record, Http2Stall, HttpRecord, Lookup, LookupRecord, NameSource,
-    ProtocolName, Resumption, RoundTripCount, Side, Split, Spread, SshRecord, TlsDecryption, TlsRecord, Validity,
-    WebSocketRecord,
+    CallsRecord, ConnectionRecord, DecryptionStop, Exchange, Http2Record, Http2Stall, HttpRecord, Lookup, LookupRecord,
+    NameSource, ProtocolName, Resumption, RoundTripCount, Side, Split, Spread, SshRecord, TlsDecryption, TlsRecord,
+    Validity, WebSocketRecord,
 };
 
 use super::page::{Line, Tone};
@@ -44,6 +44,7 @@ pub fn facts(record: &ConnectionRecord, full: bool) -> Vec<(&'static str, Line)>
         }
     }
     facts.extend(record.http.as_ref().map(|http| ("HTTP", http_facts(http))));
+    facts.extend(record.calls.as_ref().map(|calls| ("calls", calls_line(calls))));
     facts.extend(record.http2.as_ref().and_then(|http2| Some(("streams", streams(http2)?))));
     facts.extend(record.websocket.as_ref().map(|socket| ("WebSocket", frames(socket))));
     let exchanges = record.exchanges.as_ref().map_or(&[][..], |exchanges| &exchanges.entries);
@@ -261,6 +262,18 @@ fn streams(http2: &Http2Record) -> Option<Line> {
         }
     }
     (!line.is_empty()).then_some(line)
+}
+
+/// `12 calls, 1 error; first octet after 1.2 ms (median)`.
+fn calls_line(calls: &CallsRecord) -> Line {
+    let mut line = Line::new().then(Tone::Plain, units::number_of(calls.requests, "call"));
+    if calls.errors > 0 {
+        line.push(Tone::Notice, format!(", {}", units::number_of(calls.errors, "error")));
+    }
+    if let Some(spread) = &calls.first_byte_ns {
+        line.push(Tone::Plain, format!("; first octet after {} (median)", units::time(spread.median_ns)));
+    }
+    line
 }
 
 /// `3 frames by client, 2 by server, closed with 1000 by client`.

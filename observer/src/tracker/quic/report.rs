@@ -58,6 +58,7 @@ impl Flow {
             tls,
             quic,
             ssh: None,
+            calls: None,
             http2: None,
             websocket: None,
             http: None,
