@@ -40,6 +40,11 @@ impl Timestamp {
         }
     }
 
+    /// This point in time moved back by `length`.
+    pub const fn before(self, length: Nanos) -> Self {
+        Self(self.0.saturating_sub(length.0))
+    }
+
     /// This point in time moved on by `length`.
     pub const fn plus(self, length: Nanos) -> Self {
         Self(self.0.saturating_add(length.0))

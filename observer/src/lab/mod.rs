@@ -21,6 +21,7 @@ mod mtu_black_hole;
 pub mod network;
 mod path_mtu;
 mod port_scan;
+mod quic;
 mod refused;
 mod reordering;
 mod reset;
@@ -49,6 +50,8 @@ pub const SCENARIOS: &[Scenario] = &[
     https::SCENARIO,
     https::TLS12,
     https::KEYS,
+    quic::SCENARIO,
+    quic::REFUSED,
     refused::SCENARIO,
     unanswered_syn::SCENARIO,
     syn_retransmitted::SCENARIO,

@@ -73,6 +73,8 @@ pub struct Config {
     pub least_awake: usize,
     /// When connections end by time.
     pub timeouts: Timeouts,
+    /// How long a connection over UDP (QUIC) may be silent before it is taken for over. With Zeek's timers it is theirs.
+    pub silence: Nanos,
     /// How long a connection that is over is kept for late packets where [`Tracker::handle_timeout`] is called. Without,
     /// it is kept until many others are over too, or to the end of the input.
     pub linger: Nanos,
@@ -106,6 +108,7 @@ impl Default for Config {
             drop_bad_checksums: false,
             least_awake: 1 << 13,
             timeouts: Timeouts::Never,
+            silence: Nanos::from_secs(300),
             linger: Nanos::from_secs(1),
             linger_half: Nanos::from_secs(1),
             seed: 0,
@@ -123,6 +126,14 @@ impl Config {
     /// Whether the inner tuple alone is the key, as in Wireshark and Zeek, whatever the tunnels around it.
     pub fn is_keyed_by_tuple(&self) -> bool {
         self.strict_wireshark || self.timeouts == Timeouts::Zeek
+    }
+
+    /// How long a connection over UDP may be silent: Zeek's `udp_inactivity_timeout` is a minute.
+    fn udp_timeout(&self) -> Nanos {
+        match self.timeouts {
+            Timeouts::Never => self.silence,
+            Timeouts::Zeek => Nanos::from_secs(60),
+        }
     }
 
     /// Whether packets captured twice are told from others: not where the numbers are to be held against a tool that does

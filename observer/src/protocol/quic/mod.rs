@@ -216,13 +216,6 @@ impl Quic {
         self.scid.server
     }
 
-    /// How long the connection may be silent before the client gives it up (RFC 9000, section 10.1); `None` where it does
-    /// not say.
-    pub fn max_idle_timeout(&self) -> Option<Nanos> {
-        let millis = parameters::max_idle_timeout(self.tls.parameters()?).filter(|millis| *millis > 0)?;
-        Some(Nanos(millis.saturating_mul(1_000_000)))
-    }
-
     /// Octets of unfinished messages that are kept.
     pub fn held(&self) -> usize {
         let crypto = |opening: &Opening| opening.crypto.client.held() + opening.crypto.server.held();
@@ -489,4 +482,4 @@ impl Quic {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

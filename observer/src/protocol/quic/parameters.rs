@@ -10,7 +10,6 @@ use crate::record::TransportParameter;
 const MOST_LISTED: usize = 64;
 const MOST_OCTETS: usize = 64;
 
-const MAX_IDLE_TIMEOUT: u64 = 0x01;
 /// RFC 9368, section 3.
 const VERSION_INFORMATION: u64 = 0x11;
 
@@ -50,12 +49,6 @@ pub(super) fn versions(octets: &[u8]) -> Option<Vec<Version>> {
     Some(versions.filter(|version| !version.is_reserved()).take(MOST_LISTED).collect())
 }
 
-/// The client's max_idle_timeout in milliseconds.
-pub(super) fn max_idle_timeout(octets: &[u8]) -> Option<u64> {
-    let (_, value) = each(octets).find(|(id, _)| *id == MAX_IDLE_TIMEOUT)?;
-    Reader(value).varint()
-}
-
 fn each(octets: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
     let mut reader = Reader(octets);
     std::iter::from_fn(move || Some((reader.varint()?, reader.counted()?)))
@@ -65,7 +58,7 @@ fn each(octets: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
 const fn name(id: u64) -> (Option<&'static str>, Value) {
     let (name, value) = match id {
         0x00 => ("original_destination_connection_id", Value::Octets),
-        MAX_IDLE_TIMEOUT => ("max_idle_timeout", Value::Integer),
+        0x01 => ("max_idle_timeout", Value::Integer),
         0x02 => ("stateless_reset_token", Value::Octets),
         0x03 => ("max_udp_payload_size", Value::Integer),
         0x04 => ("initial_max_data", Value::Integer),

@@ -1,5 +1,7 @@
 //! Whole connections, made of packets that are sealed here; and the packets of the specifications.
 
+use proptest::prelude::*;
+
 use super::keys::{Keys, sealed};
 use super::*;
 
@@ -43,6 +45,9 @@ pub(super) const V2: Samples = Samples {
                     4bed8521e2e140",
 };
 
+/// The connection ID that the server of the specifications chose.
+pub(crate) const SERVER_ID: [u8; 8] = [0xf0, 0x67, 0xa5, 0x50, 0x2a, 0x42, 0x62, 0xb5];
+
 pub(super) const RETRY: [(Version, &str); 2] = [
     (Version::V1, "ff000000010008f067a5502a4262b5746f6b656e04a265ba2eff4d829058fb3f0f2496ba"),
     (Version::V2, "cf6b3343cf0008f067a5502a4262b5746f6b656ec8646ce8bfe33952d955543665dcc7b6"),
@@ -81,6 +86,22 @@ fn client_packet(version: Version, samples: &Samples) -> Vec<u8> {
     let mut frames = octets(CLIENT_FRAME);
     frames.resize(CLIENT_FRAMES, 0);
     keys.ends.client.seal(&octets(samples.client_header), 4, 2, &frames)
+}
+
+/// The first datagram of version 1's client, which asks for `example.com`, and the server's answer.
+pub(crate) fn first_packet() -> Vec<u8> {
+    client_packet(Version::V1, &V1)
+}
+
+pub(crate) fn answer() -> Vec<u8> {
+    octets(V1.server_packet)
+}
+
+/// An Initial packet that holds the beginning of a hello.
+pub(crate) fn piece_of_a_hello() -> Vec<u8> {
+    let keys = InitialKeys::derive(Version::V1, id(V1.id)).expect("version 1");
+    let frames = crypto(0, &octets(CLIENT_FRAME)[4..100]);
+    initial(Version::V1, &keys.ends.client, &octets(V1.id), &[], &[], 0, &frames)
 }
 
 /// An Initial packet with a packet number of one octet, and its token.
@@ -326,6 +347,52 @@ fn hostile_handshakes_stay_in_bounds() {
     assert_eq!(record(&fresh).malformed, 3);
     fresh.give_up(at(1));
     assert!(fresh.held() == 0 && record(&fresh).given_up);
+}
+
+proptest! {
+    /// Whatever an Initial packet holds, whoever sent it, and however its packets are cut.
+    #[test]
+    fn nothing_that_a_handshake_holds_is_trusted(
+        packets in prop::collection::vec(
+            (any::<bool>(), prop::collection::vec((0u8..32, 0u16..300, prop::collection::vec(any::<u8>(), 0..40)), 0..8), any::<u16>()),
+            0..12,
+        ),
+    ) {
+        let keys = InitialKeys::derive(Version::V1, id(V1.id)).expect("version 1");
+        let mut quic = Quic::new();
+        for (number, (is_client, frames, cut)) in packets.into_iter().enumerate() {
+            let frames = frames.into_iter().flat_map(|(kind, offset, data)| match kind {
+                0..16 => crypto(offset, &data),
+                _ => [&[kind - 16][..], &data].concat(),
+            });
+            let frames: Vec<u8> = [0; 3].into_iter().chain(frames).collect();
+            let (side, keys, to) = match is_client {
+                true => (Side::Client, &keys.ends.client, &octets(V1.id)[..]),
+                false => (Side::Server, &keys.ends.server, &[][..]),
+            };
+            let packet = initial(Version::V1, keys, to, &[], &[], number as u8, &frames);
+            let captured = if cut % 4 == 0 { usize::from(cut) % (packet.len() + 1) } else { packet.len() };
+            quic.datagram(side, &packet[..captured], packet.len(), at(number as u64));
+            prop_assert!(quic.held() <= 4 * MOST_CRYPTO as usize);
+        }
+        let _ = record(&quic);
+    }
+
+    #[test]
+    fn any_octets_are_read_to_some_end(octets in prop::collection::vec(any::<u8>(), 0..200), more in 0usize..2000, long in any::<bool>()) {
+        let mut octets = octets;
+        if long && octets.len() > 5 {
+            let first = octets[0] | 0xc0;
+            octets[..5].copy_from_slice(&[first, 0, 0, 0, 1]);
+        }
+        let _ = opener(&octets, octets.len() + more);
+        let mut quic = Quic::new();
+        for side in [Side::Client, Side::Server] {
+            quic.datagram(side, &octets, octets.len() + more, at(0));
+            let _ = quic.is_succeeded_by(side, &octets, octets.len());
+        }
+        let _ = record(&quic);
+    }
 }
 
 impl Keys {

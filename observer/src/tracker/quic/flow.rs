@@ -8,18 +8,13 @@ use crate::input::PacketInput;
 use crate::packet::{Address, IpVersion, Notes, Packet, Tuple};
 use crate::protocol::quic::{Heard, Opener, Quic};
 use crate::record::{Endpoint, LookupRecord, QuicMove, RolesFrom, Side, Sides};
-use crate::time::{Nanos, Timestamp};
+use crate::time::Timestamp;
 use crate::tracker::Config;
 use crate::tracker::connection::Around;
 use crate::tracker::table::Key;
 
 /// Ends that a connection may move to.
 const MOST_MOVES: usize = 8;
-
-/// How long a connection may be silent, whatever its ends say; where the client does not say; at most.
-const LEAST_SILENCE: Nanos = Nanos::from_secs(60);
-const SILENCE: Nanos = Nanos::from_secs(300);
-const MOST_SILENCE: Nanos = Nanos::from_secs(600);
 
 /// Ports below belong to servers.
 const WELL_KNOWN: u16 = 1024;
@@ -104,22 +99,6 @@ impl Flow {
     /// Who sends on direction `from` between the ends where the client sends on `client`.
     pub(super) const fn side(from: u8, client: u8) -> Side {
         if from == client { Side::Client } else { Side::Server }
-    }
-
-    /// Whether it has been silent for so long that it cannot go on (RFC 9000, section 10.1).
-    pub(super) fn has_expired(&self, now: Timestamp) -> bool {
-        let silence = now.since(self.last_seen);
-        silence >= LEAST_SILENCE && silence >= self.patience()
-    }
-
-    /// When it expires, if nothing more is seen of it.
-    pub(super) fn due(&self) -> Timestamp {
-        self.last_seen.plus(self.patience())
-    }
-
-    fn patience(&self) -> Nanos {
-        let own = self.quic.max_idle_timeout().unwrap_or(SILENCE);
-        own.max(LEAST_SILENCE).min(MOST_SILENCE)
     }
 
     /// Takes in a datagram that `from` sent; `None` where it was captured before.

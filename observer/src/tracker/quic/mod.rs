@@ -2,12 +2,14 @@
 //! moved to other ends.
 //!
 //! A datagram opens a connection by what it holds, never by its ports (`protocol::quic::opener`); after that every datagram
-//! between the same ends is the connection's. It ends once it was silent for longer than its client allows, where its ends
-//! begin another one, or with the input.
+//! between the same ends is the connection's. It ends once it was silent for [`Config::silence`](super::Config::silence),
+//! where its ends begin another one, or with the input: how it was closed is encrypted.
 
 mod flow;
 mod report;
 mod spin;
+#[cfg(test)]
+mod tests;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -40,8 +42,8 @@ pub(super) struct Flows {
     ids: HashMap<ServerId, Place>,
     /// The lengths of those connection IDs, a bit each.
     lengths: u32,
-    /// When each connection expires, as of some time ago: now it is that or later. Entries of connections that are gone are
-    /// skipped when they come up.
+    /// When each connection was used last, as of some time ago: now it is that or later. Entries of connections that are gone
+    /// are skipped when they come up.
     order: BinaryHeap<Reverse<(Timestamp, Place)>>,
     /// Octets that all keep, and those that began to keep some, the first one first.
     held: usize,
@@ -145,12 +147,11 @@ impl Flows {
 
     fn insert(&mut self, flow: Box<Flow>) {
         let place = Place { id: flow.id, hash: flow.hash };
-        self.order.push(Reverse((flow.due(), place)));
         if self.order.len() > 2 * self.table.len() + 1024 {
-            self.order =
-                self.each().map(|flow| Reverse((flow.due(), Place { id: flow.id, hash: flow.hash }))).collect();
-            self.order.push(Reverse((flow.due(), place)));
+            let place = |flow: &Flow| Reverse((flow.last_seen, Place { id: flow.id, hash: flow.hash }));
+            self.order = self.each().map(place).collect();
         }
+        self.order.push(Reverse((flow.last_seen, place)));
         self.table.insert_unique(place.hash, flow, |flow| flow.hash);
     }
 
@@ -170,17 +171,17 @@ impl Flows {
         Some(flow)
     }
 
-    /// Takes out the connection that expires first; where `now` is given, only if it has.
-    fn remove_first(&mut self, now: Option<Timestamp>) -> Option<Box<Flow>> {
+    /// Takes out the connection that was silent for longest; where `until` is given, only if that is since then or before.
+    fn remove_first(&mut self, until: Option<Timestamp>) -> Option<Box<Flow>> {
         loop {
-            let &Reverse((due, place)) = self.order.peek()?;
-            if now.is_some_and(|now| due > now) {
+            let &Reverse((used, place)) = self.order.peek()?;
+            if until.is_some_and(|until| used > until) {
                 return None;
             }
             self.order.pop();
             let Some(flow) = self.by_place(place) else { continue };
-            let later = flow.due();
-            if later == due {
+            let later = flow.last_seen;
+            if later == used {
                 return self.remove(place);
             }
             self.order.push(Reverse((later, place)));
@@ -239,7 +240,8 @@ impl Tracker {
         let mut found = self.quic.find(&key, from, packet, payload);
         if let Some((place, side)) = found
             && let Some(flow) = self.quic.by_place(place)
-            && (flow.has_expired(packet.at) || flow.quic.is_succeeded_by(side, payload, len))
+            && (packet.at.since(flow.last_seen) >= self.config.udp_timeout()
+                || flow.quic.is_succeeded_by(side, payload, len))
         {
             self.give_out_quic(place);
             found = None;
@@ -290,12 +292,13 @@ impl Tracker {
 
     /// Gives out the connections that have been silent for too long at `now`.
     pub(super) fn expire_quic(&mut self, now: Timestamp) {
-        while let Some(flow) = self.quic.remove_first(Some(now)) {
+        let until = now.before(self.config.udp_timeout());
+        while let Some(flow) = self.quic.remove_first(Some(until)) {
             self.tell_quic(&flow);
         }
     }
 
-    /// Gives out the connection that expires first, for want of room.
+    /// Gives out the connection that was silent for longest, for want of room.
     pub(super) fn evict_quic(&mut self) {
         if let Some(mut flow) = self.quic.remove_first(None) {
             flow.evicted = true;
