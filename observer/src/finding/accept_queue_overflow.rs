@@ -25,8 +25,8 @@ const PAGE: Page = Page {
         "The ACK of the SYN-ACK was seen.",
         "The server sent its SYN-ACK again afterwards, twice or more, or once more than a second after (tcp_check_req() in \
          the kernel: LINUX_MIB_LISTENOVERFLOWS).",
-        "Or, of a listener of this host: as many connections wait to be accepted (sk_ack_backlog) as the backlog allows \
-         (sk_max_ack_backlog), or more (sk_acceptq_is_full). It is an error where the listener drops connections meanwhile \
+        "Or, of a listener of this host: more connections wait to be accepted (sk_ack_backlog) than its backlog says \
+         (sk_max_ack_backlog): sk_acceptq_is_full. It is an error where the listener drops connections meanwhile \
          (its sk_drops).",
     ],
     remedy: &[
@@ -65,12 +65,12 @@ impl Finding for AcceptQueueOverflow {
     fn gauges(&self, all: Readings<'_>, _: &Context<'_>) -> Vec<(About, Verdict)> {
         let mut verdicts = Vec::new();
         for reading in all.of("accept_queue") {
-            // A backlog of 0 lets one wait.
             let limit = reading.limit.unwrap_or(u64::MAX);
             let waiting = reading.value.0 as u64;
             let drops = all.beside(reading, "listener_drops");
             let is_dropping = drops.is_some_and(grows);
-            if waiting < limit.max(1) {
+            // As many as the backlog says may wait, and one more.
+            if waiting <= limit {
                 continue;
             }
             let subject = &reading.subject;

@@ -16,9 +16,9 @@ impl Gauge for CloseWait {
     fn sweep(&mut self, sweep: &Sweep<'_>, out: &mut Vec<GaugeRecord>) {
         let mut by_process: HashMap<Option<u32>, (u64, Ages)> = HashMap::new();
         for seen in sweep.sockets().filter(|seen| seen.socket.tcp_state() == TcpState::CloseWait) {
-            let (count, ages) = by_process.entry(sweep.processes.owner(&seen.socket)).or_default();
+            let (count, ages) = by_process.entry(seen.known.owner).or_default();
             *count += 1;
-            ages.add(seen.age);
+            ages.add(seen.known.age);
         }
         let mut all: Vec<_> = by_process.into_iter().collect();
         all.sort_by_key(|(pid, (count, _))| (std::cmp::Reverse(*count), *pid));

@@ -16,7 +16,7 @@ pub struct Descriptors {
 impl Gauge for Descriptors {
     fn sweep(&mut self, sweep: &Sweep<'_>, out: &mut Vec<GaugeRecord>) {
         // A process belongs to the namespace in which it has sockets open.
-        let here: BTreeSet<u32> = sweep.sockets().filter_map(|seen| sweep.processes.owner(&seen.socket)).collect();
+        let here: BTreeSet<u32> = sweep.sockets().filter_map(|seen| seen.known.owner).collect();
         let mut readings = Vec::new();
         for pid in here {
             let Some(process) = sweep.processes.facts.get(&pid) else { continue };

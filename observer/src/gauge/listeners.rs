@@ -47,7 +47,7 @@ impl Gauge for Listeners {
             if place >= TOP {
                 continue;
             }
-            let process = sweep.processes.owner(socket).and_then(|pid| sweep.processes.subject(pid).process);
+            let process = seen.known.owner.and_then(|pid| sweep.processes.subject(pid).process);
             let listener = Some(Endpoint { ip: socket.local.0, port: socket.local.1 });
             let subject = Subject { listener, process, ..Subject::default() };
             let reading = sweep.reading("accept_queue", subject.clone(), waiting, Unit::Connections, SOCK_DIAG);

@@ -18,8 +18,11 @@ pub mod text;
 mod time_wait;
 mod trend;
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
 
 pub use conntrack::TABLE as CONNTRACK;
 pub use text::{Text, Texts};
@@ -69,7 +72,25 @@ pub struct Sweep<'a> {
     pub texts: &'a Texts,
     /// Whose the sockets are.
     pub processes: &'a Processes,
+    /// Connections that were opened here, by where they lead.
+    destinations: &'a HashMap<(IpAddr, Endpoint), Destination>,
 }
+
+/// The connections from one address of this host to one destination.
+#[derive(Clone, Copy, Debug, Default)]
+struct Destination {
+    /// Sockets, those in TIME-WAIT too.
+    sockets: u64,
+    /// Those whose own port is one that connect(2) chooses from.
+    ports: u64,
+    /// Those in TIME-WAIT.
+    time_wait: u64,
+    /// Those that went there within [`LOOK_BACK`].
+    ended: u64,
+}
+
+/// What is looked back over for the rate of connections.
+const LOOK_BACK: Nanos = Nanos::from_secs(10);
 
 /// A socket, and what else matters here.
 #[derive(Clone, Copy, Debug)]
@@ -81,14 +102,25 @@ pub struct Seen {
     /// How long ago the last acknowledgment came (`tcpi_last_ack_recv`), where it was asked for. A FIN brings one: a socket
     /// has been in CLOSE-WAIT for at least as long.
     pub quiet: Option<Nanos>,
-    /// For how long it has been in its state, at least; [`Board::sweep`] fills it in.
-    pub age: Nanos,
+    /// What [`Board::sweep`] finds out.
+    known: Known,
+}
+
+/// What is found out about a socket once for all gauges.
+#[derive(Clone, Copy, Debug, Default)]
+struct Known {
+    /// For how long it has been in its state, at least.
+    age: Nanos,
+    /// The process that has it open; `None` where that is not known.
+    owner: Option<u32>,
+    /// It came to a port that is listened on here.
+    is_accepted: bool,
 }
 
 impl Seen {
     /// A socket of which nothing more is known.
     pub const fn new(socket: Socket) -> Self {
-        Self { socket, drops: None, quiet: None, age: Nanos(0) }
+        Self { socket, drops: None, quiet: None, known: Known { age: Nanos(0), owner: None, is_accepted: false } }
     }
 
     /// Its ends, IPv4 spoken by an IPv6 socket as IPv4.
@@ -147,7 +179,8 @@ impl Default for Board {
 pub const TIME_WAIT: Nanos = Nanos::from_secs(60);
 
 impl Board {
-    /// Takes in what was read, and gives every reading. `sockets` get their ages.
+    /// Takes in what was read, and gives every reading. What is found out about
+    /// `sockets` is kept in them.
     pub fn sweep(
         &mut self,
         at: Timestamp,
@@ -157,10 +190,12 @@ impl Board {
         processes: &Processes,
     ) -> Vec<GaugeRecord> {
         let sockets = sockets.map(|sockets| {
-            self.age(at, sockets);
+            self.find_out(at, sockets, processes);
             &*sockets
         });
-        let sweep = Sweep { at, netns, sockets, texts, processes };
+        let range = texts.get(Text::PortRange).and_then(ports::parse_range);
+        let destinations = destinations(sockets.unwrap_or_default(), range.as_ref());
+        let sweep = Sweep { at, netns, sockets, texts, processes, destinations: &destinations };
         let mut out = Vec::new();
         for gauge in &mut self.gauges {
             gauge.sweep(&sweep, &mut out);
@@ -168,22 +203,41 @@ impl Board {
         out
     }
 
-    fn age(&mut self, at: Timestamp, sockets: &mut [Seen]) {
+    fn find_out(&mut self, at: Timestamp, sockets: &mut [Seen], processes: &Processes) {
         let before = std::mem::take(&mut self.since);
         self.since.reserve(before.len());
+        let listeners = sockets.iter().filter(|seen| seen.socket.is_listener());
+        let listening: HashSet<u16> = listeners.map(|seen| seen.socket.local.1).collect();
         for seen in sockets {
-            let Socket { state, cookie, timer, .. } = seen.socket;
-            if seen.socket.tcp_state() == TcpState::TimeWait {
+            let Socket { state, cookie, timer, local, .. } = seen.socket;
+            let tcp_state = seen.socket.tcp_state();
+            let age = if tcp_state == TcpState::TimeWait {
                 // What stands for a socket then is made with its timer.
-                seen.age = timer.map_or(Nanos(0), |timer| Nanos(TIME_WAIT.0.saturating_sub(timer.expires.0)));
-                continue;
-            }
-            let since = before.get(&cookie).filter(|(then, _)| *then == state).map_or(at, |(_, since)| *since);
-            self.since.insert(cookie, (state, since));
-            let quiet = seen.quiet.filter(|_| seen.socket.tcp_state() == TcpState::CloseWait);
-            seen.age = at.since(since).max(quiet.unwrap_or_default());
+                timer.map_or(Nanos(0), |timer| Nanos(TIME_WAIT.0.saturating_sub(timer.expires.0)))
+            } else {
+                let since = before.get(&cookie).filter(|(then, _)| *then == state).map_or(at, |(_, since)| *since);
+                self.since.insert(cookie, (state, since));
+                let quiet = seen.quiet.filter(|_| tcp_state == TcpState::CloseWait);
+                at.since(since).max(quiet.unwrap_or_default())
+            };
+            let is_accepted = tcp_state != TcpState::Listen && listening.contains(&local.1);
+            seen.known = Known { age, owner: processes.owner(&seen.socket), is_accepted };
         }
     }
+}
+
+fn destinations(sockets: &[Seen], range: Option<&RangeInclusive<u16>>) -> HashMap<(IpAddr, Endpoint), Destination> {
+    let mut all: HashMap<_, Destination> = HashMap::new();
+    for seen in sockets.iter().filter(|seen| seen.socket.peer.1 != 0 && !seen.known.is_accepted) {
+        let (own, other) = seen.ends();
+        let destination = all.entry((own.ip, other)).or_default();
+        let is_over = seen.socket.tcp_state() == TcpState::TimeWait;
+        destination.sockets += 1;
+        destination.ports += u64::from(range.is_some_and(|range| range.contains(&own.port)));
+        destination.time_wait += u64::from(is_over);
+        destination.ended += u64::from(is_over && seen.known.age < LOOK_BACK);
+    }
+    all
 }
 
 impl Sweep<'_> {
@@ -213,6 +267,15 @@ impl Sweep<'_> {
 
     fn sockets(&self) -> impl Iterator<Item = &Seen> {
         self.sockets.into_iter().flatten()
+    }
+
+    /// The destinations with the most of something, at most [`TOP`], the most first.
+    fn top_destinations(&self, most: impl Fn(&Destination) -> u64) -> Vec<((IpAddr, Endpoint), Destination)> {
+        let mut all: Vec<_> = self.destinations.iter().map(|(ends, destination)| (*ends, *destination)).collect();
+        all.retain(|(_, destination)| most(destination) > 0);
+        all.sort_by_key(|(ends, destination)| (Reverse(most(destination)), *ends));
+        all.truncate(TOP);
+        all
     }
 }
 

@@ -2,14 +2,12 @@
 //! another destination. So they run out for one (source address, destination address, destination port) at a time, and
 //! TIME-WAIT keeps each for a minute beyond its connection.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use super::trend::Trends;
-use super::{Gauge, SOCK_DIAG, Sweep, TIME_WAIT, TOP, Text};
-use crate::record::{Endpoint, GaugeRecord, Subject, TcpState, Unit, Value};
-use crate::time::Nanos;
+use super::{Gauge, LOOK_BACK, SOCK_DIAG, Sweep, TIME_WAIT, Text};
+use crate::record::{Endpoint, GaugeRecord, Subject, Unit, Value};
 
 /// `ephemeral_ports` in use, and `connection_rate` against what TIME-WAIT allows, by destination.
 #[derive(Debug, Default)]
@@ -17,40 +15,21 @@ pub struct Ports {
     trends: Trends<(IpAddr, Endpoint)>,
 }
 
-/// What is looked back over for the rate of connections: whoever went into TIME-WAIT within it.
-const LOOK_BACK: Nanos = Nanos::from_secs(10);
-
 impl Gauge for Ports {
     fn sweep(&mut self, sweep: &Sweep<'_>, out: &mut Vec<GaugeRecord>) {
         let Some(range) = sweep.texts.get(Text::PortRange).and_then(parse_range) else { return };
         let reserved = sweep.texts.get(Text::ReservedPorts).unwrap_or_default();
         let available = available(&range, reserved);
-        let mut used: HashMap<(IpAddr, Endpoint), (u64, u64)> = HashMap::new();
-        for seen in sweep.sockets() {
-            let (own, other) = seen.ends();
-            if !range.contains(&own.port) || other.port == 0 {
-                continue;
-            }
-            let (ports, ended) = used.entry((own.ip, other)).or_default();
-            *ports += 1;
-            let is_remains = seen.socket.tcp_state() == TcpState::TimeWait;
-            *ended += u64::from(is_remains && seen.age < LOOK_BACK);
-        }
-        let mut all: Vec<_> = used.into_iter().collect();
-        all.sort_by_key(|((source, destination), (ports, _))| (std::cmp::Reverse(*ports), *source, *destination));
-        for (place, (key, (ports, ended))) in all.into_iter().enumerate() {
-            let rate = self.trends.rate(key, sweep.at, ports as f64);
-            if place >= TOP {
-                continue;
-            }
+        for (key, destination) in sweep.top_destinations(|one| one.ports) {
+            let rate = self.trends.rate(key, sweep.at, destination.ports as f64);
             let subject = Subject { source: Some(key.0), destination: Some(key.1), ..Subject::default() };
-            let reading = sweep.reading("ephemeral_ports", subject.clone(), ports, Unit::Ports, SOCK_DIAG);
+            let reading = sweep.reading("ephemeral_ports", subject.clone(), destination.ports, Unit::Ports, SOCK_DIAG);
             out.push(reading.within(Some(available)).growing(rate));
-            if ended > 0 {
+            if destination.ended > 0 {
                 let unit = Unit::ConnectionsPerSecond;
                 let reading = sweep.reading("connection_rate", subject, 0, unit, SOCK_DIAG);
                 let ceiling = (available as f64 / TIME_WAIT.as_secs_f64()).round() as u64;
-                let value = Value(ended as f64 / LOOK_BACK.as_secs_f64());
+                let value = Value(destination.ended as f64 / LOOK_BACK.as_secs_f64());
                 out.push(GaugeRecord { value, ..reading.within(Some(ceiling)) });
             }
         }
@@ -58,8 +37,8 @@ impl Gauge for Ports {
     }
 }
 
-/// `32768	60999`
-fn parse_range(text: &str) -> Option<RangeInclusive<u16>> {
+/// The ends of the range: `32768	60999`.
+pub(super) fn parse_range(text: &str) -> Option<RangeInclusive<u16>> {
     let mut ends = text.split_ascii_whitespace().map(|end| end.parse().ok());
     Some(ends.next()??..=ends.next()??)
 }

@@ -1,10 +1,8 @@
 //! Sockets by state, process, listener and destination.
 
-use std::net::IpAddr;
-
 use super::trend::Trends;
-use super::{Gauge, SOCK_DIAG, Sweep, count, top};
-use crate::record::{Endpoint, GaugeRecord, Subject, TcpState, Unit};
+use super::{Destination, Gauge, SOCK_DIAG, Sweep, count, top};
+use crate::record::{Ages, GaugeRecord, Subject, TcpState, Unit};
 
 /// `sockets` by state, `sockets_of_process`, `sockets_of_listener`, `sockets_of_destination`.
 #[derive(Debug, Default)]
@@ -39,7 +37,7 @@ impl Gauge for Sockets {
             let Some(place) = STATES.iter().position(|one| *one == state) else { continue };
             if let (Some(count), Some(ages)) = (counts.get_mut(place), ages.get_mut(place)) {
                 *count += 1;
-                ages.get_or_insert_with(crate::record::Ages::default).add(seen.age);
+                ages.get_or_insert_with(Ages::default).add(seen.known.age);
             }
         }
         for ((state, count), ages) in STATES.into_iter().zip(counts).zip(ages) {
@@ -50,44 +48,18 @@ impl Gauge for Sockets {
             let reading = sweep.reading("sockets", subject, count, Unit::Sockets, SOCK_DIAG).growing(rate);
             out.push(GaugeRecord { ages, ..reading });
         }
-        let owners = sweep.sockets().filter_map(|seen| sweep.processes.owner(&seen.socket));
-        for (pid, sockets) in top(count(owners)) {
+        for (pid, sockets) in top(count(sweep.sockets().filter_map(|seen| seen.known.owner))) {
             let subject = sweep.processes.subject(pid);
             out.push(sweep.reading("sockets_of_process", subject, sockets, Unit::Sockets, SOCK_DIAG));
         }
-        for (listener, sockets) in top(count(at_listeners(sweep))) {
+        let accepted = sweep.sockets().filter(|seen| seen.known.is_accepted && seen.socket.peer.1 != 0);
+        for (listener, sockets) in top(count(accepted.map(|seen| seen.ends().0))) {
             let subject = Subject { listener: Some(listener), ..Subject::default() };
             out.push(sweep.reading("sockets_of_listener", subject, sockets, Unit::Sockets, SOCK_DIAG));
         }
-        for ((source, destination), sockets) in top(count(to_destinations(sweep))) {
+        for ((source, destination), Destination { sockets, .. }) in sweep.top_destinations(|one| one.sockets) {
             let subject = Subject { source: Some(source), destination: Some(destination), ..Subject::default() };
             out.push(sweep.reading("sockets_of_destination", subject, sockets, Unit::Sockets, SOCK_DIAG));
         }
     }
-}
-
-/// Ports that are listened on.
-fn listening(sweep: &Sweep<'_>) -> std::collections::HashSet<u16> {
-    sweep.sockets().filter(|seen| seen.socket.is_listener()).map(|seen| seen.socket.local.1).collect()
-}
-
-/// Of each accepted connection, the end that it came to.
-fn at_listeners(sweep: &Sweep<'_>) -> impl Iterator<Item = Endpoint> {
-    let listening = listening(sweep);
-    let accepted = sweep.sockets().filter(move |seen| {
-        !seen.socket.is_listener() && seen.socket.peer.1 != 0 && listening.contains(&seen.socket.local.1)
-    });
-    accepted.map(|seen| seen.ends().0)
-}
-
-/// Of each connection that was opened here, its own address and where it goes.
-pub(super) fn to_destinations(sweep: &Sweep<'_>) -> impl Iterator<Item = (IpAddr, Endpoint)> {
-    let listening = listening(sweep);
-    let opened = sweep.sockets().filter(move |seen| {
-        !seen.socket.is_listener() && seen.socket.peer.1 != 0 && !listening.contains(&seen.socket.local.1)
-    });
-    opened.map(|seen| {
-        let (own, other) = seen.ends();
-        (own.ip, other)
-    })
 }

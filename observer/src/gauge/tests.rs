@@ -211,8 +211,8 @@ fn a_full_accept_queue_drops() {
         host.sockets[0].drops = Some(drops);
         host.after(1).names()
     };
-    assert_eq!(read(4, 0), []);
-    assert_eq!(read(5, 0), [("accept-queue-overflow", Severity::Warning)]);
+    assert_eq!(read(5, 0), []);
+    assert_eq!(read(6, 0), [("accept-queue-overflow", Severity::Warning)]);
     assert_eq!(read(6, 3), [("accept-queue-overflow", Severity::Error)]);
     // What was dropped long ago is no trouble now.
     assert_eq!(read(0, 3), []);

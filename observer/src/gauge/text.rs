@@ -70,9 +70,9 @@ impl Text {
         }
     }
 
-    /// Whether it is there only where connection tracking is at work.
-    pub const fn is_conntrack(self) -> bool {
-        matches!(self, Self::ConntrackCount | Self::ConntrackMax | Self::ConntrackBuckets | Self::ConntrackStat)
+    /// Whether the host has it once: other network namespaces than the first do not show it.
+    pub const fn is_of_host(self) -> bool {
+        matches!(self, Self::TcpMem | Self::MaxOrphans)
     }
 }
 

@@ -1,11 +1,9 @@
 //! TIME-WAIT: how many there are, and where they lead. Each keeps one port from being used again to the same destination,
 //! for a minute.
 
-use std::net::IpAddr;
-
 use super::trend::Trends;
-use super::{Gauge, SOCK_DIAG, Sweep, Text, count, top};
-use crate::record::{Endpoint, GaugeRecord, Subject, TcpState, Unit};
+use super::{Destination, Gauge, SOCK_DIAG, Seen, Sweep, Text};
+use crate::record::{GaugeRecord, Subject, TcpState, Unit};
 
 /// `time_wait` against `tcp_max_tw_buckets`, `time_wait_of_destination`, and the setting `tcp_tw_reuse`.
 #[derive(Debug, Default)]
@@ -22,18 +20,14 @@ impl Gauge for TimeWait {
         if sweep.sockets.is_none() {
             return;
         }
-        let remains = || sweep.sockets().filter(|seen| seen.socket.tcp_state() == TcpState::TimeWait);
-        let total = remains().count() as u64;
+        let is_over = |seen: &&Seen| seen.socket.tcp_state() == TcpState::TimeWait;
+        let total = sweep.sockets().filter(is_over).count() as u64;
         let rate = self.trends.rate((), sweep.at, total as f64);
         let reading = sweep.reading("time_wait", Subject::default(), total, Unit::Sockets, SOCK_DIAG);
         out.push(reading.within(sweep.texts.number(Text::MaxTwBuckets)).growing(rate));
-        let of_destination: Vec<((IpAddr, Endpoint), u64)> = top(count(remains().map(|seen| {
-            let (own, other) = seen.ends();
-            (own.ip, other)
-        })));
-        for ((source, destination), sockets) in of_destination {
+        for ((source, destination), Destination { time_wait, .. }) in sweep.top_destinations(|one| one.time_wait) {
             let subject = Subject { source: Some(source), destination: Some(destination), ..Subject::default() };
-            out.push(sweep.reading("time_wait_of_destination", subject, sockets, Unit::Sockets, SOCK_DIAG));
+            out.push(sweep.reading("time_wait_of_destination", subject, time_wait, Unit::Sockets, SOCK_DIAG));
         }
     }
 }

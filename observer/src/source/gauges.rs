@@ -31,6 +31,8 @@ const LONGEST: usize = 1 << 16;
 /// The gauges of some network namespaces.
 pub struct Gauges {
     clock: WallClock,
+    /// Texts that the host has once.
+    host: Vec<(Text, File)>,
     lanes: BTreeMap<u32, Lane>,
     processes: Survey,
     next: Instant,
@@ -39,7 +41,7 @@ pub struct Gauges {
     /// The last readings.
     readings: Vec<GaugeRecord>,
     sweeps: u32,
-    /// Time on the processor that the last sweep took.
+    /// Time on the processor that the last sweep took that did not look at every process, or at first the only one.
     cost: Duration,
 }
 
@@ -56,6 +58,7 @@ impl Gauges {
     /// Opens what is read again and again in each of the namespaces: inode, and where to enter those that are not ours.
     pub fn open(namespaces: &[(u32, Option<PathBuf>)]) -> Self {
         let mut unread = Vec::new();
+        let host = open_texts(Text::is_of_host, &mut unread);
         let mut lanes = BTreeMap::new();
         for (netns, path) in namespaces {
             let opened = match path {
@@ -74,6 +77,7 @@ impl Gauges {
         unread.dedup();
         Self {
             clock: WallClock::new(),
+            host,
             lanes,
             processes: Survey::default(),
             next: Instant::now(),
@@ -103,16 +107,21 @@ impl Gauges {
         let sockets = || self.lanes.values().flat_map(|lane| &lane.seen);
         self.processes.look(sockets(), thoroughly || self.sweeps == 0);
         self.readings.clear();
+        let host = read_texts(&self.host);
         for (netns, lane) in &mut self.lanes {
-            let texts = lane.read_texts();
+            let mut texts = read_texts(&lane.files);
+            texts.0.extend(host.0.clone());
             let at = self.clock.at(WallClock::ktime());
             let sockets = lane.table.is_some().then_some(lane.seen.as_mut_slice());
             let readings = lane.board.sweep(at, *netns, sockets, &texts, &self.processes.found);
             self.readings.extend(readings);
         }
         self.sweeps += 1;
-        self.cost = processor_time().saturating_sub(before);
-        self.next = Instant::now() + INTERVAL.max(self.cost * SHARE);
+        let cost = processor_time().saturating_sub(before);
+        if !thoroughly || self.sweeps == 1 {
+            self.cost = cost;
+        }
+        self.next = Instant::now() + INTERVAL.max(cost * SHARE);
     }
 
     /// What the last sweep gave. What the host has once is told once.
@@ -135,7 +144,8 @@ impl Gauges {
         unread
     }
 
-    /// How many sweeps there were, and the time on the processor that the last one took.
+    /// How many sweeps there were, and the time on the processor that the last one took; those that look at every
+    /// process, at the beginning and at the end, take longer.
     pub fn effort(&self) -> (u32, Duration) {
         (self.sweeps, self.cost)
     }
@@ -146,18 +156,7 @@ impl Lane {
     fn open() -> (Self, Vec<String>) {
         let mut unread = Vec::new();
         let table = Table::open().map_err(|error| unread.push(format!("sockets: {error:#}"))).ok();
-        let mut files = Vec::new();
-        for text in Text::ALL {
-            // /proc/net is that of the process's first thread.
-            let path = text.source().replace("/proc/net/", "/proc/thread-self/net/");
-            match File::open(path) {
-                Ok(file) => files.push((text, file)),
-                // Connection tracking may not be loaded, and elsewhere than in the first namespace the kernel leaves
-                // some settings out: there is nothing to read.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => unread.push(format!("{}: {error}", text.source())),
-            }
-        }
+        let files = open_texts(|text| !text.is_of_host(), &mut unread);
         (Self { table, files, board: Board::default(), seen: Vec::new() }, unread)
     }
 
@@ -170,26 +169,44 @@ impl Lane {
         table
             .each(of((listen | close_wait).complement(), More::default()), |diag| seen.push(Seen::new(diag.socket)))?;
         table.each(of(listen, More { memory: true, ..More::default() }), |diag| {
-            let drops = diag.memory().map(|memory| memory.drops);
-            seen.push(Seen { drops, ..Seen::new(diag.socket) });
+            let mut one = Seen::new(diag.socket);
+            one.drops = diag.memory().map(|memory| memory.drops);
+            seen.push(one);
         })?;
         table.each(of(close_wait, More { info: true, ..More::default() }), |diag| {
-            let quiet = diag.info().and_then(|info| info.last_ack_received());
-            seen.push(Seen { quiet, ..Seen::new(diag.socket) });
+            let mut one = Seen::new(diag.socket);
+            one.quiet = diag.info().and_then(|info| info.last_ack_received());
+            seen.push(one);
         })
     }
+}
 
-    fn read_texts(&self) -> Texts {
-        let mut texts = Texts::default();
-        let mut buffer = vec![0; LONGEST];
-        for (text, file) in &self.files {
-            let read = read_whole(file, &mut buffer);
-            if let Some(read) = read.ok().and_then(|read| std::str::from_utf8(read).ok()) {
-                texts.0.insert(*text, read.to_string());
-            }
+/// Opens the texts of the namespace that this thread is in; adds to `unread` what cannot be opened, and why.
+fn open_texts(wanted: impl Fn(Text) -> bool, unread: &mut Vec<String>) -> Vec<(Text, File)> {
+    let mut files = Vec::new();
+    for text in Text::ALL.into_iter().filter(|text| wanted(*text)) {
+        // /proc/net is that of the process's first thread.
+        let path = text.source().replace("/proc/net/", "/proc/thread-self/net/");
+        match File::open(path) {
+            Ok(file) => files.push((text, file)),
+            // Connection tracking may not be loaded: there is nothing to read.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => unread.push(format!("{}: {error}", text.source())),
         }
-        texts
     }
+    files
+}
+
+fn read_texts(files: &[(Text, File)]) -> Texts {
+    let mut texts = Texts::default();
+    let mut buffer = vec![0; LONGEST];
+    for (text, file) in files {
+        let read = read_whole(file, &mut buffer);
+        if let Some(read) = read.ok().and_then(|read| std::str::from_utf8(read).ok()) {
+            texts.0.insert(*text, read.to_string());
+        }
+    }
+    texts
 }
 
 /// A text of /proc from its beginning: some of them give a part at a time.
