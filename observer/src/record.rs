@@ -541,8 +541,19 @@ impl ConnectionRecord {
         let on_the_wire = self.bytes.map(|bytes| *bytes.of(side));
         on_the_wire.or_else(|| {
             let (own, other) = (self.info(side), self.info(side.other()));
-            own.and_then(|info| info.bytes_sent).or_else(|| other.and_then(|info| info.bytes_received))
+            let received = || {
+                let counted = other.and_then(|info| info.bytes_received)?;
+                Some(counted.saturating_sub(self.took_fin(side.other()).into()))
+            };
+            own.and_then(|info| info.bytes_sent).or_else(received)
         })
+    }
+
+    /// Whether the socket at one end has taken the other's FIN, which the kernel counts among the octets received.
+    fn took_fin(&self, side: Side) -> bool {
+        let state = self.socket(side).map(|socket| socket.state);
+        let after = [TcpState::CloseWait, TcpState::LastAck, TcpState::Closing, TcpState::TimeWait];
+        self.close.fin.of(side.other()).is_some() || state.is_some_and(|state| after.contains(&state))
     }
 
     /// Segments that one end sent, likewise.

@@ -1,14 +1,17 @@
 //! `observer lab`: small networks in which one thing can be seen.
 
 use std::fs;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::Subcommand;
 
+use super::page::{Color, page};
 use crate::lab::storm::Storm;
 use crate::lab::{SCENARIOS, Scenario};
+use crate::sink::{Line, Tone};
 
 /// Build a small network in which one thing can be seen, and capture it
 #[derive(Debug, clap::Args)]
@@ -29,9 +32,9 @@ enum Command {
         /// One of the names that `observer lab list` prints
         #[arg(value_name = "NAME")]
         name: String,
-        /// The capture file to write (pcapng)
+        /// The capture file to write (pcapng) [default: NAME.pcapng]
         #[arg(long, value_name = "FILE")]
-        write: PathBuf,
+        write: Option<PathBuf>,
     },
     /// Make many connections in bad weather (loss, reordering, slow readers, used ports, gaps in the capture) and write
     /// what was captured: something to hold tools against each other with
@@ -52,10 +55,11 @@ enum Command {
 impl Lab {
     pub fn run(self) -> Result<ExitCode> {
         match self.command {
-            Command::List => list(),
+            Command::List => return list(),
             Command::Run { name, write } => {
                 let scenario = Scenario::find(&name)
                     .with_context(|| format!("there is no scenario {name:?}; `observer lab list` names them"))?;
+                let write = write.unwrap_or_else(|| format!("{name}.pcapng").into());
                 let made = scenario.run().with_context(|| format!("playing {name}"))?;
                 fs::write(&write, made.capture).with_context(|| format!("writing {}", write.display()))?;
                 print!("{}", made.description);
@@ -69,9 +73,13 @@ impl Lab {
     }
 }
 
-fn list() {
+fn list() -> Result<ExitCode> {
     let width = SCENARIOS.iter().map(|scenario| scenario.name.len()).max().unwrap_or(0);
+    let (page, mut text) = (page(Color::Never), String::new());
     for Scenario { name, about, .. } in SCENARIOS {
-        println!("{name:width$}  {about}");
+        let first = Line::new().then(Tone::Plain, format!("{name:width$}  "));
+        page.paragraph(&mut text, &first, &Line::new().then(Tone::Plain, *about));
     }
+    io::stdout().lock().write_all(text.as_bytes()).context("writing to standard output")?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -27,7 +27,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::error::ErrorKind;
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use observer::record::FileRecord;
 
 use crate::source::{Options, Source};
@@ -78,7 +78,7 @@ impl Cli {
 
 /// Opens captures. What keeps that from being done is wrong usage: a file that cannot be read is not (see [`status_of`]).
 fn open(files: &[PathBuf], options: Options) -> Box<dyn Source> {
-    let wrong = |error| Cli::command().error(ErrorKind::ValueValidation, format!("{error:#}")).exit();
+    let wrong = |error| clap::Error::raw(ErrorKind::ValueValidation, format!("{error:#}\n")).exit();
     crate::source::open(files, options).unwrap_or_else(wrong)
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use observer::record::{CaptureRecord, ConnectionRecord, Object};
 use observer::tracker::Config;
 use tokio::process::{Child, Command};
@@ -20,6 +20,7 @@ use crate::live::News;
 use crate::privilege::{self, Needs};
 use crate::sink::{self, Detail, Har, Otlp, Page, Perfetto, Sink, connection, json};
 use crate::source::live::LiveSource as _;
+use crate::source::rights;
 
 /// Show the connections of a process and its children, or of a command that is started here
 #[derive(Debug, clap::Args)]
@@ -77,7 +78,10 @@ impl Trace {
             bail!("there is no process {gone}");
         }
         log::begin(self.observe.verbose)?;
-        let mut kernel = self.observe.open()?;
+        let mut kernel = self.observe.open().map_err(|error| match rights::obstacle_to_ebpf() {
+            Some(why) => anyhow!("trace needs eBPF, and {why}; `observer check` tells what there is"),
+            None => error,
+        })?;
         live::say_what_is_off(&self.observe, &kernel)?;
         let config = Config { timeline_entries: ENTRIES, ..Config::default() };
         let child_pid = Cell::new(None);

@@ -41,8 +41,16 @@ pub fn notable(record: &ConnectionRecord, kind: NotableKind, from: Side, one: &s
     Some(Evidence {
         until: several.then_some(last),
         last_frame: several.then_some(last_frame),
-        ..frame(first, first_frame, from, if several { units::number_of(count, one) } else { one.to_string() })
+        ..frame(first, first_frame, from, if several { number_of(count, one) } else { one.to_string() })
     })
+}
+
+/// So many of what `one` is: `3 SYNs sent again`.
+fn number_of(count: u64, one: &str) -> String {
+    const AFTER_NOUNS: [&str; 5] = [" sent again", " after ", " out of ", " that ", " without "];
+    let end = AFTER_NOUNS.iter().filter_map(|words| one.find(words)).min().unwrap_or(one.len());
+    let (noun, rest) = one.split_at(end);
+    format!("{}{rest}", units::number_of(count, noun))
 }
 
 /// What is known of the segments of one kind that one end sent.

@@ -37,7 +37,7 @@ impl Gauge for Ports {
     }
 }
 
-/// The ends of the range: `32768	60999`.
+/// The ends of the range: `32768 60999`.
 pub(super) fn parse_range(text: &str) -> Option<RangeInclusive<u16>> {
     let mut ends = text.split_ascii_whitespace().map(|end| end.parse().ok());
     Some(ends.next()??..=ends.next()??)

@@ -31,8 +31,8 @@ pub use printer::Printer;
 pub use recorder::Recorder;
 pub use summary::Summary;
 pub use text::{
-    Detail, Doctor, Page, Text, View, check, connection, doctor, explain, failed_lookup, findings, one_line, sockets,
-    units,
+    Detail, Doctor, Line, Page, Text, Tone, View, check, connection, doctor, explain, failed_lookup, findings,
+    one_line, sockets, units,
 };
 
 /// Takes the connections of one shard; connections of one shard come in the order they end. The sinks of all shards

@@ -48,7 +48,16 @@ impl Connection {
         sources.extend(kernel.iter().flat_map(|kernel| &kernel.sources));
         let (sockets, processes) = self.sockets(&sides);
         let close = self.close(&sides);
-        let application = self.application(config);
+        let mut application = self.application(config);
+        if let Some(tls) = application.as_mut().and_then(|application| application.tls.as_mut()) {
+            // Whose connection the other end has reset did not close it.
+            let closed = |side| close.fin.of(side).is_some() || close.rst.of(side).is_some();
+            let Sides { client, server } = tls.close_notify;
+            tls.close_notify = Sides {
+                client: client.filter(|sent| *sent || closed(Side::Client)),
+                server: server.filter(|sent| *sent || closed(Side::Server)),
+            };
+        }
         let rtt = self.rtt(&sides, &handshake);
         let path = PathRoundTrips::of(&handshake, &rtt);
         let phases = application.as_ref().map_or_else(Vec::new, |application| {

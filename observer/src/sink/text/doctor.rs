@@ -58,7 +58,11 @@ pub fn draw(page: &Page, out: &mut String, doctor: &Doctor<'_>) {
         page.paragraph(out, &first, &Line::new().then(Tone::Dim, escape(what)));
     }
     page.blank(out);
-    finding::last_line(page, out, doctor.found, &connections);
+    let well = match doctor.capture.connections {
+        0 => "Nothing is wrong; no connection was seen.".to_string(),
+        _ => format!("Nothing is wrong with {connections}."),
+    };
+    finding::last_line(page, out, doctor.found, &well);
 }
 
 /// The fullest of what has a limit: name, bar, share, and how long it lasts.

@@ -21,14 +21,18 @@ pub fn report(page: &Page, out: &mut String, found: &[FindingRecord], capture: &
     for record in found {
         kind(page, out, record, start);
     }
-    last_line(page, out, found, &units::number_of(capture.connections, "connection"));
+    let well = match capture.connections {
+        0 => "No connection was seen: there is nothing to judge.".to_string(),
+        seen => format!("Nothing is wrong with {}.", units::number_of(seen, "connection")),
+    };
+    last_line(page, out, found, &well);
 }
 
-/// How much is wrong, of what was looked at.
-pub fn last_line(page: &Page, out: &mut String, found: &[FindingRecord], connections: &str) {
+/// How much is wrong; `well` is said where nothing is.
+pub fn last_line(page: &Page, out: &mut String, found: &[FindingRecord], well: &str) {
     let count = |severity| found.iter().filter(|record| record.severity == severity).count() as u64;
     let line = match (count(Severity::Error), count(Severity::Warning)) {
-        (0, 0) => Line::new().then(Tone::Good, format!("Nothing is wrong with {connections}.")),
+        (0, 0) => Line::new().then(Tone::Good, well),
         (errors, warnings) => {
             let kinds =
                 [(errors, "kind of error", "kinds of errors"), (warnings, "kind of warning", "kinds of warnings")];

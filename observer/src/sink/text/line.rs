@@ -42,7 +42,8 @@ pub fn draw(page: &Page, out: &mut String, record: &ConnectionRecord) {
         text.push(Tone::Dim, " · ");
         text.push(Tone::Bad, part);
     }
-    for (tone, name) in finding::names(record) {
+    // That it was refused, the outcome says already.
+    for (tone, name) in finding::names(record).into_iter().filter(|(_, name)| *name != outcome) {
         text.push(Tone::Dim, " · ");
         text.push(tone, name);
     }

@@ -26,7 +26,7 @@ pub use line::{draw as one_line, draw_lookup as failed_lookup};
 use observer::record::{CaptureRecord, ConnectionRecord};
 pub use observer::units;
 pub use overview::summary;
-pub use page::Page;
+pub use page::{Line, Page, Tone};
 pub use words::packet as packet_name;
 
 use super::Sink;

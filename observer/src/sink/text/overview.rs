@@ -71,7 +71,8 @@ pub fn warnings(page: &Page, out: &mut String, capture: &CaptureRecord) {
     }
     for file in &capture.files {
         if let Some(error) = &file.error {
-            warnings.push(format!("{} was read in part: {}", escape(&file.name), escape(error)));
+            let read = if capture.frames == 0 { "could not be read" } else { "was read in part" };
+            warnings.push(format!("{} {read}: {}", escape(&file.name), escape(error)));
         }
     }
     for warning in &warnings {
@@ -90,7 +91,7 @@ pub fn last_line(page: &Page, out: &mut String, capture: &CaptureRecord, show_on
         text.push(Tone::Dim, format!("; {} {words}", units::count(count)));
     }
     page.paragraph(out, &Line::new(), &text);
-    if let Some(show_one) = show_one.filter(|_| capture.connections > 0) {
+    if let Some(show_one) = show_one.filter(|_| capture.connections > 1) {
         let text = Line::new().then(Tone::Dim, "All there is of one: ").then(Tone::Plain, format!("{show_one} ID"));
         page.paragraph(out, &Line::new(), &text);
     }

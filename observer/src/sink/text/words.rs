@@ -33,7 +33,20 @@ pub const fn outcome(state: ConnState) -> (&'static str, Tone) {
 pub fn outcome_of(record: &ConnectionRecord) -> (&'static str, Tone) {
     match &record.quic {
         Some(quic) => super::quic::outcome(record, quic),
+        None if record.conn_state == ConnState::S0 => (attempt(record), Tone::Bad),
         None => outcome(record.conn_state),
+    }
+}
+
+/// What became of an attempt to connect that no segment answered.
+fn attempt(record: &ConnectionRecord) -> &'static str {
+    let error = record.socket(Side::Client).and_then(|socket| socket.error.as_deref());
+    match error {
+        Some("ETIMEDOUT") => "timed out",
+        Some("EHOSTUNREACH") => "host unreachable",
+        Some("ENETUNREACH") => "net unreachable",
+        _ if record.icmp.iter().any(|error| error.to == Side::Client) => "rejected by ICMP",
+        _ => "no answer",
     }
 }
 
