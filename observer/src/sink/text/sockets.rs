@@ -199,7 +199,8 @@ impl Sockets {
             if behind.is_empty() && (more.is_empty() || !self.fields.one_line) {
                 out.truncate(out.trim_end_matches(' ').len());
             }
-            out.push_str(behind);
+            // The columns end with a space.
+            out.push_str(behind.trim_start_matches(' '));
             if !more.is_empty() {
                 out.push_str(if self.fields.one_line { "" } else { "\n\t" });
                 out.push_str(more);
