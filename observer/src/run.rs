@@ -17,7 +17,7 @@ use observer::flow;
 use observer::input::{Input, PacketInput};
 use observer::keylog::{KeyLog, Keys};
 use observer::packet::{Body, Decoded, IpVersion, Packet, Tuple};
-use observer::protocol::dns;
+use observer::protocol::{dns, quic};
 use observer::record::{CaptureRecord, LookupRecord, Transport};
 use observer::time::{Nanos, Timestamp};
 use observer::tracker::{Config, Event, Tracker};
@@ -436,7 +436,10 @@ impl Totals {
 
 /// Whether every shard is to see a packet: what names an address names it for connections of any shard.
 fn is_for_all(packet: &Packet, decoded: &Decoded, chunk: &Chunk) -> bool {
-    matches!(packet.body, Body::Udp(_)) && dns::may_be_message(decoded.tail_of(packet, &chunk.bytes).1)
+    let Body::Udp(datagram) = packet.body else { return false };
+    let (_, payload) = decoded.tail_of(packet, &chunk.bytes);
+    // What opens a connection over QUIC opens it in one shard only, whatever else it looks like.
+    dns::may_be_message(payload) && quic::opener(payload, datagram.len as usize).is_none()
 }
 
 /// Capture time, carried on by the machine's clock while the input pauses.
