@@ -43,7 +43,7 @@ impl Finding for CloseWait {
         let fin = (*record.close.fin.of(by.other()))?;
         let since = context.waited(fin);
         let gone = record.socket(by).is_some_and(|socket| socket.gone.is_some());
-        if since < context.thresholds.close_wait || gone {
+        if since < context.thresholds.close_wait || gone || evidence::is_one_way(record) {
             return None;
         }
         let owner = record.processes.iter().find(|process| process.side == Some(by));

@@ -71,7 +71,10 @@ impl Tally for Pairs {
             [Side::Client, Side::Server].iter().all(|side| record.bytes_of(*side).is_some_and(|bytes| bytes > 0));
         let exchanges =
             record.exchanges.as_deref().map_or(0, |exchanges| exchanges.entries.len() as u64 + exchanges.cut);
-        let Some(connect) = record.handshake.connect_ns.filter(|_| used && exchanges <= 1) else { return };
+        let by_socket = || record.socket(Side::Client)?.connect_ns;
+        let Some(connect) = record.handshake.connect_ns.or_else(by_socket).filter(|_| used && exchanges <= 1) else {
+            return;
+        };
         let pair = self.0.of(&(record.client.ip, record.server));
         let step = (u64::BITS - (record.duration_ns.0 / 1000).leading_zeros()) as usize;
         if let Some(count) = pair.lengths.get_mut(step) {

@@ -76,3 +76,20 @@ pub fn told<'a>(record: &'a ConnectionRecord, side: Side, errors: &[&str]) -> Op
     let error = record.socket(side)?.error.as_deref()?;
     errors.contains(&error).then_some(error)
 }
+
+/// Whether the capture holds one direction of a connection only: what the other end did is not known. An attempt that
+/// nobody answers looks alike, but its client does not go on.
+pub fn is_one_way(record: &ConnectionRecord) -> bool {
+    let silent = record.packets.is_some_and(|packets| packets.client == 0 || packets.server == 0);
+    silent && (record.handshake.syn.is_none() || went_on(record))
+}
+
+/// Whether a client went on after its SYN: then it had an answer, seen or not.
+pub fn went_on(record: &ConnectionRecord) -> bool {
+    let syns = u64::from(record.handshake.syn_retransmissions) + 1;
+    let resets = of(record, NotableKind::Rst, Side::Client).map_or(0, |resets| resets.count);
+    let more = record.packets.is_some_and(|packets| packets.client > syns + resets);
+    let opened = [Side::Client, Side::Server].iter().filter_map(|side| record.socket(*side));
+    let opened = opened.into_iter().any(|socket| socket.established.is_some());
+    more || opened || record.handshake.ack.is_some()
+}

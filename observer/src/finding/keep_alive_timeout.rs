@@ -49,7 +49,7 @@ impl Finding for KeepAliveTimeout {
             reset.filter(|reset| reset.from == by).map_or(record.last_seen, |reset| reset.at.min(record.last_seen));
         // A reset that gives up comes an interval after the last keep-alive.
         let ended = record.last_seen == last || reset.is_some_and(|reset| reset.from == by && reset.at == after);
-        if count < context.thresholds.keep_alive_probes || !ended {
+        if evidence::is_one_way(record) || count < context.thresholds.keep_alive_probes || !ended {
             return None;
         }
         let (who, other) = (super::verdict::name(by), super::verdict::name(by.other()));

@@ -186,26 +186,16 @@ pub fn judge(record: &ConnectionRecord, context: &Context<'_>) -> Vec<Found> {
 fn doubts(record: &ConnectionRecord, context: &Context<'_>) -> Vec<Doubt> {
     let acked =
         record.analysis.map_or(0, |analysis| analysis.ack_lost_segment.client + analysis.ack_lost_segment.server);
-    let one_way = record.packets.is_some_and(|packets| {
-        let silent = packets.client == 0 || packets.server == 0;
-        // An attempt that nobody answers has one direction only.
-        silent && (record.bytes.is_some_and(|bytes| bytes.client + bytes.server > 0) || record.handshake.syn.is_none())
-    });
     let all = [
         (Doubt::Lost, context.lost || record.lost.is_some_and(|lost| lost > 0)),
         (Doubt::Midstream, record.packets.is_some() && !record.handshake.is_absent() && record.handshake.syn.is_none()),
-        (Doubt::OneDirection, one_way),
+        (Doubt::OneDirection, evidence::is_one_way(record)),
         (Doubt::Gaps, acked > 0),
         // The kernel's own word makes up for packets that it does not pass on.
         (Doubt::Sampled, record.packets.is_none() && record.kernel.is_none()),
         (Doubt::Evicted, record.evicted),
     ];
     all.into_iter().filter(|(_, holds)| *holds).map(|(doubt, _)| doubt).collect()
-}
-
-/// The worst severity among findings; `None` where there are none.
-pub fn worst<'a>(found: impl IntoIterator<Item = &'a Found>) -> Option<Severity> {
-    found.into_iter().map(|finding| finding.severity).max()
 }
 
 #[cfg(test)]

@@ -73,6 +73,9 @@ impl Tally for Clients {
         }
         let failed = matches!(record.conn_state, ConnState::S0 | ConnState::REJ | ConnState::RSTOS0)
             || matches!(record.conn_state, ConnState::RSTO | ConnState::RSTR) && record.total_bytes() == 0;
+        if failed && evidence::is_one_way(record) {
+            return;
+        }
         let client = self.0.of(&record.client.ip);
         let targets = if failed { &mut client.in_vain } else { &mut client.used };
         if targets.len() < TARGETS {

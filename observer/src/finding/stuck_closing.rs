@@ -41,7 +41,7 @@ impl Finding for StuckClosing {
 
     fn connection(&self, record: &ConnectionRecord, context: &Context<'_>) -> Option<Verdict> {
         use TcpState::{Closing, FinWait1, FinWait2, LastAck};
-        if record.close.rst.client.or(record.close.rst.server).is_some() {
+        if record.close.rst.client.or(record.close.rst.server).is_some() || evidence::is_one_way(record) {
             return None;
         }
         let thresholds = context.thresholds;

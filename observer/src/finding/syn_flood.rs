@@ -75,7 +75,7 @@ impl Tally for Listeners {
     fn connection(&mut self, record: &ConnectionRecord) {
         let handshake = &record.handshake;
         let Some(syn) = handshake.syn else { return };
-        let answered = handshake.ack.is_some()
+        let answered = evidence::went_on(record)
             || record.close.rst.server.is_some()
             || record.socket(Side::Server).is_some()
             || record.bytes_of(Side::Client).is_some_and(|bytes| bytes > 0);

@@ -314,6 +314,17 @@ fn a_program_that_does_not_close() {
 }
 
 #[test]
+fn of_what_was_captured_one_way_nothing_is_said() {
+    let mut stage = Stage::new();
+    stage.syn().after(20).skip(Server, 1).send(Client, ".", b"").send(Client, "P.", &http_get("/"));
+    for _ in 0..4 {
+        stage.after(10_000).keep_alive(Client);
+    }
+    stage.after(10).send(Client, "F.", b"");
+    assert_eq!(names(&stage.finish_after(100_000)), [""; 0]);
+}
+
+#[test]
 fn a_fin_that_nobody_acknowledges() {
     let mut stage = Stage::new();
     stage.open().exchange(200).after(10).send(Client, "F.", b"");

@@ -23,7 +23,8 @@ const PAGE: Page = Page {
     ],
     rule: &[
         "The client sent a SYN (RFC 9293, section 3.5).",
-        "The other end sent nothing, and no ICMP error quotes the SYN.",
+        "The other end sent nothing, no ICMP error quotes the SYN, and the client sent nothing but SYNs: else an answer was \
+         only not captured.",
         "The SYN was sent again (RFC 6298, section 5), or the input goes on for unanswered_after: then only a warning, as \
          every TCP sends a SYN again that it means.",
     ],
@@ -49,9 +50,8 @@ impl Finding for UnansweredSyn {
             || handshake.syn_ack.is_some()
             || handshake.ack.is_some()
             || reset.server.is_some()
-            || record.socket(Side::Client).is_some_and(|socket| socket.established.is_some());
-        let went_on = record.bytes_of(Side::Client).is_some_and(|bytes| bytes > 0) && handshake.agreed.is_none();
-        if answered || went_on || !record.icmp.is_empty() || handshake.simultaneous_open {
+            || evidence::went_on(record);
+        if answered || !record.icmp.is_empty() || handshake.simultaneous_open {
             return None;
         }
         // The kernel's word counts where not every SYN is seen.
