@@ -68,7 +68,7 @@ pub use tally::Tally;
 pub use thresholds::{Setting, ThresholdError, Thresholds};
 pub use verdict::Verdict;
 
-use crate::record::{About, ConnectionRecord, Doubt, Finding as Found, Severity};
+use crate::record::{About, ConnectionRecord, Doubt, Finding as Found};
 use crate::time::{Nanos, Timestamp};
 
 /// Every finding there is, in the order in which they are listed.

@@ -188,6 +188,10 @@ impl Connection {
             fwd.window_opens(at);
         } else if let Some(window) = scaled_window(&self.handshake, from, segment) {
             fwd.window(window, at);
+            if segment.flags.contains(Flags::SYN) {
+                // The window of a SYN closes nothing yet.
+                fwd.window_opens(at);
+            }
         } else {
             // How large it is cannot be told, only that it is open.
             fwd.window_opens(at);
