@@ -136,7 +136,7 @@ impl Lookups {
                     if self.queries == 1 { "a query".to_string() } else { format!("{} queries", self.queries) };
                 (Severity::Error, format!("did not answer {queries}"))
             }
-            (_, ["NXDOMAIN"]) => (Severity::Info, "there is no such name (NXDOMAIN)".to_string()),
+            (_, ["NXDOMAIN"]) => (Severity::Info, "knows no such name (NXDOMAIN)".to_string()),
             (_, codes) => (Severity::Error, format!("answered {}", codes.join(", "))),
         }
     }
