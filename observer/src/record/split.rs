@@ -32,9 +32,9 @@ pub struct Split {
 /// or of STARTTLS are not known, so that there are none of these with them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct RoundTripCount {
-    /// The TCP handshake's: 1, 0 where the SYN held data that was taken (RFC 7413).
+    /// The TCP handshake's: 1, 0 where the SYN held data that was taken (RFC 7413), and over QUIC.
     pub connect: u8,
-    /// The TLS handshake's before the client could send its request; 0 without TLS.
+    /// The TLS handshake's, or QUIC's, before the client could send its request; 0 without TLS.
     pub tls: u8,
     /// The request's own: 1.
     pub request: u8,
@@ -49,7 +49,7 @@ pub struct RoundTripCount {
 pub struct Alternatives {
     /// On a connection that was open already.
     pub reuse: u8,
-    /// With a full handshake of TLS 1.3; `null`, as the next two, where nothing is encrypted.
+    /// With a full handshake of TLS 1.3 over the same transport; `null`, as the next two, where nothing is encrypted.
     pub tls_1_3: Option<u8>,
     /// With a session resumed, without early data.
     pub resumption: Option<u8>,

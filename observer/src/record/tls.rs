@@ -41,7 +41,8 @@ pub struct TlsRecord {
     pub handshake_ns: Option<Nanos>,
     /// Round trips between the TCP handshake and the moment the client could send its request.
     pub round_trips: Option<u8>,
-    /// Whether the server took the early data; absent where TLS 1.3 hides it, and without any.
+    /// Whether the server took the early data: as it says under its keys, else as the lengths of what the client sends next
+    /// show (EndOfEarlyData comes behind what was taken only); absent where neither tells, and without any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub early_data_accepted: Option<bool>,
     /// Time of the first ClientHello.
@@ -50,9 +51,9 @@ pub struct TlsRecord {
     pub server_hello: Option<Timestamp>,
     /// Time of each end's Finished, or of the first record under the new keys.
     pub finished: Sides<Option<Timestamp>>,
-    /// The first application data that the client sent after the handshake, up to the server's answer, and that answer up
-    /// to the client's next; `null` where the server spoke first. Session tickets, which TLS 1.3 sends like data, are
-    /// told by their length and place.
+    /// The first application data that the client sent, early or after the handshake, up to the server's answer, and that
+    /// answer up to the client's next; `null` where the server spoke first. Session tickets, which TLS 1.3 sends like data,
+    /// are told by their length and place.
     pub data: Option<TlsData>,
     /// Alerts that could be read.
     pub alerts: Vec<TlsAlert>,

@@ -8,6 +8,7 @@ mod certificate;
 mod cipher;
 mod data;
 mod decryption;
+mod early;
 mod fingerprint;
 mod hello;
 mod inner;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 
 use self::data::FirstData;
 use self::decryption::{Decryption, Stage};
+use self::early::{Early, Sealed};
 use self::hello::{ClientHello, EncryptedExtensions, Reader, ServerHello, extension, is_grease};
 use self::inner::Inner;
 use super::text::clean;
@@ -68,6 +70,7 @@ struct Tls {
     certificate_requested: bool,
     ocsp_stapled: bool,
     early_data: bool,
+    early: Early,
     data: FirstData,
     alerts: Vec<TlsAlert>,
     malformed: u64,
@@ -100,7 +103,7 @@ struct End {
     begun: Option<Timestamp>,
     /// What the record at hand holds, in octets that are passed over unread.
     unread: Option<usize>,
-    /// The last record was opened: what it is is known.
+    /// What the last record is, is known: it was opened, or is a part of the handshake.
     opened: bool,
 }
 
@@ -130,7 +133,7 @@ impl Protocol for Tls {
                 if let Some(unread) = self.ends.of_mut(from).unread.take() {
                     self.pass_inside(from, unread, octets, at);
                 }
-                if self.is_established() && self.ends.of(from).last_is_data() {
+                if (self.is_established() || self.early_data) && self.ends.of(from).last_is_data() {
                     self.data.end(from, at);
                 }
                 Take::used(0)
@@ -344,10 +347,29 @@ impl Tls {
     /// Notes what the length and place of a sealed record tell.
     fn note_sealed(&mut self, from: Side, (kind, length): (u8, u16), at: Timestamp) {
         if kind == APPLICATION_DATA && self.server_hello.is_none() {
-            self.early_data |= from == Side::Client && self.client_hello.is_some();
+            if from == Side::Client && self.client_hello.is_some() {
+                self.early_data = true;
+                self.data.begin(from, length, at, true);
+            }
             return;
         }
         let is_1_3 = self.is_1_3();
+        if kind == APPLICATION_DATA && self.early_data && is_1_3 && self.ends.client.finished.is_none() {
+            let resumed = self.resumption().flatten().is_some();
+            match self.early.next(from, length, resumed) {
+                Sealed::Data => return self.data.begin(from, length, at, true),
+                kind => {
+                    self.ends.of_mut(from).opened = true;
+                    if kind == Sealed::End {
+                        return;
+                    }
+                }
+            }
+            if from == Side::Client && !self.early.ended {
+                // It was refused, and will be sent again.
+                self.data = FirstData::default();
+            }
+        }
         let end = self.ends.of_mut(from);
         if end.finished.is_none() && (kind == HANDSHAKE || is_1_3) {
             end.finished = Some(at);
@@ -578,7 +600,7 @@ impl Tls {
             client_certificate_requested: clear(self.certificate_requested),
             ocsp_stapled: clear(self.ocsp_stapled),
             early_data: self.early_data,
-            early_data_accepted: self.encrypted.as_ref().filter(|_| self.early_data).map(|said| said.early_data),
+            early_data_accepted: self.early_data_accepted(),
             established: self.is_established(),
             handshake_ns: client_at
                 .zip(finished.client.max(finished.server))
@@ -617,11 +639,27 @@ impl Tls {
         Some(same.then_some(by))
     }
 
+    /// Whether the server took the early data: it says so under its keys; else the client brings what was taken to an end,
+    /// and nothing is taken from a session that is not resumed, or whose hello has to be said again.
+    fn early_data_accepted(&self) -> Option<bool> {
+        if !self.early_data || self.server_hello.is_none() {
+            return None;
+        }
+        match &self.encrypted {
+            Some(said) => Some(said.early_data),
+            None if self.early.ended => Some(true),
+            None => {
+                let is_full = self.resumption().is_some_and(|by| by.is_none());
+                (is_full || self.retried || self.ends.client.finished.is_some()).then_some(false)
+            }
+        }
+    }
+
     /// Before TLS 1.3 two, one where a session is resumed; in TLS 1.3 one, none with early data, one more for a second hello.
     fn round_trips(&self) -> Option<u8> {
         let (hello, _) = self.server_hello.as_ref()?;
         let resumed = self.resumption()?.is_some();
-        let went_early = self.early_data && self.encrypted.as_ref().is_none_or(|said| said.early_data);
+        let went_early = self.early_data && self.early_data_accepted() != Some(false);
         let plain = if is_1_3(hello.chosen_version()) { u8::from(!went_early) } else { 2 - u8::from(resumed) };
         Some(plain + u8::from(self.retried))
     }

@@ -28,6 +28,8 @@ impl Flow {
         }
         let halves = application.quic.as_ref().and_then(|quic| quic.server_rtt_ns.zip(quic.client_rtt_ns));
         let phases = phases::of_quic(&application);
+        // Its handshake is that of the connection and of TLS at once.
+        let round_trips = application.quic.as_ref().and_then(|quic| quic.round_trips);
         let Application { protocol, via, name, dns, tls, quic, malformed, given_up, .. } = application;
         ConnectionRecord {
             id: self.id,
@@ -79,7 +81,7 @@ impl Flow {
             processes: Vec::new(),
             sources: vec![Source::Packets],
             split: None,
-            round_trips: None,
+            round_trips: round_trips.map(|trips| RoundTripCount::new(0, Some(trips))),
             notable: Vec::new(),
             reset: None,
             silence: None,
