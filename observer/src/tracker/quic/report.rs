@@ -29,7 +29,9 @@ impl Flow {
         let halves = application.quic.as_ref().and_then(|quic| quic.server_rtt_ns.zip(quic.client_rtt_ns));
         let phases = phases::of_quic(&application);
         // Its handshake is that of the connection and of TLS at once.
-        let round_trips = application.quic.as_ref().and_then(|quic| quic.round_trips);
+        let used =
+            application.quic.as_ref().filter(|quic| quic.one_rtt.client.is_some() || quic.packets.client.zero_rtt > 0);
+        let round_trips = used.and_then(|quic| quic.round_trips);
         let Application { protocol, via, name, dns, tls, quic, malformed, given_up, .. } = application;
         ConnectionRecord {
             id: self.id,
