@@ -1,7 +1,7 @@
 //! `observer lab`: small networks in which one thing can be seen.
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -11,7 +11,7 @@ use clap::Subcommand;
 use super::page::{Color, page};
 use crate::lab::storm::Storm;
 use crate::lab::{SCENARIOS, Scenario};
-use crate::sink::{Line, Tone};
+use crate::sink::{Line, Page, Tone};
 
 /// Build a small network in which one thing can be seen, and capture it
 #[derive(Debug, clap::Args)]
@@ -75,7 +75,9 @@ impl Lab {
 
 fn list() -> Result<ExitCode> {
     let width = SCENARIOS.iter().map(|scenario| scenario.name.len()).max().unwrap_or(0);
-    let (page, mut text) = (page(Color::Never), String::new());
+    // For programs, a line each.
+    let columns = if io::stdout().is_terminal() { page(Color::Never).width } else { usize::MAX };
+    let (page, mut text) = (Page { width: columns, color: false }, String::new());
     for Scenario { name, about, .. } in SCENARIOS {
         let first = Line::new().then(Tone::Plain, format!("{name:width$}  "));
         page.paragraph(&mut text, &first, &Line::new().then(Tone::Plain, *about));

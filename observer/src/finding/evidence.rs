@@ -1,6 +1,6 @@
 //! What rules point at.
 
-use crate::record::{ConnectionRecord, DropRecord, Evidence, Notable, NotableKind, Side};
+use crate::record::{ConnectionRecord, DropRecord, Evidence, Notable, NotableKind, Side, TcpState};
 use crate::time::Timestamp;
 use crate::units;
 
@@ -90,6 +90,8 @@ pub fn went_on(record: &ConnectionRecord) -> bool {
     let resets = of(record, NotableKind::Rst, Side::Client).map_or(0, |resets| resets.count);
     let more = record.packets.is_some_and(|packets| packets.client > syns + resets);
     let opened = [Side::Client, Side::Server].iter().filter_map(|side| record.socket(*side));
-    let opened = opened.into_iter().any(|socket| socket.established.is_some());
+    // Of a socket that was there before, it is not known since when it stands.
+    let before = [TcpState::SynSent, TcpState::SynRecv, TcpState::Listen, TcpState::Closed, TcpState::Unknown];
+    let opened = opened.into_iter().any(|socket| socket.established.is_some() || !before.contains(&socket.state));
     more || opened || record.handshake.ack.is_some()
 }

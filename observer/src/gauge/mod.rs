@@ -1,6 +1,6 @@
 //! Gauges: how full the host is, how fast it fills, and how long that lasts.
 //!
-//! A gauge is one file here and one line in [`gauges`]. It takes in a [`Sweep`], which is all that was read of one network
+//! A gauge is one file here and one line in `gauges`. It takes in a [`Sweep`], which is all that was read of one network
 //! namespace at one moment, and adds its readings. Nothing here reads anything: texts and sockets are handed in, and time
 //! with them.
 

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -34,6 +34,12 @@ pub fn all() -> BTreeMap<u32, PathBuf> {
     found
 }
 
+/// The device that files of namespaces are on (nsfs). Before its namespace is mounted on it, and after, the name of one is
+/// an empty file on another.
+fn device() -> Option<u64> {
+    Some(fs::metadata("/proc/thread-self/ns/net").ok()?.dev())
+}
+
 /// Where the namespace with this inode can be entered.
 pub fn path_of(inode: u32) -> Result<PathBuf> {
     let path = all().remove(&inode);
@@ -48,6 +54,7 @@ pub fn named(name: &str) -> Result<u32> {
 fn inode(path: impl Into<PathBuf>) -> Result<u32> {
     let path = path.into();
     let data = fs::metadata(&path).with_context(|| format!("looking at {}", path.display()))?;
+    ensure!(device() == Some(data.dev()), "{} is no namespace", path.display());
     Ok(data.ino() as u32)
 }
 
