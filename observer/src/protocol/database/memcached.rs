@@ -48,19 +48,21 @@ pub(in super::super) fn recognise(octets: &[u8]) -> Guess {
         let is_one = operation <= 0x48 && extras <= 20 && inner <= body && body <= 1 << 26;
         return if is_one { Guess::Yes(Side::Client, Box::new(Calls::new(Binary))) } else { Guess::No };
     }
-    if let Some((text, _)) = line(octets) {
-        let mut words = words(text);
-        let name = words.next().unwrap_or_default();
-        let least = COMMANDS.iter().find(|(known, _)| known.as_bytes() == name).map(|(_, least)| *least);
-        let is_one = least.is_some_and(|least| (least..=250).contains(&words.count()));
-        return if is_one { Guess::Yes(Side::Client, Box::new(Calls::new(Text))) } else { Guess::No };
-    }
+    // What does not begin as a command is not looked through for the end of a line.
     let may_be = |known: &str| {
         let known = known.as_bytes();
-        known.starts_with(octets) || octets.strip_prefix(known).is_some_and(|rest| rest.starts_with(b" "))
+        known.starts_with(octets) || octets.strip_prefix(known).is_some_and(|rest| matches!(rest, [b' ' | b'\r' | b'\n', ..]))
     };
-    let is_begun = octets.first().is_none_or(|first| *first == REQUEST && octets.len() < 6);
-    if is_begun || COMMANDS.iter().any(|(known, _)| may_be(known)) { Guess::Unsure } else { Guess::No }
+    if !COMMANDS.iter().any(|(known, _)| may_be(known)) {
+        let is_begun = octets.first().is_none_or(|first| *first == REQUEST && octets.len() < 6);
+        return if is_begun { Guess::Unsure } else { Guess::No };
+    }
+    let Some((text, _)) = line(octets) else { return Guess::Unsure };
+    let mut words = words(text);
+    let name = words.next().unwrap_or_default();
+    let least = COMMANDS.iter().find(|(known, _)| known.as_bytes() == name).map(|(_, least)| *least);
+    let is_one = least.is_some_and(|least| (least..=250).contains(&words.count()));
+    if is_one { Guess::Yes(Side::Client, Box::new(Calls::new(Text))) } else { Guess::No }
 }
 
 fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
