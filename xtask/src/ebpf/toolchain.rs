@@ -72,6 +72,8 @@ impl Toolchain {
         }
         // Not among the flags: those go into the names of functions, and a folder must not.
         cargo.env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", root().join(LINK_SCRIPT)).env("BPF_LINKER", &linker);
+        // Set to 1, it would give other octets.
+        cargo.env("CARGO_INCREMENTAL", "0");
         cargo.env("CARGO_ENCODED_RUSTFLAGS", flags(&sysroot)?.join("\x1f"));
         place(cargo.arg("build"));
         cargo.args(["--locked", "--bin", "observer-ebpf", "--features", "programs"]).args(arguments);
