@@ -479,6 +479,9 @@ impl Capture {
         let path = file.path().to_string_lossy().into_owned();
         let mut command = netns.command("tcpdump");
         command.args(["-i", interface, "--immediate-mode", "-U", "-Z", "root", "-s", octets, "-w", &path, "tcp"]);
+        // A place of the kernel's ring is as long as the longest packet: of whole ones the usual 2 MiB hold eight, and a
+        // busy machine loses the ninth.
+        command.args(["-B", "65536"]);
         let mut child = command.stderr(Stdio::piped()).spawn().expect("ip starts");
         let mut line = String::new();
         let err = child.stderr.take().expect("piped");

@@ -2,7 +2,7 @@
 //! a namespace, captured there by tcpdump, and replayed.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read, Write};
+use std::io::{self, BufRead as _, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -23,17 +23,25 @@ use serde_json::Value;
 /// How far the measured time of an end may be from the one it waited.
 const NEAR: Duration = Duration::from_millis(1);
 
-/// On a busy machine a thread may run late, which counts as its own time: of so many conversations half must be near.
-const TALKS: usize = 10;
+const TALKS: usize = 20;
 
 const REQUEST: &[u8] = b"GET /slow HTTP/1.1\r\nHost: server.lab\r\n\r\n";
 const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
 
 /// What both ends of a conversation waited, by their own clock, in order.
 struct Talk {
-    port: u16,
+    /// The client's and the server's.
+    ports: [u16; 2],
     client: Vec<Duration>,
     server: Vec<Duration>,
+}
+
+/// This thread runs as soon as it can: one that runs late on a busy machine would count that as its own time. Where it may
+/// not, the machine had better be a quiet one.
+fn at_once() {
+    let priority = libc::sched_param { sched_priority: 1 };
+    // SAFETY: the kernel reads the one structure it is shown, for the calling thread.
+    unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const priority) };
 }
 
 /// Sleeps; gives how long that really took.
@@ -60,25 +68,34 @@ fn ask(stream: &mut (impl Read + Write), millis: u64) -> Duration {
     waited
 }
 
-/// Both ends of one connection, each by its own thread; gives what they did and the client's port.
+/// Both ends of one connection, each by its own thread; gives what they did, and both ports.
 fn both<S: Send, C: Send>(
     server: impl FnOnce(TcpStream) -> S + Send,
     client: impl FnOnce(TcpStream) -> C + Send,
-) -> (u16, S, C) {
+) -> ([u16; 2], S, C) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
     let address = listener.local_addr().expect("it has one");
+    at_once();
     thread::scope(|scope| {
-        let server = scope.spawn(move || server(listener.accept().expect("the client comes").0));
+        let server = scope.spawn(move || {
+            at_once();
+            let stream = listener.accept().expect("the client comes").0;
+            // A response sent after session tickets would wait for their ACK (Nagle), which no clock of the server sees.
+            stream.set_nodelay(true).expect("an option of every socket");
+            server(stream)
+        });
         let stream = TcpStream::connect(address).expect("the server listens");
         stream.set_nodelay(true).expect("an option of every socket");
-        let port = stream.local_addr().expect("it is connected").port();
+        let ports = [stream.local_addr().expect("it is connected").port(), address.port()];
         let client = client(stream);
-        (port, server.join().expect("the server does its part"), client)
+        (ports, server.join().expect("the server does its part"), client)
     })
 }
 
-fn of_port(records: &[Value], port: u16) -> &Value {
-    records.iter().find(|record| record["client"]["port"] == port).expect("every connection was captured")
+/// Of one connection; the listeners' ports differ, and a client's may come again.
+fn of_ports(records: &[Value], ports: [u16; 2]) -> &Value {
+    let is_it = |record: &&Value| ["client", "server"].map(|end| record[end]["port"].clone()) == ports.map(Value::from);
+    records.iter().find(is_it).expect("every connection was captured")
 }
 
 fn nanos(value: &Value) -> Duration {
@@ -91,11 +108,12 @@ fn phase(record: &Value, name: &str) -> Duration {
     nanos(&found.unwrap_or_else(|| panic!("no phase {name}: {phases:?}"))["length_ns"])
 }
 
-/// Half of the measured times are near those that were waited, and none is shorter.
+/// The measured times are those of the ends' own clocks. The machine itself may be kept from running, whatever the
+/// threads' priority: one in four may be late for that, none early.
 fn judge(what: &str, pairs: &[(Duration, Duration)]) {
     let near = pairs.iter().filter(|(measured, waited)| measured.abs_diff(*waited) <= NEAR).count();
     println!("{what}: {near} of {} within {NEAR:?}", pairs.len());
-    assert!(near * 2 >= pairs.len(), "{what}: measured and waited: {pairs:?}");
+    assert!(near * 4 >= pairs.len() * 3, "{what}: measured and waited: {pairs:?}");
     assert!(pairs.iter().all(|(measured, waited)| *measured + NEAR >= *waited), "{what}: {pairs:?}");
 }
 
@@ -113,19 +131,19 @@ fn the_split_gives_back_what_each_end_waited() {
     let talk = || {
         let server = |mut stream: TcpStream| [40, 25].map(|millis| answer(&mut stream, millis)).to_vec();
         let client = |mut stream: TcpStream| [10, 30].map(|millis| ask(&mut stream, millis)).to_vec();
-        let (port, server, client) = both(server, client);
-        Talk { port, client, server }
+        let (ports, server, client) = both(server, client);
+        Talk { ports, client, server }
     };
     let talks: Vec<Talk> = netns.within(|| (0..TALKS).map(|_| talk()).collect());
     let records = capture.replay(|records| are_closed(records, TALKS));
     let pairs = |measured: fn(&Value) -> Duration, waited: fn(&Talk) -> Duration| -> Vec<_> {
-        talks.iter().map(|talk| (measured(of_port(&records, talk.port)), waited(talk))).collect()
+        talks.iter().map(|talk| (measured(of_ports(&records, talk.ports)), waited(talk))).collect()
     };
     judge("server", &pairs(|record| nanos(&record["split"]["server_ns"]), |talk| talk.server.iter().sum()));
     judge("client", &pairs(|record| nanos(&record["split"]["client_ns"]), |talk| talk.client.iter().sum()));
     judge("first answer", &pairs(|record| phase(record, "server"), |talk| talk.server[0]));
     for talk in &talks {
-        let record = of_port(&records, talk.port);
+        let record = of_ports(&records, talk.ports);
         let split = &record["split"];
         let parts: Duration = ["network_ns", "client_ns", "server_ns"].map(|name| nanos(&split[name])).iter().sum();
         assert_eq!(parts, nanos(&split["total_ns"]));
@@ -163,27 +181,55 @@ fn configurations(version: &'static SupportedProtocolVersion) -> (Arc<ServerConf
     (Arc::new(server), Arc::new(client))
 }
 
+/// A socket that remembers when it gave what the other end sent: the ciphers' work is an end's own time too.
+struct Clocked {
+    sock: TcpStream,
+    first: Option<Instant>,
+    last: Option<Instant>,
+}
+
+impl Read for Clocked {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let taken = self.sock.read(into)?;
+        self.last = Some(Instant::now());
+        self.first = self.first.or(self.last);
+        Ok(taken)
+    }
+}
+
+impl Write for Clocked {
+    fn write(&mut self, from: &[u8]) -> io::Result<usize> {
+        self.sock.write(from)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.sock.flush()
+    }
+}
+
 /// One connection over TLS; with `early`, the request is early data.
 fn tls_talk(server: &Arc<ServerConfig>, client: &Arc<ClientConfig>, early: bool) -> Talk {
     let serve = |sock: TcpStream| {
         let conn = ServerConnection::new(Arc::clone(server)).expect("a configuration that works");
-        let mut stream = StreamOwned::new(conn, sock);
-        if early {
+        let mut stream = StreamOwned::new(conn, Clocked { sock, first: None, last: None });
+        let mut request = [0; REQUEST.len()];
+        let asked = if early {
             while stream.conn.is_handshaking() {
                 stream.conn.complete_io(&mut stream.sock).expect("the client shakes hands");
             }
-            let mut request = Vec::new();
-            let taken = stream.conn.early_data().expect("it was accepted").read_to_end(&mut request);
-            assert_eq!(taken.expect("it was kept"), REQUEST.len());
-            let waited = wait(40);
-            stream.write_all(RESPONSE).expect("the client takes the answer");
-            let _end = stream.read(&mut [0]);
-            return vec![waited];
-        }
-        let waited = answer(&mut stream, 40);
+            stream.conn.early_data().expect("it was accepted").read_exact(&mut request).expect("it was kept");
+            // It came with the ClientHello; the rest of the handshake is a part of the answer's time.
+            stream.sock.first
+        } else {
+            stream.read_exact(&mut request).expect("a request comes");
+            stream.sock.last
+        };
+        thread::sleep(Duration::from_millis(40));
+        let taken = asked.expect("the request was read").elapsed();
+        stream.write_all(RESPONSE).and_then(|()| stream.flush()).expect("the client takes the answer");
         // Until the client's goodbye.
         let _end = stream.read(&mut [0]);
-        vec![waited]
+        vec![taken]
     };
     let name = ServerName::try_from(NAME).expect("a name");
     let connect = |sock: TcpStream| {
@@ -201,8 +247,8 @@ fn tls_talk(server: &Arc<ServerConfig>, client: &Arc<ClientConfig>, early: bool)
         stream.flush().expect("the server is there");
         waited
     };
-    let (port, server, client) = both(serve, connect);
-    Talk { port, client, server }
+    let (ports, server, client) = both(serve, connect);
+    Talk { ports, client, server }
 }
 
 #[test]
@@ -217,13 +263,13 @@ fn tls_takes_the_round_trips_of_its_handshake_and_hides_no_wait() {
             for round in 0..TALKS {
                 let talk = tls_talk(&server, &client, false);
                 // The session of the first is resumed by the others.
-                counted.push((talk.port, if round == 0 { full } else { 1 }, round > 0));
+                counted.push((talk.ports, if round == 0 { full } else { 1 }, round > 0));
                 talks.push(talk);
             }
             if full == 1 {
                 for _ in 0..TALKS {
                     let talk = tls_talk(&server, &client, true);
-                    counted.push((talk.port, 0, true));
+                    counted.push((talk.ports, 0, true));
                     talks.push(talk);
                 }
             }
@@ -231,8 +277,8 @@ fn tls_takes_the_round_trips_of_its_handshake_and_hides_no_wait() {
         (talks, counted)
     });
     let records = capture.replay(|records| are_closed(records, counted.len()));
-    for (port, trips, resumed) in counted {
-        let record = of_port(&records, port);
+    for (ports, trips, resumed) in counted {
+        let record = of_ports(&records, ports);
         let (tls, count) = (&record["tls"], &record["round_trips"]);
         assert_eq!((&tls["resumed"], &tls["round_trips"]), (&resumed.into(), &trips.into()), "{tls:#}");
         assert_eq!((&count["tls"], &count["total"]), (&trips.into(), &(trips + 2).into()), "{count}");
@@ -242,7 +288,7 @@ fn tls_takes_the_round_trips_of_its_handshake_and_hides_no_wait() {
         assert_eq!([&with["tls_1_3"], &with["early_data"], &with["quic"], &with["reuse"]], [3, 2, 2, 1]);
     }
     let pairs: Vec<_> =
-        talks.iter().map(|talk| (phase(of_port(&records, talk.port), "server"), talk.server[0])).collect();
+        talks.iter().map(|talk| (phase(of_ports(&records, talk.ports), "server"), talk.server[0])).collect();
     judge("server", &pairs);
 }
 
@@ -303,7 +349,7 @@ fn openssl_takes_the_round_trips_of_its_handshake() {
         line.clear();
         assert!(said.read_line(&mut line).expect("s_server speaks") > 0, "s_server does not listen");
     }
-    thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
+    thread::spawn(move || io::copy(&mut said, &mut io::sink()));
     s_client(&netns, folder, "-tls1_2", &[], Some("one"));
     s_client(&netns, folder, "-tls1_2", &["-sess_in", "one"], None);
     s_client(&netns, folder, "-tls1_3", &[], Some("two"));
