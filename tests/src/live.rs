@@ -463,7 +463,7 @@ impl Capture {
     /// # Panics
     /// When it does not start.
     pub fn start(test: &str, netns: &Netns, interface: &str) -> Option<Self> {
-        Self::of(test, netns, interface, "256")
+        Self::of(test, netns, interface, &["-s", "256", "tcp"])
     }
 
     /// As [`Self::start`], of packets all of whose octets are kept.
@@ -471,17 +471,26 @@ impl Capture {
     /// # Panics
     /// As [`Self::start`].
     pub fn whole(test: &str, netns: &Netns, interface: &str) -> Option<Self> {
-        Self::of(test, netns, interface, "0")
+        Self::of(test, netns, interface, &["-s", "0", "tcp"])
     }
 
-    fn of(test: &str, netns: &Netns, interface: &str, octets: &str) -> Option<Self> {
+    /// As [`Self::whole`], and whatever the packets are.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    pub fn everything(test: &str, netns: &Netns, interface: &str) -> Option<Self> {
+        // The longest that a loopback interface has, so that more of them find a place.
+        Self::of(test, netns, interface, &["-s", "66000"])
+    }
+
+    fn of(test: &str, netns: &Netns, interface: &str, what: &[&str]) -> Option<Self> {
         let file = tempfile::NamedTempFile::new().expect("a file can be made");
         let path = file.path().to_string_lossy().into_owned();
         let mut command = netns.command("tcpdump");
-        command.args(["-i", interface, "--immediate-mode", "-U", "-Z", "root", "-s", octets, "-w", &path, "tcp"]);
+        command.args(["-i", interface, "--immediate-mode", "-U", "-Z", "root", "-w", &path]);
         // A place of the kernel's ring is as long as the longest packet: of whole ones the usual 2 MiB hold eight, and a
         // busy machine loses the ninth.
-        command.args(["-B", "65536"]);
+        command.args(["-B", "65536"]).args(what);
         let mut child = command.stderr(Stdio::piped()).spawn().expect("ip starts");
         let mut line = String::new();
         let err = child.stderr.take().expect("piped");
@@ -508,12 +517,24 @@ impl Capture {
         loop {
             let records = self.replay_so_far();
             if enough(&records) || started.elapsed() > DEADLINE {
-                // SAFETY: the child is ours and not yet waited for.
-                unsafe { libc::kill(self.child.id().cast_signed(), libc::SIGINT) };
-                let _ = self.child.wait();
+                self.stop();
                 return records;
             }
             std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// The file that it writes.
+    pub fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// Ends the capture.
+    pub fn stop(&mut self) {
+        if self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
+            // SAFETY: the child is ours and not yet waited for.
+            unsafe { libc::kill(self.child.id().cast_signed(), libc::SIGINT) };
+            let _ = self.child.wait();
         }
     }
 

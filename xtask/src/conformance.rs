@@ -60,6 +60,9 @@ impl Args {
     pub fn run(self) -> Result<()> {
         setup::ensure(setup::BUILD)?;
         setup::ensure(setup::TEST)?;
+        if let Err(error) = setup::ensure(setup::SERVERS) {
+            eprintln!("set-up: {error:#}");
+        }
         let observer = process::release_observer()?;
         let corpus = against_corpus(&observer);
         let folder = target_dir().join("conformance");

@@ -108,6 +108,38 @@ pub const TEST: &[Need] = &[
     Need { what: "ethtool", probe: Probe::Program("ethtool"), packages: ["ethtool"; 4] },
 ];
 
+/// The servers and clients whose traffic observer is held against tshark over, beyond [`TEST`]; what is missing is left out.
+pub const SERVERS: &[Need] = &[
+    Need { what: "nginx", probe: Probe::Program("nginx"), packages: ["nginx"; 4] },
+    Need { what: "curl", probe: Probe::Program("curl"), packages: ["curl"; 4] },
+    Need { what: "openssl", probe: Probe::Program("openssl"), packages: ["openssl"; 4] },
+    Need {
+        what: "nghttp",
+        probe: Probe::Program("nghttp"),
+        packages: ["nghttp2-client", "nghttp2", "nghttp2", "nghttp2"],
+    },
+    Need {
+        what: "nghttpd",
+        probe: Probe::Program("nghttpd"),
+        packages: ["nghttp2-server", "nghttp2", "nghttp2", "nghttp2"],
+    },
+    Need {
+        what: "nghttpx",
+        probe: Probe::Program("nghttpx"),
+        packages: ["nghttp2-proxy", "nghttp2", "nghttp2", "nghttp2"],
+    },
+    Need {
+        what: "dnsmasq",
+        probe: Probe::Program("dnsmasq"),
+        packages: ["dnsmasq-base", "dnsmasq", "dnsmasq", "dnsmasq"],
+    },
+    Need {
+        what: "dig",
+        probe: Probe::Program("dig"),
+        packages: ["bind9-dnsutils", "bind-utils", "bind-tools", "bind"],
+    },
+];
+
 /// What building fuzz targets needs beyond [`BUILD`].
 pub const FUZZ: &[Need] =
     &[Need { what: "a C++ compiler", probe: Probe::Program("c++"), packages: ["g++", "gcc-c++", "g++", "gcc"] }];
@@ -285,7 +317,7 @@ mod tests {
     use super::*;
 
     fn all() -> impl Iterator<Item = &'static Need> {
-        [BUILD, LINT, TEST, FUZZ, EBPF, VM].into_iter().flatten()
+        [BUILD, LINT, TEST, SERVERS, FUZZ, EBPF, VM].into_iter().flatten()
     }
 
     #[test]

@@ -78,6 +78,12 @@ fn has_room(octets: &[u8]) -> bool {
     rest.len() >= questions * QUESTION + records.iter().sum::<usize>() * RECORD
 }
 
+/// The identifier of the query that octets answer, by their header alone.
+pub fn answers(octets: &[u8]) -> Option<u16> {
+    let [a, b, flags, ..] = *octets else { return None };
+    (flags & 0x80 != 0).then_some(u16::from_be_bytes([a, b]))
+}
+
 impl Message {
     /// Reads a message; `None` where it contradicts itself.
     pub fn parse(octets: &[u8]) -> Option<Self> {

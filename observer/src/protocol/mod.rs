@@ -206,6 +206,7 @@ impl Conversation {
     /// Adds what the protocols have learnt to the record.
     fn tell(&self, into: &mut Application) {
         into.given_up |= self.given_up;
+        into.malformed += self.streams.iter().map(Stream::conflicts).sum::<u64>();
         self.former.iter().chain(&self.protocol).for_each(|protocol| protocol.record(into));
     }
 

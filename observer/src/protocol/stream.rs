@@ -122,6 +122,8 @@ pub struct Stream {
     pending: Vec<u8>,
     /// Beyond a hole, in order of their sequence numbers.
     early: Vec<Piece>,
+    /// Segments that said something else of octets beyond a hole than others had.
+    conflicts: u64,
 }
 
 #[derive(Debug)]
@@ -156,9 +158,15 @@ impl Stream {
         self.pending.capacity() + self.early.iter().map(|piece| piece.data.len()).sum::<usize>()
     }
 
+    /// Segments that said something else of octets that waited than others had.
+    pub fn conflicts(&self) -> u64 {
+        self.conflicts
+    }
+
     /// Wants nothing, and keeps nothing.
     pub fn stop(&mut self) {
-        *self = Self { deaf: true, ended: self.ended, begun: self.begun, ..Self::default() };
+        let Self { ended, begun, conflicts, .. } = *self;
+        *self = Self { deaf: true, ended, begun, conflicts, ..Self::default() };
     }
 
     /// Wants octets again, whether it did or not. Where it did not, `take` is told of a gap.
@@ -254,12 +262,6 @@ impl Stream {
         self.stop();
     }
 
-    /// Hands over what is in order, when the protocol has changed.
-    pub fn again(&mut self, take: &mut Taker<'_>) {
-        self.deliver(&[], take);
-        self.drain(None, take);
-    }
-
     /// How many octets from `at` on would be passed over unread, `at` being behind all that came.
     pub fn passes(&self, at: Seq) -> u64 {
         match (&self.passing, self.next) {
@@ -305,19 +307,25 @@ impl Stream {
 
     /// Keeps octets beyond a hole, those that are not kept already.
     fn keep(&mut self, mut start: Seq, mut data: &[u8]) {
+        let mut conflicts = false;
         while !data.is_empty() {
             let at = self.early.partition_point(|piece| piece.start.at_or_before(start));
-            let before = at.checked_sub(1).and_then(|before| self.early.get(before)).map_or(start, Piece::end);
-            let seen = if before.after(start) { before.offset_from(start) as usize } else { 0 };
-            data = data.get(seen..).unwrap_or_default();
-            start = start.plus(seen as u32);
+            let before = at.checked_sub(1).and_then(|before| self.early.get(before));
+            let known = before.and_then(|before| before.data.get(start.offset_from(before.start) as usize..));
+            let known = known.unwrap_or_default();
+            let (again, rest) = data.split_at_checked(known.len()).unwrap_or((data, &[]));
+            conflicts |= !known.starts_with(again);
+            (start, data) = (start.plus(again.len() as u32), rest);
             let room = self.early.get(at).map_or(data.len(), |after| after.start.offset_from(start) as usize);
             let (fresh, rest) = data.split_at_checked(room).unwrap_or((data, &[]));
             if !fresh.is_empty() {
                 self.early.insert(at, Piece { start, data: fresh.into() });
+            } else if again.is_empty() {
+                break;
             }
             (start, data) = (start.plus(fresh.len() as u32), rest);
         }
+        self.conflicts += u64::from(conflicts);
     }
 
     /// Hands over what is in order behind what was just handed over, and declares the gaps that are sure.

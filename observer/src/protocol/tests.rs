@@ -392,15 +392,98 @@ fn an_upgrade_leads_to_websocket() {
 #[test]
 fn http_2_bombs_are_bounded() {
     let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-    // One field of 4 kB, then thousands of references to it.
-    let mut block = vec![0x40, 1, b'a', 0x7f, 0x80 | 33, 30];
+    // One path of 4 kB, then thousands of references to it: 200 MB of fields.
+    let mut block = vec![0x44, 0x7f, 0x80 | 33, 30];
     block.extend(vec![b'b'; 4000]);
-    block.extend(vec![0xbe; 60_000]);
+    block.extend(vec![0xbe; 50_000]);
     let bomb = frame(1, 0x5, 1, &block);
-    talk(&[(Client, &preface), (Client, &bomb)]);
+    let application = talk(&[(Client, &preface), (Client, &bomb), (Client, &bomb)]);
+    assert_eq!((application.malformed, application.exchanges.entries.len()), (1, 0));
     let endless: Vec<_> = std::iter::once(frame(1, 0, 1, &[0; 60_000]))
         .chain((0..100).map(|_| frame(9, 0, 1, &[0; 60_000])))
         .flatten()
         .collect();
     assert_eq!(talk(&[(Client, &preface), (Client, &endless)]).malformed, 1);
+    // Frames that add nothing, and never end.
+    let flood = [frame(1, 0, 1, &[]), frame(9, 0, 1, &[]).repeat(100_000)].concat();
+    assert_eq!(talk(&[(Client, &preface), (Client, &flood)]).malformed, 1);
+}
+
+/// Has a client send this in segments of `most` octets; gives the most that was held meanwhile, and what was learnt.
+fn held_most(before: &[(Side, &[u8])], said: &[u8], from: Side, most: usize) -> (usize, Application) {
+    let mut conversation = Conversation::new(0);
+    let mut next = [Seq(100), Seq(4_000_000_000)];
+    let mut held = 0;
+    let whole = before.iter().map(|(from, said)| (*from, *said, usize::MAX)).chain([(from, said, most)]);
+    for (from, said, most) in whole {
+        let direction = u8::from(from == Server);
+        for data in said.chunks(most) {
+            let (start, len, at) = (next[usize::from(direction)], data.len() as u32, Timestamp::from_nanos(1));
+            conversation.payload(direction, &Payload { start, data, len, at, acknowledged: None, first: None });
+            next[usize::from(direction)] = start.plus(len);
+            held = held.max(conversation.held());
+        }
+    }
+    (held, conversation.record(false).unwrap_or_default())
+}
+
+#[test]
+fn what_waits_for_its_end_is_bounded() {
+    const BOUND: usize = 600 << 10;
+    let hellos = [client_hello(), server_hello()];
+    let before: [(Side, &[u8]); 2] = [(Client, &hellos[0]), (Server, &hellos[1])];
+    // A chain of a megabyte as one message, and the largest message that is read in records of an octet each, which never
+    // comes to its end; again and again.
+    let chain = handshake(11, &vec![0; 1 << 20]);
+    let (held, application) = held_most(&before, &chain, Server, 1448);
+    assert!(held < BOUND, "{held} octets are held");
+    assert_eq!(application.malformed, 1);
+    let message = [&[11, 1, 0xff, 0xff][..], &[0; 0x1_ffff]].concat();
+    let slow: Vec<u8> = message.iter().flat_map(|octet| record(22, &[*octet])).collect();
+    let (held, application) = held_most(&before, &slow.repeat(3), Server, 1448);
+    assert!(held < BOUND, "{held} octets are held");
+    assert!(application.malformed <= 3);
+    let certificates = [&[0, 0, 1, 0][..], &[0x30; 256]].concat().split_off(1).repeat(400);
+    let length = (certificates.len() as u32).to_be_bytes();
+    let many = handshake(11, &[&length[1..], &certificates].concat());
+    let (_, application) = held_most(&before, &many.repeat(20), Server, 1448);
+    let tls = application.tls.expect("it is TLS");
+    assert!(tls.certificates.len() <= 8);
+    assert_eq!(application.malformed, 20, "none of them is a certificate");
+    // Heads without end.
+    for start in [
+        &b"GET / HTTP/1.1\r\nA: "[..],
+        b"HTTP/1.1 200 OK\r\nA: ",
+        b"SSH-2.0-x\r\n\0\xff\xff\xff",
+        b"*1\r\n$999999999\r\n",
+    ] {
+        let endless = [start, &[b'a'; 2 << 20]].concat();
+        for most in [100, 1448] {
+            let (held, _) = held_most(&[], &endless, Client, most);
+            assert!(held < BOUND, "{held} octets are held of {start:?}");
+        }
+    }
+}
+
+#[test]
+fn segments_that_overlap_all_over_are_bounded() {
+    let mut conversation = Conversation::new(0);
+    let mut octets = [0; 1448];
+    let (mut random, mut held) = (1_u64, 0);
+    let (hello, at) = (client_hello(), Timestamp::from_nanos(1));
+    let first = Payload { start: Seq(0), data: &hello, len: hello.len() as u32, at, acknowledged: None, first: None };
+    conversation.payload(0, &first);
+    for round in 0..200_000_u64 {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        // By turns over all of the sequence numbers, and close to each other, saying something else each time.
+        let start = if round % 2 == 0 { random >> 32 } else { 10_000 + (random >> 48) } as u32;
+        octets.fill(round as u8);
+        let data = octets.get(..1 + (random >> 20) as usize % 1448).unwrap_or_default();
+        let len = data.len() as u32;
+        conversation.payload(0, &Payload { start: Seq(start), data, len, at, acknowledged: None, first: None });
+        held = held.max(conversation.held());
+    }
+    assert!(held < 1 << 20, "{held} octets are held");
+    let application = conversation.record(false).expect("it began as TLS");
+    assert!(application.malformed > 0, "segments contradict each other");
 }

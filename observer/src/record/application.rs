@@ -35,7 +35,8 @@ pub struct Application {
     pub http2: Option<Http2Record>,
     /// WebSocket.
     pub websocket: Option<WebSocketRecord>,
-    /// Messages that contradict themselves or are too large.
+    /// Messages that contradict themselves or are too large, and segments that contradict those that came before a hole was
+    /// filled.
     pub malformed: u64,
     /// Octets were given up to stay within the bound on memory.
     pub given_up: bool,

@@ -47,6 +47,11 @@ pub struct Lookup {
     pub latency_ns: Option<Nanos>,
     /// How often the query was sent.
     pub queries: u64,
+    /// Answers that contradict themselves (names that refer to themselves, say), which were left aside; absent where there
+    /// were none.
+    #[serde(skip_serializing_if = "super::is_zero")]
+    #[schemars(default)]
+    pub malformed: u64,
     /// The answer was too long for a datagram, to be asked for over TCP.
     pub truncated: bool,
     /// Of a lookup over TCP: the number of the one over UDP whose answer was too long, so that it was asked again; absent
@@ -69,6 +74,15 @@ pub struct Lookup {
 }
 
 impl Lookup {
+    /// The answer's code, or what stands for it where there is none.
+    pub fn outcome(&self) -> &str {
+        match &self.code {
+            Some(code) => code,
+            None if self.malformed > 0 => "no answer that makes sense",
+            None => "no answer",
+        }
+    }
+
     /// Whether a server was asked and gave no address, or said why not. A multicast question that nobody answers is not a
     /// failure: it may be for whom it concerns.
     pub fn has_failed(&self) -> bool {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{Config, Event};
 use crate::packet::{Packet, Segment, Tuple};
-use crate::protocol::dns::Message;
+use crate::protocol::dns::{self, Message};
 use crate::record::{DnsService, Endpoint, LookupRecord, Transport};
 use crate::time::{Nanos, Timestamp};
 
@@ -69,9 +69,14 @@ impl Lookups {
     pub(super) fn datagram(&mut self, packet: &Packet, payload: &[u8]) {
         let at = packet.at;
         self.give_up_before(at);
-        let Some(message) = Message::parse(payload) else { return };
         let Tuple { src, dst, sport, dport, version } = packet.tuple;
         let [from, to] = [(src, sport), (dst, dport)].map(|(ip, port)| Endpoint::new(ip, version, port));
+        let Some(message) = Message::parse(payload) else {
+            if let Some(open) = dns::answers(payload).and_then(|id| self.open.get_mut(&(to, from, id))) {
+                open.lookup.malformed += 1;
+            }
+            return;
+        };
         let service = match (from.port, to.port) {
             (5353, _) | (_, 5353) => DnsService::Mdns,
             (5355, _) | (_, 5355) => DnsService::Llmnr,
@@ -207,5 +212,81 @@ impl Lookups {
                 self.names.remove(&(client, address));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::{Address, IpVersion};
+    use crate::record::Lookup;
+
+    const CLIENT: ([u8; 4], u16) = ([10, 0, 0, 1], 40_000);
+    const SERVER: ([u8; 4], u16) = ([10, 0, 0, 2], 53);
+
+    fn packet(number: u64, from: ([u8; 4], u16), to: ([u8; 4], u16)) -> Packet {
+        let (src, dst) = (Address::v4(from.0), Address::v4(to.0));
+        let tuple = Tuple { src, dst, sport: from.1, dport: to.1, version: IpVersion::V4 };
+        Packet::placeholder(Timestamp::from_nanos(number * 1_000_000), number, tuple)
+    }
+
+    fn query() -> Vec<u8> {
+        b"\x00\x07\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x01a\x03lab\x00\x00\x01\x00\x01".to_vec()
+    }
+
+    /// An answer with these flags besides its being one, and without records.
+    fn answer(flags: u8) -> Vec<u8> {
+        let mut answer = query();
+        answer[2] = 0x81 | flags;
+        answer
+    }
+
+    fn records(lookups: &mut Lookups) -> Vec<LookupRecord> {
+        let record = |event| match event {
+            Event::Lookup(record) => *record,
+            other => unreachable!("only lookups are made here: {other:?}"),
+        };
+        lookups.drain().map(record).collect()
+    }
+
+    #[test]
+    fn a_lookup_over_tcp_comes_after_the_one_that_was_cut() {
+        const TRUNCATED: u8 = 2;
+        let mut lookups = Lookups::new(&Config::default());
+        lookups.datagram(&packet(1, CLIENT, SERVER), &query());
+        lookups.datagram(&packet(2, SERVER, CLIENT), &answer(TRUNCATED));
+        let cut = records(&mut lookups);
+        assert!(cut.first().is_some_and(|cut| cut.id == 1 && cut.lookup.truncated), "{cut:?}");
+        let over_tcp = |name: &str, client: [u8; 4], seconds: u64| {
+            let lookup = Lookup {
+                at: Timestamp::from_nanos(seconds * 1_000_000_000),
+                name: name.to_string(),
+                kind: "A".to_string(),
+                ..Lookup::default()
+            };
+            let end = |(ip, port)| Endpoint::new(Address::v4(ip), IpVersion::V4, port);
+            let (client, server) = (end((client, 50_000)), end(SERVER));
+            let mut record = LookupRecord { id: 9, client, server, transport: Transport::Tcp, netns: None, lookup };
+            lookups.join(&mut record);
+            record.lookup.after
+        };
+        assert_eq!(over_tcp("A.lab", CLIENT.0, 1), Some(1), "from another port, and written otherwise");
+        assert_eq!(over_tcp("b.lab", CLIENT.0, 1), None, "another name");
+        assert_eq!(over_tcp("a.lab", [10, 0, 0, 9], 1), None, "another client");
+        assert_eq!(over_tcp("a.lab", CLIENT.0, 60), None, "long after");
+    }
+
+    #[test]
+    fn an_answer_that_contradicts_itself_is_counted() {
+        let mut lookups = Lookups::new(&Config::default());
+        lookups.datagram(&packet(1, CLIENT, SERVER), &query());
+        let mut looped = answer(0);
+        looped.splice(12..14, [0xc0, 12]);
+        lookups.datagram(&packet(2, SERVER, CLIENT), &looped);
+        lookups.datagram(&packet(3, SERVER, CLIENT), &looped);
+        lookups.datagram(&packet(4, SERVER, CLIENT), &answer(0));
+        let all = records(&mut lookups);
+        let [lookup] = &all[..] else { panic!("one lookup, not {all:?}") };
+        assert_eq!((lookup.lookup.malformed, lookup.lookup.code.as_deref()), (2, Some("NOERROR")));
     }
 }

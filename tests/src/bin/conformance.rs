@@ -1,5 +1,5 @@
 //! `conformance OBSERVER FOLDER`: holds what observer says of protocols against tshark, Zeek and the ja4 project over the
-//! corpus, and its segment analysis against tshark over storms that observer's lab makes in FOLDER, until every name of
+//! corpus, against tshark over traffic of real servers, and its segment analysis against tshark over storms that observer's lab makes in FOLDER, until every name of
 //! that has enough connections that show it. `cargo xtask conformance` runs it.
 
 use std::path::{Path, PathBuf};
@@ -7,6 +7,8 @@ use std::process::{Command, ExitCode};
 use std::{env, fs};
 
 use anyhow::{Context as _, Result, bail};
+use observer_tests::protocols::Tally;
+use observer_tests::protocols::made::Made;
 use observer_tests::tshark::{self, NAMES, Stream};
 use observer_tests::{protocols, run, skip};
 
@@ -21,9 +23,8 @@ const CONNECTIONS: u64 = 300;
 fn main() -> Result<ExitCode> {
     let arguments: Vec<PathBuf> = env::args_os().skip(1).map(PathBuf::from).collect();
     let [observer, folder] = arguments.as_slice() else { bail!("usage: conformance OBSERVER FOLDER") };
-    let same = protocols(observer)?;
-    let analysis = analysis(observer, folder)?;
-    Ok(if same && analysis { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let same = [protocols(observer)?, servers(observer)?, analysis(observer, folder)?];
+    Ok(if same == [true; 3] { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Prints how far other tools say the same of protocols; whether that is far enough.
@@ -34,10 +35,27 @@ fn protocols(observer: &Path) -> Result<bool> {
     };
     let tally = protocols::compare(observer, &corpus)?;
     println!("what connections are for, over the corpus");
+    Ok(print(&tally))
+}
+
+/// The same of tshark over traffic of real servers and clients.
+fn servers(observer: &Path) -> Result<bool> {
+    if tshark::version().is_none() {
+        skip("conformance of real servers", "tshark is not installed");
+        return Ok(true);
+    }
+    let Some(made) = Made::make(observer)? else { return Ok(true) };
+    let tally = protocols::compare_made(observer, &made)?;
+    println!("what connections are for, of real servers and clients");
+    Ok(print(&tally))
+}
+
+/// Prints what was compared; whether enough of it is the same.
+fn print(tally: &Tally) -> bool {
     print!("{}", tally.table());
     let missed = tally.missed();
     missed.iter().for_each(|missed| println!("below {}%: {missed}", protocols::LEAST));
-    Ok(missed.is_empty())
+    missed.is_empty()
 }
 
 /// Prints how far tshark says the same of segments; whether that is far enough.

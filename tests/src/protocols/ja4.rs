@@ -12,7 +12,7 @@ pub(super) fn compare(corpus: &Corpus<'_>, tally: &mut Tally) -> Result<()> {
         if !file.file_name().is_some_and(|name| name.to_string_lossy().starts_with("python__")) {
             continue;
         }
-        let records = corpus.replay(&capture)?;
+        let records = corpus.replay(&capture, &[])?;
         let streams: Vec<Value> =
             serde_json::from_str(&fs::read_to_string(&file)?).with_context(|| format!("reading {}", file.display()))?;
         for stream in &streams {

@@ -1,6 +1,8 @@
 //! What connections are for, as other tools say it of the corpus, and how far observer says the same.
 
+mod connections;
 mod ja4;
+pub mod made;
 mod tshark;
 mod zeek;
 
@@ -44,6 +46,16 @@ pub fn compare(observer: &Path, corpus: &Path) -> Result<Tally> {
     }
     ja4::compare(&corpus, &mut tally)?;
     zeek::compare(&corpus, &mut tally)?;
+    Ok(tally)
+}
+
+/// Holds observer against tshark over traffic that is made on the spot.
+///
+/// # Errors
+/// When a program cannot be run.
+pub fn compare_made(observer: &Path, made: &made::Made) -> Result<Tally> {
+    let mut tally = Tally::default();
+    connections::compare(observer, made, &mut tally)?;
     Ok(tally)
 }
 
@@ -130,9 +142,12 @@ struct Corpus<'a> {
 }
 
 /// What observer says of one capture.
+#[derive(Default)]
 struct Records {
     /// TCP connections, by their ends.
     connections: HashMap<Ends, Vec<Value>>,
+    /// The same of those over QUIC.
+    quic: HashMap<Ends, Vec<Value>>,
     lookups: Vec<Value>,
 }
 
@@ -151,18 +166,24 @@ impl Corpus<'_> {
     }
 
     /// Replays a capture, as far as it can be read.
-    fn replay(&self, capture: &Path) -> Result<Records> {
+    fn replay(&self, capture: &Path, switches: &[&str]) -> Result<Records> {
         let mut command = Command::new(self.observer);
-        command.args(["replay", "--output", "json", "--show-secrets"]).arg(capture).stderr(Stdio::null());
+        command
+            .args(["replay", "--output", "json", "--show-secrets"])
+            .args(switches)
+            .arg(capture)
+            .stderr(Stdio::null());
         let output = command.output().with_context(|| format!("starting {command:?}"))?;
-        let mut records = Records { connections: HashMap::new(), lookups: Vec::new() };
+        let mut records = Records::default();
         for line in String::from_utf8(output.stdout)?.lines() {
             let record: Value = serde_json::from_str(line).with_context(|| format!("no JSON: {line}"))?;
             match text(&record, "/type").as_str() {
                 "lookup" => records.lookups.push(record),
-                "connection" if record["transport"] == "tcp" => {
+                "connection" => {
                     let ends = sorted(end(&record, "client"), end(&record, "server"));
-                    records.connections.entry(ends).or_default().push(record);
+                    let is_quic = record["transport"] == "quic";
+                    let all = if is_quic { &mut records.quic } else { &mut records.connections };
+                    all.entry(ends).or_default().push(record);
                 }
                 _ => {}
             }

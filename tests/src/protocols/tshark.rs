@@ -24,18 +24,27 @@ const TLS: [&str; 5] = [
     "tls.handshake.extensions_alpn_str",
 ];
 const HTTP: [&str; 3] = ["http.request.method", "http.request.uri", "http.response.code"];
-const DNS: [&str; 6] =
-    ["dns.id", "dns.qry.name", "dns.flags.response", "dns.time", "dns.flags.opcode", "dns.count.queries"];
+pub(super) const DNS: [&str; 7] = [
+    "dns.id",
+    "dns.qry.name",
+    "dns.flags.response",
+    "dns.time",
+    "dns.flags.opcode",
+    "dns.count.queries",
+    "dns.flags.rcode",
+];
+/// What `dns.flags.rcode` stands for (RFC 1035, section 4.1.1).
+const CODES: [&str; 6] = ["NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED"];
 const PROTOCOLS: &str = "frame.protocols";
 
 pub(super) fn compare(corpus: &Corpus<'_>, capture: &Path, tally: &mut Tally) -> Result<()> {
     let filter = "tls.handshake.type in {1, 2} or http.request or http.response or dns or mdns or llmnr";
     let fields = [&TCP_ENDS[..], &TLS, &HTTP, &DNS, &[PROTOCOLS]].concat();
-    let rows = rows(capture, filter, &fields)?;
+    let rows = rows(capture, &[], filter, &fields)?;
     if rows.is_empty() {
         return Ok(());
     }
-    let records = corpus.replay(capture)?;
+    let records = corpus.replay(capture, &[])?;
     let (mut hellos, mut counts) = (HashSet::new(), HashMap::new());
     for row in &rows {
         let Some((ends, rest)) = row.split_at_checked(TCP_ENDS.len()) else { continue };
@@ -64,9 +73,18 @@ fn is_client(tls: &[String; TLS.len()]) -> Option<bool> {
 }
 
 /// The fields of the packets that `filter` lets through; several values of one field are apart by `;`.
-fn rows(capture: &Path, filter: &str, fields: &[&str]) -> Result<Vec<Vec<String>>> {
+pub(super) fn rows(capture: &Path, switches: &[&str], filter: &str, fields: &[&str]) -> Result<Vec<Vec<String>>> {
     let mut command = Command::new(TOOL);
-    command.arg("-r").arg(capture).args(["-Y", filter, "-T", "fields", "-E", "separator=/t", "-E", "aggregator=;"]);
+    command.args(switches).arg("-r").arg(capture).args([
+        "-Y",
+        filter,
+        "-T",
+        "fields",
+        "-E",
+        "separator=/t",
+        "-E",
+        "aggregator=;",
+    ]);
     command.args(fields.iter().flat_map(|field| ["-e", field]));
     // It fails on files that are cut, having said what it could.
     let output = command.output().context("starting tshark")?;
@@ -136,8 +154,8 @@ fn compare_http(
     }
 }
 
-fn compare_dns(capture: &Path, row: &[String; DNS.len()], lookups: &[Value], tally: &mut Tally) {
-    let [id, name, is_response, time, opcode, questions] = row;
+pub(super) fn compare_dns(capture: &Path, row: &[String; DNS.len()], lookups: &[Value], tally: &mut Tally) {
+    let [id, name, is_response, time, opcode, questions, code] = row;
     let Ok(id) = u16::from_str_radix(id.trim_start_matches("0x"), 16) else { return };
     if opcode != "0" || questions != "1" {
         return;
@@ -146,8 +164,14 @@ fn compare_dns(capture: &Path, row: &[String; DNS.len()], lookups: &[Value], tal
     let place = place(capture, &format!("{id:#06x} {name}"));
     let is_it = |own: &&Value| own["query_id"] == id && text(own, "/name").eq_ignore_ascii_case(&name);
     let own: Vec<_> = lookups.iter().filter(is_it).collect();
-    let what = if is_response == "1" || is_response == "True" { "DNS answer" } else { "DNS question" };
+    let is_response = is_response == "1" || is_response == "True";
+    let what = if is_response { "DNS answer" } else { "DNS question" };
     tally.note(&place, (TOOL, what), !own.is_empty(), || "is missing".to_owned());
+    let code = code.parse().ok().and_then(|code: usize| CODES.get(code)).filter(|_| is_response && !own.is_empty());
+    if let Some(code) = code {
+        let same = own.iter().any(|own| text(own, "/code") == *code);
+        tally.note(&place, (TOOL, "DNS code"), same, || format!("{code} is missing"));
+    }
     if let Ok(seconds) = time.parse::<f64>() {
         let nanos = (seconds * 1e9).round() as u64;
         let is_near = |own: &&Value| own["latency_ns"].as_u64().is_some_and(|ours| ours.abs_diff(nanos) <= 1000);

@@ -27,7 +27,7 @@ pub(super) fn compare(corpus: &Corpus<'_>, tally: &mut Tally) -> Result<()> {
             _ => continue,
         };
         if !replayed.contains_key(&capture) {
-            replayed.insert(capture.clone(), corpus.replay(&capture)?);
+            replayed.insert(capture.clone(), corpus.replay(&capture, &[])?);
         }
         let Some(records) = replayed.get(&capture) else { continue };
         for row in rows(&fs::read_to_string(&log)?) {

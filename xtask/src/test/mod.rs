@@ -40,9 +40,11 @@ impl Args {
         setup::ensure(setup::BUILD)?;
         setup::ensure(setup::LINT)?;
         let mut report = Report::default();
-        if let Err(error) = setup::ensure(setup::TEST) {
-            eprintln!("set-up: {error:#}");
-            report.total.skip("set-up: some tools that tests use could not be installed: see above".to_owned());
+        for (needs, what) in [(setup::TEST, "tools"), (setup::SERVERS, "servers")] {
+            if let Err(error) = setup::ensure(needs) {
+                eprintln!("set-up: {error:#}");
+                report.total.skip(format!("set-up: some {what} that tests use could not be installed: see above"));
+            }
         }
         let is_named = |check: &&Check| self.checks.iter().any(|name| name == check.name);
         let named = CHECKS.iter().filter(|check| self.checks.is_empty() || is_named(check));

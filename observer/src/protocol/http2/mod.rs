@@ -25,6 +25,10 @@ const FRAME: usize = 9;
 /// Octets of a frame that is read, and of a header block put together from several.
 const MOST_FRAME: usize = 64 << 10;
 const MOST_BLOCK: usize = 128 << 10;
+/// Frames that a header block may be spread over.
+const MOST_FRAGMENTS: u16 = 256;
+/// Octets of the fields that a header block stands for: a few of its own may refer to very many (section 10.5.1).
+const MOST_FIELDS: usize = 512 << 10;
 /// Octets of the table that a header block may refer to.
 const MOST_TABLE: usize = 64 << 10;
 /// Octets of a SETTINGS frame that is read: more settings than there are.
@@ -86,6 +90,8 @@ struct End {
     /// A header block that is not complete, and what its first frame says.
     block: Vec<u8>,
     begun: Option<(u32, u8, Timestamp)>,
+    /// Frames that it is spread over so far.
+    fragments: u16,
     /// The DATA frame at hand.
     frame: Option<Data>,
     /// The last stream that it opened.
@@ -118,6 +124,8 @@ struct Data {
 struct Message {
     exchange: Exchange,
     is_grpc: bool,
+    /// Octets of all fields together, by section 6.5.2 of the RFC.
+    octets: usize,
 }
 
 impl Default for End {
@@ -128,6 +136,7 @@ impl Default for End {
             greeted: false,
             decoder,
             block: Vec::new(),
+            fragments: 0,
             begun: None,
             frame: None,
             last_stream: 0,
@@ -338,9 +347,11 @@ impl Http2 {
             part = part.get(..part.len().checked_sub(padding)?)?;
             self.streams.streams.server += u64::from(kind == PUSH_PROMISE && from == Side::Server);
             (end.block, end.begun) = (Vec::new(), Some((stream, if kind == HEADERS { flags } else { 0 }, at)));
+            end.fragments = 0;
         }
         let (begun, first_flags, since) = end.begun?;
-        if begun != stream || end.block.len() + part.len() > MOST_BLOCK {
+        end.fragments += 1;
+        if begun != stream || end.block.len() + part.len() > MOST_BLOCK || end.fragments > MOST_FRAGMENTS {
             return None;
         }
         end.block.extend_from_slice(part);
@@ -351,6 +362,9 @@ impl Http2 {
         let block = std::mem::take(&mut end.block);
         let mut message = Message::default();
         end.decoder.decode_with_cb(&block, |name, value| message.field(&name, &value)).ok()?;
+        if message.octets > MOST_FIELDS {
+            return None;
+        }
         if kind != PUSH_PROMISE || first_flags != 0 {
             self.headers(from, stream, message, (since, at));
         }
@@ -361,7 +375,7 @@ impl Http2 {
     }
 
     fn headers(&mut self, from: Side, stream: u32, message: Message, (since, at): (Timestamp, Timestamp)) {
-        let Message { exchange: said, is_grpc } = message;
+        let Message { exchange: said, is_grpc, .. } = message;
         match (from, said.method.is_some(), said.status) {
             (Side::Client, true, _) => {
                 self.facts.requests += 1;
@@ -507,7 +521,11 @@ impl Http2 {
 
 impl Message {
     fn field(&mut self, name: &[u8], value: &[u8]) {
-        let Self { exchange, is_grpc } = self;
+        let Self { exchange, is_grpc, octets } = self;
+        *octets += name.len() + value.len() + 32;
+        if *octets > MOST_FIELDS {
+            return;
+        }
         let number = || std::str::from_utf8(value).ok();
         match name {
             b":method" => exchange.method = Some(clean(value, 32)),

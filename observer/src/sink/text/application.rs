@@ -136,8 +136,8 @@ fn banners(ssh: &SshRecord) -> Line {
 
 /// `example.com A by 192.0.2.53: NOERROR after 12 ms, 1 CNAME, asked 2 times`.
 fn lookup(record: &LookupRecord) -> Line {
-    let Lookup { name, kind, code, latency_ns, queries, cnames, .. } = &record.lookup;
-    let mut text = format!("{name} {kind} by {}: {}", record.server.ip, code.as_deref().unwrap_or("no answer"));
+    let Lookup { name, kind, latency_ns, queries, cnames, .. } = &record.lookup;
+    let mut text = format!("{name} {kind} by {}: {}", record.server.ip, record.lookup.outcome());
     if let Some(latency) = latency_ns {
         text.push_str(&format!(" after {}", units::time(*latency)));
     }

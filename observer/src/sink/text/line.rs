@@ -57,7 +57,7 @@ pub fn draw_lookup(page: &Page, out: &mut String, record: &LookupRecord) {
     let mut text = Line::new().then(Tone::Plain, "lookup of ");
     text.push(Tone::Strong, format!("{} {}", lookup.name, lookup.kind));
     text.push(Tone::Dim, " · ");
-    text.push(Tone::Bad, lookup.code.as_deref().unwrap_or("no answer").to_string());
+    text.push(Tone::Bad, lookup.outcome().to_string());
     text.push(Tone::Dim, " · ");
     text.push(Tone::Plain, format!("asked {}", units::end(record.server)));
     if lookup.queries > 1 {
