@@ -62,6 +62,8 @@ fn twenty_thousand_sockets_are_those_of_ss() {
     let states = |text: &str| text.lines().filter(|line| line.starts_with("ESTAB ")).count();
     assert_eq!((states(&own), states(&theirs)), (20_000, 20_000));
     let summary = sockets(&netns, &["-s"]);
+    assert!(!summary.contains("by state"), "{summary}");
+    let summary = sockets(&netns, &["-sa"]);
     let theirs = netns.output("ss", &["-s"]);
     let of = |text: &str, begin: &str| {
         let line = text

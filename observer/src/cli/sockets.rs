@@ -33,7 +33,7 @@ use crate::source::sock_diag::dump::{More, Query, Table};
     observer sockets -no state time-wait dst 10.0.0.0/8\n  \
     observer sockets -ni '( dport = :443 or sport = :443 ) and not dst 127.0.0.0/8'\n  \
     observer sockets -ln\n  \
-    observer sockets --summary --netns all\n  \
+    observer sockets -s --all --netns all\n  \
     sudo observer sockets --output json | jq 'select(.state == \"CLOSE-WAIT\") | .processes'\n\n\
     Without -a, -l or a state in the filter, connections that are open are shown: neither listeners nor TIME-WAIT.\n\
     Filters: state STATE, exclude STATE, src and dst HOST[/BITS][:PORT], sport and dport = != < <= > >= PORT, and, or, \
@@ -71,7 +71,7 @@ pub struct Sockets {
     #[arg(long, short)]
     memory: bool,
 
-    /// Sockets in numbers: in use, by state
+    /// Sockets in numbers, as the kernel counts them; with --all, how many are in each state
     #[arg(long, short)]
     summary: bool,
 
@@ -104,21 +104,21 @@ pub struct Sockets {
     output: Format,
 
     /// Which sockets, in the language of `ss`
-    #[arg(value_name = "FILTER")]
+    #[arg(value_name = "FILTER", conflicts_with = "summary")]
     filter: Vec<String>,
 }
 
 impl Sockets {
     /// Reads the tables and prints them.
     pub fn run(self) -> Result<ExitCode> {
-        let services = Services::read();
-        let filter = Filter::parse(&self.filter, &|name| services.port(name));
-        let filter = filter.unwrap_or_else(|error| Cli::command().error(ErrorKind::ValueValidation, error).exit());
         let namespaces = self.netns.places()?;
         let mut out = Vec::new();
         if self.summary {
             self.summaries(&namespaces, &mut out)?;
         } else {
+            let services = Services::read();
+            let filter = Filter::parse(&self.filter, &|name| services.port(name));
+            let filter = filter.unwrap_or_else(|error| Cli::command().error(ErrorKind::ValueValidation, error).exit());
             self.tables(&namespaces, &filter, &services, &mut out)?;
         }
         io::stdout().lock().write_all(&out).context("writing to standard output")?;
@@ -127,20 +127,24 @@ impl Sockets {
 
     fn summaries(&self, namespaces: &[(u32, Option<PathBuf>)], out: &mut Vec<u8>) -> Result<()> {
         let several = namespaces.len() > 1;
-        self.in_each(namespaces, summarize, |_, summary| {
-            match self.output {
-                Format::Json => json::line(&mut *out, &Object::SocketSummary(Box::new(summary)))?,
-                Format::Text => {
-                    let mut text = String::new();
-                    if several {
-                        text = format!("{}Netns: {}\n", if out.is_empty() { "" } else { "\n" }, summary.netns);
+        self.in_each(
+            namespaces,
+            |netns| summarize(netns, self.all),
+            |_, summary| {
+                match self.output {
+                    Format::Json => json::line(&mut *out, &Object::SocketSummary(Box::new(summary)))?,
+                    Format::Text => {
+                        let mut text = String::new();
+                        if several {
+                            text = format!("{}Netns: {}\n", if out.is_empty() { "" } else { "\n" }, summary.netns);
+                        }
+                        page::summary(&mut text, &summary);
+                        out.extend_from_slice(text.as_bytes());
                     }
-                    page::summary(&mut text, &summary);
-                    out.extend_from_slice(text.as_bytes());
                 }
-            }
-            Ok(())
-        })
+                Ok(())
+            },
+        )
     }
 
     fn tables(
@@ -246,15 +250,18 @@ impl Sockets {
 }
 
 /// The numbers of the namespace that this thread is in.
-fn summarize(netns: u32) -> Result<SocketSummary> {
-    let mut states = BTreeMap::new();
-    Table::open()?.each(Query::ALL, |diag| *states.entry(diag.socket.tcp_state().name()).or_default() += 1)?;
+fn summarize(netns: u32, by_state: bool) -> Result<SocketSummary> {
     let read = |name: &str| fs::read_to_string(format!("/proc/thread-self/net/{name}"));
     let v4 = read("sockstat").context("reading /proc/net/sockstat")?;
     // Without IPv6 there is none.
     let v6 = read("sockstat6").unwrap_or_default();
     let counters = read("snmp").context("reading /proc/net/snmp")?;
-    Ok(SocketSummary::new(netns, &v4, &v6, &counters, states))
+    let mut summary = SocketSummary::new(netns, &v4, &v6, &counters);
+    if by_state {
+        let states = summary.states.insert(BTreeMap::new());
+        Table::open()?.each(Query::ALL, |diag| *states.entry(diag.socket.tcp_state().name()).or_default() += 1)?;
+    }
+    Ok(summary)
 }
 
 /// Paths of cgroups; `None` where nobody asks.

@@ -1,6 +1,6 @@
 //! CLOSE-WAIT by process: the other end is done, and the process has not closed its socket.
 
-use std::collections::HashMap;
+use foldhash::{HashMap, HashMapExt as _};
 
 use super::trend::Trends;
 use super::{Gauge, SOCK_DIAG, Sweep, TOP};

@@ -1,7 +1,7 @@
 //! Listeners: how many connections wait to be accepted, how many handshakes are under way, and what was dropped because
 //! either was full.
 
-use std::collections::HashMap;
+use foldhash::{HashMap, HashMapExt as _};
 
 use super::text::{find, snmp};
 use super::trend::Trends;

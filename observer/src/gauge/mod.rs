@@ -19,10 +19,11 @@ mod time_wait;
 mod trend;
 
 use std::cmp::Reverse;
-use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+
+use foldhash::{HashMap, HashMapExt as _, HashSet};
 
 pub use conntrack::TABLE as CONNTRACK;
 pub use text::{Text, Texts};
@@ -99,8 +100,8 @@ pub struct Seen {
     pub socket: Socket,
     /// Of a listener: connections that it had to drop (`sk_drops`).
     pub drops: Option<u32>,
-    /// How long ago the last acknowledgment came (`tcpi_last_ack_recv`), where it was asked for. A FIN brings one: a socket
-    /// has been in CLOSE-WAIT for at least as long.
+    /// How long ago the last acknowledgment came (`tcpi_last_ack_recv`), where it was asked for, which is of interest in
+    /// CLOSE-WAIT when it is seen first ([`Board::has_seen`]). A FIN brings one: it has been there for at least as long.
     pub quiet: Option<Nanos>,
     /// What [`Board::sweep`] finds out.
     known: Known,
@@ -148,6 +149,8 @@ pub struct Process {
     pub descriptors: Option<u64>,
     /// How many it may have (`RLIMIT_NOFILE`, the soft limit).
     pub limit: Option<u64>,
+    /// Whether all that it had open was looked at: of a process that has very much, that takes more than one sweep.
+    pub is_whole: bool,
 }
 
 impl Processes {
@@ -166,7 +169,16 @@ impl Processes {
 pub struct Board {
     gauges: Vec<Box<dyn Gauge>>,
     /// Since when sockets have been in their states, by their cookies.
-    since: HashMap<u64, (u8, Timestamp)>,
+    since: HashMap<u64, Since>,
+}
+
+/// Since when a socket has been in its state.
+#[derive(Clone, Copy, Debug)]
+struct Since {
+    state: u8,
+    at: Timestamp,
+    /// The sweep that saw it last.
+    seen: Timestamp,
 }
 
 impl Default for Board {
@@ -203,9 +215,12 @@ impl Board {
         out
     }
 
+    /// Whether a socket was in its state before.
+    pub fn has_seen(&self, socket: &Socket) -> bool {
+        self.since.get(&socket.cookie).is_some_and(|since| since.state == socket.state)
+    }
+
     fn find_out(&mut self, at: Timestamp, sockets: &mut [Seen], processes: &Processes) {
-        let before = std::mem::take(&mut self.since);
-        self.since.reserve(before.len());
         let listeners = sockets.iter().filter(|seen| seen.socket.is_listener());
         let listening: HashSet<u16> = listeners.map(|seen| seen.socket.local.1).collect();
         for seen in sockets {
@@ -215,19 +230,24 @@ impl Board {
                 // What stands for a socket then is made with its timer.
                 timer.map_or(Nanos(0), |timer| Nanos(TIME_WAIT.0.saturating_sub(timer.expires.0)))
             } else {
-                let since = before.get(&cookie).filter(|(then, _)| *then == state).map_or(at, |(_, since)| *since);
-                self.since.insert(cookie, (state, since));
-                let quiet = seen.quiet.filter(|_| tcp_state == TcpState::CloseWait);
-                at.since(since).max(quiet.unwrap_or_default())
+                let quiet = seen.quiet.filter(|_| tcp_state == TcpState::CloseWait).unwrap_or_default();
+                let begun = Timestamp::from_nanos(at.as_nanos().saturating_sub(quiet.0));
+                let since = self.since.entry(cookie).or_insert(Since { state, at: begun, seen: at });
+                if since.state != state {
+                    *since = Since { state, at: begun, seen: at };
+                }
+                since.seen = at;
+                at.since(since.at)
             };
             let is_accepted = tcp_state != TcpState::Listen && listening.contains(&local.1);
             seen.known = Known { age, owner: processes.owner(&seen.socket), is_accepted };
         }
+        self.since.retain(|_, since| since.seen == at);
     }
 }
 
 fn destinations(sockets: &[Seen], range: Option<&RangeInclusive<u16>>) -> HashMap<(IpAddr, Endpoint), Destination> {
-    let mut all: HashMap<_, Destination> = HashMap::new();
+    let mut all: HashMap<_, Destination> = HashMap::default();
     for seen in sockets.iter().filter(|seen| seen.socket.peer.1 != 0 && !seen.known.is_accepted) {
         let (own, other) = seen.ends();
         let destination = all.entry((own.ip, other)).or_default();

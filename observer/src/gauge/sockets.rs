@@ -48,7 +48,10 @@ impl Gauge for Sockets {
             let reading = sweep.reading("sockets", subject, count, Unit::Sockets, SOCK_DIAG).growing(rate);
             out.push(GaugeRecord { ages, ..reading });
         }
-        for (pid, sockets) in top(count(sweep.sockets().filter_map(|seen| seen.known.owner))) {
+        let of_processes = sweep.sockets().filter_map(|seen| seen.known.owner);
+        let mut of_processes = count(of_processes);
+        of_processes.retain(|pid, _| sweep.processes.facts.get(pid).is_some_and(|process| process.is_whole));
+        for (pid, sockets) in top(of_processes) {
             let subject = sweep.processes.subject(pid);
             out.push(sweep.reading("sockets_of_process", subject, sockets, Unit::Sockets, SOCK_DIAG));
         }

@@ -50,7 +50,8 @@ impl Host {
     }
 
     fn process(&mut self, pid: u32, descriptors: u64, limit: u64, inodes: std::ops::Range<u32>) {
-        let process = Process { name: "leaky".to_string(), descriptors: Some(descriptors), limit: Some(limit) };
+        let process =
+            Process { name: "leaky".to_string(), descriptors: Some(descriptors), limit: Some(limit), is_whole: true };
         self.processes.facts.insert(pid, process);
         self.processes.owners.extend(inodes.map(|inode| (inode, pid)));
     }

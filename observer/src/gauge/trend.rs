@@ -1,7 +1,8 @@
 //! How fast something grows, from readings one after the other.
 
-use std::collections::HashMap;
 use std::hash::Hash;
+
+use foldhash::{HashMap, HashMapExt as _};
 
 use crate::time::{Nanos, Timestamp};
 

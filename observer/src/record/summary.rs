@@ -22,8 +22,9 @@ pub struct SocketSummary {
     pub time_wait: Option<u64>,
     /// TCP connections in ESTAB or CLOSE-WAIT. From `Tcp: CurrEstab` of /proc/net/snmp.
     pub established: Option<u64>,
-    /// TCP sockets in each state, by the tables of sock_diag; no state that none is in.
-    pub states: BTreeMap<&'static str, u64>,
+    /// TCP sockets in each state, by the tables of sock_diag; no state that none is in. `null` where it was not asked for
+    /// (`--all`): to count them takes a walk through the tables.
+    pub states: Option<BTreeMap<&'static str, u64>>,
     /// Sockets in use, by transport: TCP, UDP, RAW and fragments, over IPv4 and IPv6.
     pub transports: Vec<TransportSummary>,
 }
@@ -41,7 +42,7 @@ pub struct TransportSummary {
 
 impl SocketSummary {
     /// Reads `/proc/net/sockstat`, `/proc/net/sockstat6` and `/proc/net/snmp`.
-    pub fn new(netns: u32, v4: &str, v6: &str, counters: &str, states: BTreeMap<&'static str, u64>) -> Self {
+    pub fn new(netns: u32, v4: &str, v6: &str, counters: &str) -> Self {
         let of = |group, name| find(sockstat(v4), group, name);
         let in_use = |text, group: &str| find(sockstat(text), group, "inuse").unwrap_or(0);
         let transport = |name: &'static str, more: Option<&str>| TransportSummary {
@@ -56,7 +57,7 @@ impl SocketSummary {
             orphaned: of("TCP", "orphan"),
             time_wait: of("TCP", "tw"),
             established: find(snmp(counters), "Tcp", "CurrEstab"),
-            states,
+            states: None,
             transports: vec![
                 transport("RAW", None),
                 transport("UDP", Some("UDPLITE")),
@@ -76,7 +77,7 @@ mod tests {
         let v4 = "sockets: used 9\nTCP: inuse 3 orphan 1 tw 4 alloc 7 mem 29\nUDP: inuse 2 mem 0\nUDPLITE: inuse 1\n\
                   RAW: inuse 0\nFRAG: inuse 0 memory 0\n";
         let v6 = "TCP6: inuse 2\nUDP6: inuse 0\n";
-        let summary = SocketSummary::new(1, v4, v6, "Tcp: CurrEstab\nTcp: 5\n", BTreeMap::new());
+        let summary = SocketSummary::new(1, v4, v6, "Tcp: CurrEstab\nTcp: 5\n");
         assert_eq!((summary.used, summary.allocated, summary.orphaned), (Some(9), Some(7), Some(1)));
         assert_eq!((summary.time_wait, summary.established), (Some(4), Some(5)));
         let transports: Vec<_> = summary.transports.iter().map(|one| (one.name, one.ip, one.ipv6)).collect();

@@ -1,23 +1,26 @@
 //! Reading what gauges are made of: the tables of sockets, the texts of /proc, and what processes have open.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fs::{self, File};
+mod survey;
+
+use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use observer::gauge::{Board, Process, Processes, Seen, Text, Texts};
+use foldhash::{HashMap, HashMapExt as _, HashSet, HashSetExt as _};
+use observer::gauge::{Board, Seen, Text, Texts};
 use observer::kernel;
-use observer::record::GaugeRecord;
+use observer::record::{GaugeRecord, TcpState};
 use observer::tracker::States;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::clock::WallClock;
 use super::namespace;
-use super::sock_diag::descriptors;
 use super::sock_diag::dump::{More, Query, Table};
+use survey::Survey;
 
 /// From one sweep to the next, at least.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -36,13 +39,15 @@ pub struct Gauges {
     lanes: BTreeMap<u32, Lane>,
     processes: Survey,
     next: Instant,
+    /// When it is looked for owners again, between two sweeps.
+    next_look: Instant,
     /// What cannot be read, and why; each is told once.
     unread: Vec<String>,
     /// The last readings.
     readings: Vec<GaugeRecord>,
     sweeps: u32,
-    /// Time on the processor that the last sweep took that did not look at every process, or at first the only one.
-    cost: Duration,
+    /// Time on the processor that all of it took.
+    spent: Duration,
 }
 
 /// One namespace.
@@ -81,22 +86,30 @@ impl Gauges {
             lanes,
             processes: Survey::default(),
             next: Instant::now(),
+            next_look: Instant::now(),
             unread,
             readings: Vec::new(),
             sweeps: 0,
-            cost: Duration::ZERO,
+            spent: Duration::ZERO,
         }
     }
 
-    /// Reads everything, where it is time to.
+    /// Reads everything, where it is time to. Until it is known for the first time whose the sockets are, that is looked
+    /// for in between.
     pub fn sweep_in_time(&mut self) {
-        if Instant::now() >= self.next {
-            self.sweep(false);
+        let now = Instant::now();
+        if now >= self.next {
+            self.sweep();
+        } else if self.processes.is_new() && now >= self.next_look {
+            let before = processor_time();
+            self.processes.look_on();
+            self.spent += processor_time().saturating_sub(before);
+            self.next_look = now + INTERVAL;
         }
     }
 
-    /// Reads everything; `thoroughly` with the processes of every socket, known or not.
-    pub fn sweep(&mut self, thoroughly: bool) {
+    /// Reads everything.
+    pub fn sweep(&mut self) {
         let before = processor_time();
         for lane in self.lanes.values_mut() {
             if let Err(error) = lane.read_sockets() {
@@ -104,8 +117,8 @@ impl Gauges {
                 lane.table = None;
             }
         }
-        let sockets = || self.lanes.values().flat_map(|lane| &lane.seen);
-        self.processes.look(sockets(), thoroughly || self.sweeps == 0);
+        let watched = self.lanes.keys().copied().collect();
+        self.processes.look(self.lanes.values().flat_map(|lane| &lane.seen), &watched);
         self.readings.clear();
         let host = read_texts(&self.host);
         for (netns, lane) in &mut self.lanes {
@@ -118,10 +131,10 @@ impl Gauges {
         }
         self.sweeps += 1;
         let cost = processor_time().saturating_sub(before);
-        if !thoroughly || self.sweeps == 1 {
-            self.cost = cost;
-        }
-        self.next = Instant::now() + INTERVAL.max(cost * SHARE);
+        self.spent += cost;
+        let now = Instant::now();
+        self.next = now + INTERVAL.max(cost * SHARE);
+        self.next_look = now + INTERVAL;
     }
 
     /// What the last sweep gave. What the host has once is told once.
@@ -134,20 +147,19 @@ impl Gauges {
     /// What cannot be read, and why.
     pub fn unread(&self) -> Vec<String> {
         let mut unread = self.unread.clone();
-        if self.processes.hidden > 0 {
+        let hidden = self.processes.hidden();
+        if hidden > 0 {
             unread.push(format!(
-                "descriptors and sockets of {} processes of other users (this takes CAP_SYS_PTRACE and \
+                "descriptors and sockets of {hidden} processes of other users (this takes CAP_SYS_PTRACE and \
                  CAP_DAC_READ_SEARCH, or root)",
-                self.processes.hidden
             ));
         }
         unread
     }
 
-    /// How many sweeps there were, and the time on the processor that the last one took; those that look at every
-    /// process, at the beginning and at the end, take longer.
+    /// How many sweeps there were, and the time on the processor that each took, all in all.
     pub fn effort(&self) -> (u32, Duration) {
-        (self.sweeps, self.cost)
+        (self.sweeps, self.spent / self.sweeps.max(1))
     }
 }
 
@@ -164,18 +176,24 @@ impl Lane {
         self.seen.clear();
         let Some(table) = &mut self.table else { return Ok(()) };
         let seen = &mut self.seen;
-        let (listen, close_wait) = (States::LISTEN, States::CLOSE_WAIT);
         let of = |states, more| Query { states: kernel::numbers(states), more, ..Query::ALL };
-        table
-            .each(of((listen | close_wait).complement(), More::default()), |diag| seen.push(Seen::new(diag.socket)))?;
-        table.each(of(listen, More { memory: true, ..More::default() }), |diag| {
+        let mut are_new = false;
+        table.each(of(States::LISTEN.complement(), More::default()), |diag| {
+            are_new |= diag.socket.tcp_state() == TcpState::CloseWait && !self.board.has_seen(&diag.socket);
+            seen.push(Seen::new(diag.socket));
+        })?;
+        if are_new {
+            let mut quiet = HashMap::new();
+            table.each(of(States::CLOSE_WAIT, More { info: true, ..More::default() }), |diag| {
+                let since = diag.info().and_then(|info| info.last_ack_received());
+                quiet.extend(since.map(|since| (diag.socket.cookie, since)));
+            })?;
+            seen.iter_mut().for_each(|one| one.quiet = quiet.get(&one.socket.cookie).copied());
+        }
+        // These are in a table of their own, which is small.
+        table.each(of(States::LISTEN, More { memory: true, ..More::default() }), |diag| {
             let mut one = Seen::new(diag.socket);
             one.drops = diag.memory().map(|memory| memory.drops);
-            seen.push(one);
-        })?;
-        table.each(of(close_wait, More { info: true, ..More::default() }), |diag| {
-            let mut one = Seen::new(diag.socket);
-            one.quiet = diag.info().and_then(|info| info.last_ack_received());
             seen.push(one);
         })
     }
@@ -221,75 +239,6 @@ fn read_whole<'a>(file: &File, buffer: &'a mut [u8]) -> io::Result<&'a [u8]> {
     Ok(buffer.get(..len).unwrap_or_default())
 }
 
-/// What processes have open.
-#[derive(Debug, Default)]
-struct Survey {
-    found: Processes,
-    /// Sockets that no process was found to have open.
-    ownerless: HashSet<u32>,
-    hidden: usize,
-}
-
-impl Survey {
-    /// Looks at every process, where a listener or a CLOSE-WAIT is not known to belong to one, or `all` are to be found;
-    /// else only at how many descriptors those have that are known.
-    fn look<'a>(&mut self, sockets: impl Iterator<Item = &'a Seen>, all: bool) {
-        let mut wanted = HashSet::new();
-        for Seen { socket, .. } in sockets {
-            let state = socket.tcp_state();
-            let matters = States::LISTEN.union(States::CLOSE_WAIT).contain(state);
-            let is_known = self.found.owners.contains_key(&socket.inode) || self.ownerless.contains(&socket.inode);
-            if socket.inode != 0 && matters && !is_known {
-                wanted.insert(socket.inode);
-            }
-        }
-        if all || !wanted.is_empty() {
-            self.find();
-            wanted.retain(|inode| !self.found.owners.contains_key(inode));
-            self.ownerless = wanted;
-        }
-        self.found.facts.retain(|pid, process| {
-            process.descriptors = descriptors_of(*pid);
-            process.descriptors.is_some()
-        });
-    }
-
-    fn find(&mut self) {
-        let mut owners = HashMap::new();
-        let mut facts = HashMap::new();
-        self.hidden = 0;
-        for pid in descriptors::processes() {
-            let mut has_sockets = false;
-            let looked = descriptors::each_of(pid, |_, inode| {
-                has_sockets = true;
-                owners.entry(inode).or_insert(pid);
-            });
-            self.hidden += usize::from(looked.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied));
-            if has_sockets {
-                let limit = fs::read_to_string(format!("/proc/{pid}/limits")).ok().and_then(|text| limit(&text));
-                facts.insert(pid, Process { name: descriptors::name(pid), descriptors: None, limit });
-            }
-        }
-        self.found = Processes { owners, facts };
-    }
-}
-
-/// How many file descriptors a process has open; `None` where it has ended or does not show them. Since Linux 6.2 the
-/// folder's size says so.
-fn descriptors_of(pid: u32) -> Option<u64> {
-    let folder = format!("/proc/{pid}/fd");
-    match fs::metadata(&folder).ok()?.size() {
-        0 => fs::read_dir(&folder).ok().map(|entries| entries.count() as u64),
-        size => Some(size),
-    }
-}
-
-/// The soft limit of `Max open files` in `/proc/PID/limits`; `None` where there is none.
-fn limit(text: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix("Max open files"))?;
-    line.split_ascii_whitespace().next()?.parse().ok()
-}
-
 /// Time that this thread has had on a processor.
 fn processor_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
@@ -301,21 +250,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn limits_are_read() {
-        let text = "Limit                     Soft Limit           Hard Limit           Units\n\
-                    Max open files            1024                 524288               files\n";
-        assert_eq!(limit(text), Some(1024));
-        assert_eq!(limit("Max open files            unlimited            unlimited            files\n"), None);
-        assert_eq!(limit(""), None);
-    }
-
-    #[test]
     fn a_sweep_sees_this_process() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let port = listener.local_addr().expect("it has one").port();
         let own = namespace::own().expect("we are in one");
         let mut gauges = Gauges::open(&[(own, None)]);
-        gauges.sweep(true);
+        gauges.sweep();
         let readings = gauges.readings();
         let is_ours = |reading: &&GaugeRecord| {
             reading.name == "accept_queue" && reading.subject.listener.is_some_and(|end| end.port == port)

@@ -46,6 +46,11 @@ pub fn path_of(inode: u32) -> Result<PathBuf> {
     path.with_context(|| format!("there is no network namespace {inode}, or it is hidden from this user"))
 }
 
+/// Inode of the namespace that a process is in; `None` where it has ended or does not show it.
+pub fn of_process(pid: u32) -> Option<u32> {
+    Some(fs::metadata(format!("/proc/{pid}/ns/net")).ok()?.ino() as u32)
+}
+
 /// Inode of the namespace that ip-netns(8) calls `name`.
 pub fn named(name: &str) -> Result<u32> {
     inode(std::path::Path::new(NAMED).join(name)).with_context(|| format!("there is no network namespace {name}"))

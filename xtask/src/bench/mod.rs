@@ -2,6 +2,7 @@
 
 mod flood;
 mod frame;
+mod gauges;
 mod live;
 mod load;
 mod measure;
@@ -28,6 +29,8 @@ enum Bench {
     Traffic(live::traffic::Args),
     Flood(flood::Args),
     Memory(memory::Args),
+    Gauges(gauges::Args),
+    Crowd(gauges::Crowd),
 }
 
 impl Args {
@@ -38,6 +41,8 @@ impl Args {
             Bench::Traffic(args) => args.run(),
             Bench::Flood(args) => args.run(),
             Bench::Memory(args) => args.run(),
+            Bench::Gauges(args) => args.run(),
+            Bench::Crowd(args) => args.run(),
         }
     }
 }

@@ -126,7 +126,7 @@ impl Teller for Watching {
         if io::stderr().is_terminal() {
             eprintln!("observer: watching this host for {} s; Ctrl-C ends it", self.how_long.as_secs_f64());
         }
-        self.gauges.sweep(true);
+        self.gauges.sweep();
         Ok(())
     }
 
@@ -144,7 +144,7 @@ impl Teller for Watching {
     }
 
     fn finish(&mut self, capture: &CaptureRecord) -> Result<()> {
-        self.gauges.sweep(true);
+        self.gauges.sweep();
         self.capture = capture.clone();
         Ok(())
     }

@@ -275,8 +275,9 @@ pub fn summary(out: &mut String, summary: &SocketSummary) {
         inet = [inet[0] + one.ip, inet[1] + one.ipv6];
         let _ = writeln!(out, "{:<9} {:<9} {:<9} {}", one.name, one.ip + one.ipv6, one.ip, one.ipv6);
     }
+    let Some(states) = &summary.states else { return };
     let _ = writeln!(out, "\nTCP by state");
-    for (state, count) in &summary.states {
+    for (state, count) in states {
         let _ = writeln!(out, "{state:<10} {count}");
     }
 }

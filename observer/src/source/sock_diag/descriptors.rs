@@ -1,6 +1,7 @@
 //! Which process has a socket open, by the links of `/proc/PID/fd`.
 
 use std::collections::{HashMap, HashSet};
+use std::ffi::CStr;
 use std::fs;
 use std::io;
 use std::mem::MaybeUninit;
@@ -8,7 +9,8 @@ use std::os::unix::fs::MetadataExt as _;
 
 use observer::record::SocketProcess;
 use observer_ebpf::Task;
-use rustix::fs::{Dir, Mode, OFlags, open, readlinkat_raw};
+use rustix::fd::OwnedFd;
+use rustix::fs::{Dir, Mode, OFlags, RawDir, SeekFrom, open, readlinkat_raw, seek};
 
 /// The processes that have one of `wanted` open, by the inode of the socket. Other users' processes show their
 /// descriptors only to who may trace them (CAP_SYS_PTRACE).
@@ -80,20 +82,63 @@ pub fn processes() -> impl Iterator<Item = u32> {
 ///
 /// # Errors
 /// Where the process does not show its descriptors to us, or has ended.
-pub fn each_of(pid: u32, mut take: impl FnMut(u32, u32)) -> io::Result<()> {
-    /// Longer than the link of any socket.
-    const LONGEST: usize = 64;
-    let folder = open(format!("/proc/{pid}/fd"), OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    let mut target = [MaybeUninit::uninit(); LONGEST];
+fn each_of(pid: u32, mut take: impl FnMut(u32, u32)) -> io::Result<()> {
+    let folder = folder(pid)?;
     for entry in Dir::read_from(&folder)? {
-        let entry = entry?;
-        let Some(fd) = entry.file_name().to_str().ok().and_then(|name| name.parse().ok()) else { continue };
-        let Ok((target, _)) = readlinkat_raw(&folder, entry.file_name(), &mut target[..]) else { continue };
-        if let Some(inode) = std::str::from_utf8(target).ok().and_then(inode) {
+        if let Some((fd, inode)) = socket_at(&folder, entry?.file_name()) {
             take(fd, inode);
         }
     }
     Ok(())
+}
+
+/// Hands over some of the sockets that one process has open, as [`each_of`] does: a hundred or two, `from` where the piece
+/// before ended, or 0. Gives where the next begins; `None` at the end.
+///
+/// # Errors
+/// As [`each_of`].
+pub fn piece_of(pid: u32, from: u64, mut take: impl FnMut(u32, u32)) -> io::Result<Option<u64>> {
+    let folder = folder(pid)?;
+    if from > 0 {
+        seek(&folder, SeekFrom::Start(from))?;
+    }
+    let mut space = [MaybeUninit::uninit(); 4096];
+    let mut entries = RawDir::new(&folder, &mut space);
+    loop {
+        let Some(entry) = entries.next() else { return Ok(None) };
+        let entry = entry?;
+        if let Some((fd, inode)) = socket_at(&folder, entry.file_name()) {
+            take(fd, inode);
+        }
+        let next = entry.next_entry_cookie();
+        if entries.is_buffer_empty() {
+            return Ok(Some(next));
+        }
+    }
+}
+
+/// How many file descriptors a process has open; `None` where it has ended or does not show them. Since Linux 6.2 the
+/// folder's size says so.
+pub fn count(pid: u32) -> Option<u64> {
+    let folder = format!("/proc/{pid}/fd");
+    match fs::metadata(&folder).ok()?.size() {
+        0 => fs::read_dir(&folder).ok().map(|entries| entries.count() as u64),
+        size => Some(size),
+    }
+}
+
+fn folder(pid: u32) -> io::Result<OwnedFd> {
+    Ok(open(format!("/proc/{pid}/fd"), OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// The socket behind an entry of such a folder: its descriptor and its inode.
+fn socket_at(folder: &OwnedFd, entry: &CStr) -> Option<(u32, u32)> {
+    /// Longer than the link of any socket.
+    const LONGEST: usize = 64;
+    let fd = entry.to_str().ok()?.parse().ok()?;
+    let mut target = [MaybeUninit::uninit(); LONGEST];
+    let (target, _) = readlinkat_raw(folder, entry, &mut target[..]).ok()?;
+    Some((fd, std::str::from_utf8(target).ok().and_then(inode)?))
 }
 
 /// `socket:[INODE]`
@@ -136,6 +181,22 @@ mod tests {
         assert_eq!(inode("pipe:[4711]"), None);
         assert_eq!(name_and_parent("17 (a) b (c)) S 4 17 17 0"), Some(("a) b (c)", 4)));
         assert_eq!(name_and_parent("17"), None);
+    }
+
+    #[test]
+    fn pieces_together_are_the_whole() {
+        let open: Vec<_> =
+            (0..400).map(|_| std::net::UdpSocket::bind("127.0.0.1:0").expect("it can be bound")).collect();
+        let own = std::process::id();
+        let (mut pieces, mut found, mut from) = (0, HashSet::new(), Some(0));
+        while let Some(at) = from {
+            from = piece_of(own, at, |fd, _| assert!(found.insert(fd), "{fd} comes twice")).expect("it is ours");
+            pieces += 1;
+        }
+        let ours = |socket| std::os::fd::AsRawFd::as_raw_fd(socket).cast_unsigned();
+        assert!(open.iter().all(|socket| found.contains(&ours(socket))));
+        assert!(pieces > 2 && count(own) >= Some(400), "{pieces}");
+        assert_eq!((count(0), piece_of(0, 0, |_, _| ()).is_err()), (None, true));
     }
 
     #[test]

@@ -23,6 +23,10 @@ const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 
+/// `TCPDIAG_GETSOCK` of include/uapi/linux/inet_diag.h: the older question, which is answered with both families in one walk
+/// through the table.
+const TCPDIAG_GETSOCK: u16 = 18;
+
 /// Larger than what the kernel puts into one message of a dump.
 const BUFFER: usize = 1 << 16;
 
@@ -48,7 +52,7 @@ pub struct Shown {
 /// Which sockets are asked for, and what of them.
 #[derive(Clone, Copy, Debug)]
 pub struct Query<'a> {
-    /// The families.
+    /// The families, one after the other; none is both in one walk, in no order.
     pub families: &'a [IpVersion],
     /// The states: a bit for each, by the numbers of include/net/tcp_states.h.
     pub states: u32,
@@ -67,11 +71,8 @@ pub struct More {
 
 impl Query<'_> {
     /// Every socket, and nothing more of it.
-    pub const ALL: Query<'static> = Query {
-        families: &[IpVersion::V4, IpVersion::V6],
-        states: u32::MAX,
-        more: More { info: false, memory: false },
-    };
+    pub const ALL: Query<'static> =
+        Query { families: &[], states: u32::MAX, more: More { info: false, memory: false } };
 }
 
 /// Where the kernel of one network namespace can be asked.
@@ -98,8 +99,12 @@ impl Table {
 
     /// Hands over the TCP sockets of the namespace, one after the other.
     pub fn each(&mut self, query: Query<'_>, mut take: impl FnMut(Diag<'_>)) -> Result<()> {
+        let failed = "reading the kernel's table of TCP sockets (sock_diag)";
+        if query.families.is_empty() {
+            return self.dump(&both(query), &mut take).context(failed);
+        }
         for family in query.families {
-            self.dump(*family, query, &mut take).context("reading the kernel's table of TCP sockets (sock_diag)")?;
+            self.dump(&by_family(*family, query), &mut take).context(failed)?;
         }
         Ok(())
     }
@@ -110,30 +115,17 @@ impl Table {
         Ok(Interfaces { socket, names: HashMap::new() })
     }
 
-    fn dump(&mut self, family: IpVersion, query: Query<'_>, take: &mut impl FnMut(Diag<'_>)) -> Result<()> {
-        let mut header = NetlinkHeader::default();
-        header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-        let (family, socket_id) = match family {
-            IpVersion::V4 => (AF_INET, SocketId::new_v4()),
-            IpVersion::V6 => (AF_INET6, SocketId::new_v6()),
-        };
-        let mut extensions = ExtensionFlags::empty();
-        extensions.set(ExtensionFlags::INFO | ExtensionFlags::CONG, query.more.info);
-        extensions.set(ExtensionFlags::SKMEMINFO, query.more.memory);
-        let states = StateFlags::from_bits_retain(query.states);
-        let request = InetRequest { family, protocol: IPPROTO_TCP, extensions, states, socket_id };
-        let mut request = NetlinkMessage::new(header, SockDiagMessage::InetRequest(request).into());
-        request.finalize();
-        let mut bytes = vec![0; request.buffer_len()];
-        request.serialize(&mut bytes);
-        self.socket.send(&bytes, 0)?;
+    fn dump(&mut self, request: &[u8], take: &mut impl FnMut(Diag<'_>)) -> Result<()> {
+        self.socket.send(request, 0)?;
         loop {
             let received = self.socket.recv(&mut self.buffer.as_mut_slice(), 0)?;
             let mut rest = self.buffer.get(..received).unwrap_or_default();
             while !rest.is_empty() {
                 let message = NetlinkBuffer::new_checked(rest)?;
                 match message.message_type() {
-                    SOCK_DIAG_BY_FAMILY => take(Diag::parse(message.payload()).context("a socket is cut short")?),
+                    SOCK_DIAG_BY_FAMILY | TCPDIAG_GETSOCK => {
+                        take(Diag::parse(message.payload()).context("a socket is cut short")?)
+                    }
                     NLMSG_DONE => return Ok(()),
                     NLMSG_ERROR => return Err(error(message.payload())),
                     other => bail!("the kernel answers with a message of type {other}"),
@@ -143,6 +135,53 @@ impl Table {
                 rest = rest.get(len.max(1)..).unwrap_or_default();
             }
         }
+    }
+}
+
+/// The question for the sockets of one family.
+fn by_family(family: IpVersion, query: Query<'_>) -> Vec<u8> {
+    let mut header = NetlinkHeader::default();
+    header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+    let (family, socket_id) = match family {
+        IpVersion::V4 => (AF_INET, SocketId::new_v4()),
+        IpVersion::V6 => (AF_INET6, SocketId::new_v6()),
+    };
+    let states = StateFlags::from_bits_retain(query.states);
+    let request = InetRequest { family, protocol: IPPROTO_TCP, extensions: query.more.extensions(), states, socket_id };
+    let mut request = NetlinkMessage::new(header, SockDiagMessage::InetRequest(request).into());
+    request.finalize();
+    let mut bytes = vec![0; request.buffer_len()];
+    request.serialize(&mut bytes);
+    bytes
+}
+
+/// The question for those of both: `struct nlmsghdr` and `struct inet_diag_req`, of which only the extensions and the states
+/// are looked at.
+fn both(query: Query<'_>) -> Vec<u8> {
+    const HEADER: usize = 16;
+    const LEN: usize = HEADER + 60;
+    let mut bytes = vec![0; LEN];
+    let fields: [(usize, &[u8]); 5] = [
+        (0, &(LEN as u32).to_ne_bytes()),
+        (4, &TCPDIAG_GETSOCK.to_ne_bytes()),
+        (6, &(NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes()),
+        (HEADER + 3, &[query.more.extensions().bits()]),
+        (HEADER + 52, &query.states.to_ne_bytes()),
+    ];
+    for (at, field) in fields {
+        if let Some(to) = bytes.get_mut(at..at + field.len()) {
+            to.copy_from_slice(field);
+        }
+    }
+    bytes
+}
+
+impl More {
+    fn extensions(self) -> ExtensionFlags {
+        let mut extensions = ExtensionFlags::empty();
+        extensions.set(ExtensionFlags::INFO | ExtensionFlags::CONG, self.info);
+        extensions.set(ExtensionFlags::SKMEMINFO, self.memory);
+        extensions
     }
 }
 

@@ -4,7 +4,7 @@
 //! goes over the loopback interface of a network namespace that is made for the purpose.
 
 mod cost;
-mod stage;
+pub mod stage;
 pub mod traffic;
 
 use std::time::Duration;
