@@ -138,6 +138,17 @@ pub const SERVERS: &[Need] = &[
         probe: Probe::Program("dig"),
         packages: ["bind9-dnsutils", "bind-utils", "bind-tools", "bind"],
     },
+    Need {
+        what: "redis-server",
+        probe: Probe::Program("redis-server"),
+        packages: ["redis-server", "redis", "redis", "redis"],
+    },
+    Need { what: "mosquitto", probe: Probe::Program("mosquitto"), packages: ["mosquitto"; 4] },
+    Need {
+        what: "mosquitto_pub",
+        probe: Probe::Program("mosquitto_pub"),
+        packages: ["mosquitto-clients", "mosquitto", "mosquitto-clients", "mosquitto"],
+    },
 ];
 
 /// What building fuzz targets needs beyond [`BUILD`].

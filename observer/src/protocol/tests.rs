@@ -387,6 +387,11 @@ fn an_upgrade_leads_to_websocket() {
     let endless = [&[0x89, 126, 1, 0][..], &[0; 256]].concat();
     let turns: [(Side, &[u8]); 3] = [(Client, UPGRADE), (Server, switch), (Server, &endless)];
     assert_eq!(talk(&turns).malformed, 1, "a ping that is too long");
+    // Frames longer than any, and so long that together they are more than can be counted.
+    let huge = |first: u8| [&[0x82, 127, first][..], &[0xff; 7]].concat();
+    assert_eq!(talk(&[(Client, UPGRADE), (Server, switch), (Server, &huge(0xff))]).malformed, 1);
+    let application = talk(&[(Client, UPGRADE), (Server, switch), (Server, &huge(0x7f))]);
+    assert_eq!(application.websocket.map(|socket| socket.bytes.server), Some(u64::MAX >> 1));
 }
 
 #[test]

@@ -15,6 +15,9 @@ const PONG: u8 = 10;
 /// Octets of the payload of a frame that is no data (section 5.5).
 const MOST_CONTROL: u64 = 125;
 
+/// Octets of the payload of any frame (section 5.2).
+const MOST_LENGTH: u64 = u64::MAX >> 1;
+
 /// Stands for a Close frame without a code (section 7.4.1).
 const NO_CODE: u16 = 1005;
 
@@ -66,9 +69,12 @@ impl WebSocket {
         let header = octets.len() - rest.len();
         let (kind, is_last) = (first & 0xf, first & 0x80 != 0);
         let is_control = kind >= CLOSE;
-        if is_control && (length > MOST_CONTROL || !is_last) {
+        if length > MOST_LENGTH || (is_control && (length > MOST_CONTROL || !is_last)) {
             self.malformed += 1;
             return Take::nothing();
+        }
+        if kind == CLOSE && (rest.len() as u64) < length {
+            return Take::wait_for(header + length as usize);
         }
         // Clients mask, servers do not (section 5.1).
         self.malformed += u64::from(mask.is_some() != (from == Side::Client));
@@ -85,20 +91,19 @@ impl WebSocket {
                 return Take::nothing();
             }
         };
+        *count += 1;
         if kind == CLOSE {
-            let whole = header + length as usize;
-            let Some(payload) = rest.get(..length as usize) else { return Take::wait_for(whole) };
-            *count += 1;
+            let payload = rest.get(..length as usize).unwrap_or(rest);
             let code = match (payload, mask.unwrap_or_default()) {
                 ([a, b, ..], [mask_a, mask_b, ..]) => u16::from_be_bytes([a ^ mask_a, b ^ mask_b]),
                 _ => NO_CODE,
             };
             self.facts.close_code.of_mut(from).get_or_insert(code);
-            return Take::used(whole);
+            return Take::used(header + payload.len());
         }
-        *count += 1;
         if !is_control {
-            *self.facts.bytes.of_mut(from) += length;
+            let bytes = self.facts.bytes.of_mut(from);
+            *bytes = bytes.saturating_add(length);
             self.facts.compressed |= first & 0x40 != 0;
         }
         Take::then(header, Next::Pass(length))

@@ -17,7 +17,7 @@ const TOOL: &str = "tshark";
 
 /// What is asked of each packet. TLS of several messages in one packet has their values in one list, the first message's
 /// first.
-const FIELDS: [&str; 37] = [
+const FIELDS: [&str; 41] = [
     "ip.src",
     "ipv6.src",
     "ip.dst",
@@ -48,6 +48,10 @@ const FIELDS: [&str; 37] = [
     "http2.headers.path",
     "http2.headers.status",
     "quic.version",
+    "resp.array",
+    "resp.error",
+    "mqtt.msgtype",
+    "mqtt.qos",
     DNS[0],
     DNS[1],
     DNS[2],
@@ -221,6 +225,7 @@ impl Connection<'_> {
             self.compare_alerts(packets, record, names);
             self.compare_http(packets, record);
         }
+        self.compare_calls(&sent, &received, record);
     }
 
     fn compare_client_hello(&mut self, hello: &Row, tls: &Value, is_quic: bool) {
@@ -283,6 +288,27 @@ impl Connection<'_> {
         let ours: Vec<_> = ours.map(|alert| text(alert, "/description")).collect();
         if !(ours.is_empty() && theirs.is_empty()) {
             self.says("TLS alerts", &ours.join(" "), &theirs.join(" "));
+        }
+    }
+
+    /// How often Redis and MQTT are asked for something, and how often the answer is an error.
+    fn compare_calls(&mut self, sent: &[&Row], received: &[&Row], record: &Value) {
+        // CONNECT, SUBSCRIBE, UNSUBSCRIBE, PINGREQ.
+        const ANSWERED: [&str; 4] = ["1", "8", "10", "12"];
+        let count = |rows: &[&Row], name| rows.iter().flat_map(|row| all(row, name)).count().to_string();
+        let of = |what| text(record, &format!("/calls/{what}"));
+        match record["protocol"].as_str() {
+            Some("redis") => {
+                self.says("Redis commands", &of("requests"), &count(sent, "resp.array"));
+                self.says("Redis errors", &of("errors"), &count(received, "resp.error"));
+            }
+            Some("mqtt") => {
+                let answered = sent.iter().flat_map(|row| all(row, "mqtt.msgtype"));
+                let answered = answered.filter(|kind| ANSWERED.contains(kind)).count();
+                let sent = sent.iter().flat_map(|row| all(row, "mqtt.qos")).filter(|quality| *quality != "0").count();
+                self.says("MQTT packets", &of("requests"), &(answered + sent).to_string());
+            }
+            _ => {}
         }
     }
 

@@ -276,8 +276,36 @@ names() {
     fi
 }
 
+# Commands of all kinds to Redis, one after the other and in batches.
+redis() {
+    has 'commands of Redis' redis-server redis-cli redis-benchmark || return 0
+    redis-server --port 6379 --save '' --appendonly no --dir "$PWD" >/dev/null 2>&1 &
+    listening 6379
+    printf '%s\n' 'SET a 1' 'GET a' 'INCR b' 'LPUSH a x' 'GET none' 'HSET h f v g w' 'HGETALL h' 'MGET a b none' MULTI \
+        'INCR b' EXEC NONSENSE 'SCAN 0' 'EVAL "return {1,2,{3}}" 0' | redis-cli >/dev/null
+    printf '%s\n' 'SET a 1' 'HGETALL h' 'CONFIG GET save' 'BLPOP q 0.05' | redis-cli -3 >/dev/null
+    redis-benchmark -n 200 -c 2 -P 5 -t set,get,lrange_100 -q >/dev/null 2>&1
+    redis-cli -x SET big <www/files/big.txt >/dev/null
+    redis-cli GET big >/dev/null
+}
+
+# Messages of each quality of service in each version of MQTT.
+mqtt() {
+    has 'messages of mosquitto' mosquitto mosquitto_pub mosquitto_sub || return 0
+    mosquitto -p 1883 >/dev/null 2>&1 &
+    listening 1883
+    for version in mqttv31 mqttv311 mqttv5; do
+        mosquitto_sub -V $version -i sub$version -t "$version/#" -q 2 -C 3 -W 5 >/dev/null 2>&1 &
+        for quality in 0 1 2; do
+            mosquitto_pub -V $version -i pub$quality -t $version/a -q $quality -m "hello $quality" -r || true
+        done
+    done
+    mosquitto_pub -i big -t big -f www/files/big.txt -q 1 || true
+    mosquitto_pub -i me -t t -m x -u me -P secret || true
+}
+
 serve_nginx
-for part in web nghttp2 tls names; do
+for part in web nghttp2 tls names redis mqtt; do
     $part &
     parts="${parts-} $!"
 done

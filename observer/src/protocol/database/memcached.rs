@@ -12,7 +12,7 @@ const RESPONSE: u8 = 0x81;
 const MOST_LINE: usize = 8 << 10;
 
 /// Commands with the fewest words that stand behind them.
-const COMMANDS: [(&str, usize); 18] = [
+const COMMANDS: [(&str, usize); 22] = [
     ("get", 1),
     ("gets", 1),
     ("gat", 2),
@@ -31,6 +31,10 @@ const COMMANDS: [(&str, usize); 18] = [
     ("ms", 2),
     ("md", 1),
     ("ma", 1),
+    ("mn", 0),
+    ("stats", 0),
+    ("version", 0),
+    ("flush_all", 0),
 ];
 
 #[derive(Debug)]

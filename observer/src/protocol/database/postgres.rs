@@ -59,10 +59,12 @@ impl Wire for Postgres {
                 b'E' => {
                     let wanted = (length as usize).min(MOST_ERROR);
                     let Some(message) = body.get(..wanted - 5) else { return Head::Need(wanted) };
-                    let mut fields = message.split(|octet| *octet == 0);
-                    let code = fields.find_map(|field| field.strip_prefix(b"C"));
-                    let code = code.map_or("error".to_owned(), |code| clean(code, 8));
-                    Head::Part(Part::answer(length, None, false).with_error(Some(code)))
+                    let field =
+                        |kind: &[u8]| message.split(|octet| *octet == 0).find_map(|field| field.strip_prefix(kind));
+                    let code = field(b"C").map_or("error".to_owned(), |code| clean(code, 8));
+                    // Nothing comes behind one that ends the session.
+                    let is_last = matches!(field(b"V"), Some(b"FATAL" | b"PANIC"));
+                    Head::Part(Part::answer(length, None, is_last).with_error(Some(code)))
                 }
                 // Ready for the next call.
                 kind => Head::Part(Part::answer(length, None, kind == b'Z')),

@@ -51,6 +51,8 @@ fn memcached() {
     let (lines, counts) = calls(&turns, Name::Memcached);
     assert_eq!(lines, ["set", "get", "set", "incr CLIENT_ERROR", "quit"]);
     assert_eq!(counts, [5, 3, 1]);
+    let turns = [(Client, b"version\r\nmn\r\n".to_vec()), (Server, b"VERSION 1.6.18\r\nMN\r\n".to_vec())];
+    assert_eq!(calls(&turns, Name::Memcached).0, ["version", "mn"]);
     let binary = |magic: u8, operation: u8, status: u16, opaque: u8| {
         let [high, low] = status.to_be_bytes();
         let head = [magic, operation, 0, 1, 0, 0, high, low, 0, 0, 0, 3, 0, 0, 0, opaque];
@@ -187,6 +189,9 @@ fn postgresql() {
     let (lines, counts) = calls(&turns, Name::Postgresql);
     assert_eq!(lines, ["startup", "parse", "query 42601"]);
     assert_eq!(counts, [3, 3, 1]);
+    let refused = message(b'E', b"SFATAL\0VFATAL\0C28000\0Mwho is that\0\0");
+    let turns = [(Client, [&[0, 0, 0, 17, 0, 3, 0, 0][..], b"user\0me\0\0"].concat()), (Server, refused)];
+    assert_eq!(calls(&turns, Name::Postgresql), (vec!["startup 28000".to_owned()], [1, 1, 1]));
 }
 
 #[test]
