@@ -17,7 +17,7 @@ const TOOL: &str = "tshark";
 
 /// What is asked of each packet. TLS of several messages in one packet has their values in one list, the first message's
 /// first.
-const FIELDS: [&str; 41] = [
+const FIELDS: [&str; 40] = [
     "ip.src",
     "ipv6.src",
     "ip.dst",
@@ -51,7 +51,6 @@ const FIELDS: [&str; 41] = [
     "resp.array",
     "resp.error",
     "mqtt.msgtype",
-    "mqtt.qos",
     DNS[0],
     DNS[1],
     DNS[2],
@@ -60,8 +59,8 @@ const FIELDS: [&str; 41] = [
     DNS[5],
     DNS[6],
 ];
-const FILTER: &str =
-    "(tls.handshake or tls.alert_message or http or http2 or quic.version or dns) and not icmp and not icmpv6";
+const FILTER: &str = "(tls.handshake or tls.alert_message or http or http2 or quic.version or resp or mqtt or dns) and \
+                      not icmp and not icmpv6";
 
 const STATUS: &str = "http.response.code";
 
@@ -223,9 +222,12 @@ impl Connection<'_> {
         let cipher = text(record, "/tls/cipher");
         if !cipher.contains("_CBC_") && !cipher.contains("_CCM") {
             self.compare_alerts(packets, record, names);
-            self.compare_http(packets, record);
+            if record["calls"].is_null() {
+                self.compare_http(packets, record);
+            } else {
+                self.compare_calls(&sent, &received, record);
+            }
         }
-        self.compare_calls(&sent, &received, record);
     }
 
     fn compare_client_hello(&mut self, hello: &Row, tls: &Value, is_quic: bool) {
@@ -293,8 +295,9 @@ impl Connection<'_> {
 
     /// How often Redis and MQTT are asked for something, and how often the answer is an error.
     fn compare_calls(&mut self, sent: &[&Row], received: &[&Row], record: &Value) {
-        // CONNECT, SUBSCRIBE, UNSUBSCRIBE, PINGREQ.
-        const ANSWERED: [&str; 4] = ["1", "8", "10", "12"];
+        // CONNECT, SUBSCRIBE, UNSUBSCRIBE and PINGREQ; PUBACK and PUBREC, each for a PUBLISH that wants it.
+        const ASKED: [&str; 4] = ["1", "8", "10", "12"];
+        const TAKEN: [&str; 2] = ["4", "5"];
         let count = |rows: &[&Row], name| rows.iter().flat_map(|row| all(row, name)).count().to_string();
         let of = |what| text(record, &format!("/calls/{what}"));
         match record["protocol"].as_str() {
@@ -303,10 +306,11 @@ impl Connection<'_> {
                 self.says("Redis errors", &of("errors"), &count(received, "resp.error"));
             }
             Some("mqtt") => {
-                let answered = sent.iter().flat_map(|row| all(row, "mqtt.msgtype"));
-                let answered = answered.filter(|kind| ANSWERED.contains(kind)).count();
-                let sent = sent.iter().flat_map(|row| all(row, "mqtt.qos")).filter(|quality| *quality != "0").count();
-                self.says("MQTT packets", &of("requests"), &(answered + sent).to_string());
+                let kinds = |rows: &[&Row], wanted: &[&str]| {
+                    rows.iter().flat_map(|row| all(row, "mqtt.msgtype")).filter(|kind| wanted.contains(kind)).count()
+                };
+                let asked = kinds(sent, &ASKED) + kinds(received, &TAKEN);
+                self.says("MQTT calls", &of("requests"), &asked.to_string());
             }
             _ => {}
         }

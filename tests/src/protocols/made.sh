@@ -285,8 +285,8 @@ redis() {
         'INCR b' EXEC NONSENSE 'SCAN 0' 'EVAL "return {1,2,{3}}" 0' | redis-cli >/dev/null
     printf '%s\n' 'SET a 1' 'HGETALL h' 'CONFIG GET save' 'BLPOP q 0.05' | redis-cli -3 >/dev/null
     redis-benchmark -n 200 -c 2 -P 5 -t set,get,lrange_100 -q >/dev/null 2>&1
-    redis-cli -x SET big <www/files/big.txt >/dev/null
-    redis-cli GET big >/dev/null
+    redis-cli -x SET long <www/small.txt >/dev/null
+    redis-cli GET long >/dev/null
 }
 
 # Messages of each quality of service in each version of MQTT.
