@@ -2,16 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
 use serde_json::Value;
+
+use crate::run::objects;
 
 /// A capture's description, as `observer lab run` prints it.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Page {
     /// The scenario.
     pub name: String,
+    /// Thresholds other than those that hold by default.
+    #[serde(default)]
+    pub thresholds: Vec<String>,
     /// The findings that are in it, and no others, in the order of the alphabet.
     pub findings: Vec<String>,
     /// All its connections, in groups.
@@ -34,6 +40,21 @@ impl Page {
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
         toml::from_str(&text).with_context(|| format!("reading {}", path.display()))
+    }
+
+    /// The findings that `observer` has in a capture, in the order of the alphabet.
+    pub fn found(&self, observer: &Path, capture: &Path) -> Result<Vec<String>> {
+        let mut command = Command::new(observer);
+        command.args(["doctor", "--output", "json"]).arg(capture);
+        self.thresholds.iter().for_each(|threshold| {
+            command.args(["--threshold", threshold]);
+        });
+        let output = command.output().context("running observer doctor")?;
+        let records = objects(&String::from_utf8(output.stdout)?, "finding")?;
+        let mut found: Vec<String> =
+            records.iter().filter_map(|record| Some(record.get("name")?.as_str()?.to_owned())).collect();
+        found.sort_unstable();
+        Ok(found)
     }
 
     /// What does not hold of these connections, one line each.
@@ -111,6 +132,7 @@ mod tests {
     fn a_connection_too_many_is_a_failure() {
         let page = Page {
             name: "x".to_owned(),
+            thresholds: Vec::new(),
             findings: Vec::new(),
             connection: vec![Group {
                 server_port: 80,

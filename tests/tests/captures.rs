@@ -88,12 +88,7 @@ fn captures_show_the_findings_they_are_made_for_and_no_others() {
     let mut failures = Vec::new();
     for capture in capture_files() {
         let page = Page::read(&capture.with_extension("toml")).expect("every capture has a description");
-        let mut command = Command::new(observer());
-        let output = command.args(["doctor", "--output", "json"]).arg(&capture).output().expect("observer runs");
-        let lines = String::from_utf8(output.stdout).expect("JSON is UTF-8");
-        let records = run::objects(&lines, "finding").expect("observer prints JSON lines");
-        let mut found: Vec<&str> = records.iter().filter_map(|record| record["name"].as_str()).collect();
-        found.sort_unstable();
+        let found = page.found(observer(), &capture).expect("observer judges the capture");
         if found != page.findings {
             failures.push(format!("{}: {found:?}, not {:?}", page.name, page.findings));
         }

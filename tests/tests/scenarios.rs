@@ -1,8 +1,8 @@
 //! Every scenario of the lab, played anew on this machine's kernel: what its capture's description says must be found
-//! is found in the fresh capture as well.
+//! is found in the fresh capture as well, connections and findings.
 
 use std::collections::VecDeque;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -53,8 +53,8 @@ fn played_anew_they_show_what_they_should() {
 fn holds(page: &Page, folder: &Path) -> Result<(), String> {
     let mut failures = Vec::new();
     for _ in 0..ATTEMPTS {
-        failures = match play(&page.name, folder) {
-            Ok(records) => page.failures(&records),
+        failures = match play(&page.name, folder).and_then(|capture| differences(page, &capture)) {
+            Ok(failures) => failures,
             Err(trouble) => vec![trouble],
         };
         if failures.is_empty() {
@@ -64,13 +64,24 @@ fn holds(page: &Page, folder: &Path) -> Result<(), String> {
     Err(failures.iter().map(|failure| format!("{}: {failure}", page.name)).collect::<Vec<_>>().join("\n"))
 }
 
-/// Plays a scenario once and gives the connections that observer finds in its capture.
-fn play(name: &str, folder: &Path) -> Result<Vec<serde_json::Value>, String> {
-    let observer = run::observer().expect("observer builds");
+/// What a fresh capture does not show of what it should.
+fn differences(page: &Page, capture: &Path) -> Result<Vec<String>, String> {
+    let lines = run::replay(observer(), capture, &[]).map_err(|e| format!("{e:#}"))?;
+    let records = run::objects(&lines, "connection").map_err(|e| format!("{e:#}"))?;
+    let found = page.found(observer(), capture).map_err(|e| format!("{e:#}"))?;
+    let others = (found != page.findings).then(|| format!("{found:?} are found, not {:?}", page.findings));
+    Ok(page.failures(&records).into_iter().chain(others).collect())
+}
+
+/// Plays a scenario once and gives its capture.
+fn play(name: &str, folder: &Path) -> Result<PathBuf, String> {
     let capture = folder.join(format!("{name}.pcapng"));
-    let mut command = Command::new(observer);
+    let mut command = Command::new(observer());
     command.args(["lab", "run", name, "--write"]).arg(&capture);
     run::success(&mut command).map_err(|e| format!("{e:#}"))?;
-    let lines = run::replay(observer, &capture, &[]).map_err(|e| format!("{e:#}"))?;
-    run::objects(&lines, "connection").map_err(|e| format!("{e:#}"))
+    Ok(capture)
+}
+
+fn observer() -> &'static Path {
+    run::observer().expect("observer builds")
 }

@@ -4,11 +4,13 @@ use std::fs;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use clap::Subcommand;
 
 use super::page::{Color, page};
+use crate::lab::calm::Calm;
 use crate::lab::storm::Storm;
 use crate::lab::{SCENARIOS, Scenario};
 use crate::sink::{Line, Page, Tone};
@@ -50,6 +52,23 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         write: PathBuf,
     },
+    /// Let ordinary programs do their ordinary work (curl, nginx, redis, PostgreSQL, dnsmasq, which must be installed) and
+    /// write what was captured: something in which no alarm may be raised. Prints how it was made. Takes root
+    #[command(after_help = "Example: observer lab calm --for 3600 --write ordinary.pcapng.zst > ordinary.toml")]
+    Calm {
+        /// Decides all that is left to chance
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        seed: u64,
+        /// How many seconds it goes on
+        #[arg(long = "for", value_name = "SECONDS", default_value_t = 3600)]
+        seconds: u64,
+        /// How many octets of each frame to capture
+        #[arg(long, value_name = "OCTETS", default_value_t = 96)]
+        snap_length: usize,
+        /// The capture file to write (pcapng, compressed with zstd)
+        #[arg(long, value_name = "FILE")]
+        write: PathBuf,
+    },
 }
 
 impl Lab {
@@ -68,9 +87,25 @@ impl Lab {
                 let capture = Storm { seed, connections }.run().with_context(|| format!("playing storm {seed}"))?;
                 fs::write(&write, capture).with_context(|| format!("writing {}", write.display()))?;
             }
+            Command::Calm { seed, seconds, snap_length, write } => {
+                let duration = Duration::from_secs(seconds);
+                let made = Calm { seed, duration, snap_length }.run().context("playing ordinary traffic")?;
+                let capture = compressed(&made.capture)?;
+                fs::write(&write, capture).with_context(|| format!("writing {}", write.display()))?;
+                print!("{}", made.description);
+            }
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// The same, as small as zstd makes it in reasonable time.
+fn compressed(capture: &[u8]) -> Result<Vec<u8>> {
+    const LEVEL: i32 = 19;
+    let mut compressed = Vec::with_capacity(zstd_safe::compress_bound(capture.len()));
+    zstd_safe::compress(&mut compressed, capture, LEVEL)
+        .map_err(|code| anyhow!("compressing: {}", zstd_safe::get_error_name(code)))?;
+    Ok(compressed)
 }
 
 fn list() -> Result<ExitCode> {

@@ -29,7 +29,7 @@ const PAGE: Page = Page {
         "Where something on the way forgets idle connections, ask more often than that: `sysctl -w \
          net.ipv4.tcp_keepalive_time=120`, or TCP_KEEPIDLE in the program",
     ],
-    instead_of: &["packet-loss"],
+    instead_of: &["packet-loss", "abortive-close"],
 };
 
 impl Finding for KeepAliveTimeout {

@@ -46,17 +46,21 @@ impl Page {
     }
 }
 
-/// docs/findings.md.
-pub fn markdown() -> String {
+/// docs/findings.md. `shown_by` names the captures that show a finding; one that none shows is of a host, live.
+pub fn markdown(shown_by: impl Fn(&str) -> Vec<String>) -> String {
     let mut text = "# Findings\n\n\
         What observer calls wrong, when it does so, and what to do about it. `observer explain NAME` prints the same; \
         this page is made of the same text (`OBSERVER_BLESS=1 cargo test -p observer --test findings` writes it).\n\n\
-        | finding | what it is | at worst |\n| --- | --- | --- |\n"
+        Each is shown by captures of `captures/`, which `observer lab run NAME` makes anew; those that go by a host's gauges \
+        only show live (`tests/tests/gauges.rs` has them on real sockets).\n\n\
+        | finding | what it is | at worst | shown by |\n| --- | --- | --- | --- |\n"
         .to_string();
     for finding in FINDINGS {
         let page = finding.page();
+        let captures: Vec<String> = shown_by(page.name).iter().map(|name| format!("`{name}`")).collect();
+        let shown = if captures.is_empty() { "live".to_string() } else { captures.join(", ") };
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "| [`{0}`](#{0}) | {1} | {2} |", page.name, page.title, page.severity.name());
+        let _ = writeln!(text, "| [`{0}`](#{0}) | {1} | {2} | {shown} |", page.name, page.title, page.severity.name());
     }
     text.push_str("\n## Thresholds\n\nEach can be set with `--threshold NAME=VALUE`.\n\n");
     text.push_str("| name | default | meaning |\n| --- | --- | --- |\n");

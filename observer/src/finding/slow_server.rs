@@ -44,7 +44,12 @@ impl Finding for SlowServer {
         let path = record.handshake.server_rtt_ns.or(record.rtt.min_path_ns).unwrap_or_default();
         let limit = context.thresholds.slow_server;
         let exchanges = record.exchanges.as_deref().map_or(&[][..], |exchanges| &exchanges.entries);
-        let waited = |exchange: &Exchange| Some(Nanos(exchange.first_byte_ns()?.0.saturating_sub(path.0)));
+        // What came with the SYN (RFC 7413) is asked of the server once the handshake is complete.
+        let opened = record.handshake.ack.unwrap_or_default();
+        let waited = |exchange: &Exchange| {
+            let first_byte = exchange.response?.checked_since(exchange.request_end?.max(opened))?;
+            Some(Nanos(first_byte.0.saturating_sub(path.0)))
+        };
         let slow: Vec<(&Exchange, Nanos)> = exchanges
             .iter()
             .enumerate()

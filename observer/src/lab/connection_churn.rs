@@ -13,6 +13,7 @@ pub const SCENARIO: Scenario = Scenario {
     name: "connection-churn",
     about: "A client asks for twenty-five small pages, one after the other, and opens a connection for each.",
     play,
+    thresholds: &[],
     findings: &["connection-churn"],
     seen: &[Seen {
         server_port: 80,

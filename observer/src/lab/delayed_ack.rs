@@ -16,6 +16,7 @@ pub const SCENARIO: Scenario = Scenario {
     about: "A client writes each of its messages in two pieces without TCP_NODELAY; the second waits for the ACK of the \
             first, which the server's kernel delays by 40 ms.",
     play,
+    thresholds: &[],
     findings: &["nagle-delayed-ack"],
     seen: &[Seen {
         server_port: 5001,

@@ -14,6 +14,7 @@ pub const SCENARIO: Scenario = Scenario {
     about: "A client asks for a page; captured at both ends of the wire into one file, as `-i any` on a bridge does, \
             so that every packet stands in it twice.",
     play,
+    thresholds: &[],
     findings: &[],
     seen: &[Seen {
         server_port: 80,

@@ -16,6 +16,7 @@ pub const SCENARIO: Scenario = Scenario {
     name: "fast-retransmission",
     about: "The client's third data segment is lost; duplicate ACKs ask for it, and it is sent again at once.",
     play,
+    thresholds: &[],
     findings: &[],
     seen: &[Seen {
         server_port: 5001,

@@ -16,6 +16,7 @@ pub const SCENARIO: Scenario = Scenario {
     name: "half-close",
     about: "The client sends a question and closes its direction; the server answers in three parts and closes.",
     play,
+    thresholds: &[],
     findings: &[],
     seen: &[Seen {
         server_port: 5001,

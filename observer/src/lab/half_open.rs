@@ -15,6 +15,7 @@ pub const SCENARIO: Scenario = Scenario {
     name: "half-open",
     about: "The client's SYN comes through, and nothing after it: the server sends its SYN-ACK again and again.",
     play,
+    thresholds: &[],
     findings: &["half-open"],
     seen: &[Seen {
         server_port: 80,

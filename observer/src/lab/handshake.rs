@@ -13,6 +13,7 @@ pub const SCENARIO: Scenario = Scenario {
     name: "handshake",
     about: "A client connects, sends nothing and closes; the server closes after it.",
     play,
+    thresholds: &[],
     findings: &[],
     seen: &[Seen {
         server_port: 7,

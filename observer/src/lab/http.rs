@@ -13,6 +13,7 @@ pub const SCENARIO: Scenario = Scenario {
     name: "http",
     about: "A client asks for two pages over one connection and closes it.",
     play,
+    thresholds: &[],
     findings: &[],
     seen: &[Seen {
         server_port: 80,

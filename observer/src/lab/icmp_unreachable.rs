@@ -13,6 +13,7 @@ pub const SCENARIO: Scenario = Scenario {
     about: "A client connects to a network that its router has no way to, and then to one that the router forbids; \
             both times the router says so.",
     play,
+    thresholds: &[],
     findings: &["rejected-by-icmp"],
     seen: &[
         Seen {

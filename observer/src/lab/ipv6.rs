@@ -13,6 +13,7 @@ pub const SCENARIO: Scenario = Scenario {
     name: "ipv6",
     about: "A client asks for a page over IPv6; then it connects to a port at which nobody listens.",
     play,
+    thresholds: &[],
     findings: &["refused"],
     seen: &[
         Seen {

@@ -16,6 +16,7 @@ pub const SCENARIO: Scenario = Scenario {
     about: "After one exchange the connection lies idle; the client's kernel asks every second whether the server is \
             still there.",
     play,
+    thresholds: &[],
     findings: &[],
     seen: &[Seen {
         server_port: 80,

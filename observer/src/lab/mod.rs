@@ -4,21 +4,34 @@
 //! be seen. It needs no program but `ip`: its servers and clients are plain sockets, moved from host to host by one
 //! script. `cargo xtask captures` makes `captures/` with it, the end-to-end tests play it anew.
 
-mod certificate_expired;
+mod accept_queue;
+mod bulk;
+pub mod calm;
+mod certificate;
+mod close_wait;
 mod connection_churn;
 mod delayed_ack;
+mod dropped_syn;
 mod duplicates;
 mod fast_retransmission;
 mod half_close;
 mod half_open;
 mod handshake;
+mod head_of_line;
 mod http;
 mod https;
 mod icmp_unreachable;
+mod idle_reset;
+mod incast;
 mod ipv6;
 mod keep_alive;
+mod keep_alive_timeout;
+mod middlebox;
 mod mtu_black_hole;
+mod names;
 pub mod network;
+mod no_resumption;
+mod outdated_tls;
 mod path_mtu;
 mod port_scan;
 mod quic;
@@ -27,9 +40,13 @@ mod reordering;
 mod reset;
 mod retransmission;
 mod simultaneous_open;
+mod slow_client;
 mod slow_server;
+mod spurious;
 mod stale_connection;
 pub mod storm;
+mod stuck_closing;
+mod syn_flood;
 mod syn_retransmitted;
 mod tail_loss;
 mod time_wait;
@@ -79,7 +96,29 @@ pub const SCENARIOS: &[Scenario] = &[
     delayed_ack::SCENARIO,
     slow_server::SCENARIO,
     connection_churn::SCENARIO,
-    certificate_expired::SCENARIO,
+    certificate::EXPIRED,
+    certificate::NOT_YET_VALID,
+    certificate::OTHER_NAME,
+    outdated_tls::SCENARIO,
+    no_resumption::SCENARIO,
+    syn_flood::SCENARIO,
+    accept_queue::SCENARIO,
+    idle_reset::SCENARIO,
+    middlebox::SCENARIO,
+    spurious::SCENARIO,
+    bulk::WINDOW,
+    bulk::SENDER,
+    bulk::BUFFER,
+    incast::SCENARIO,
+    slow_client::SCENARIO,
+    head_of_line::SCENARIO,
+    names::FAILURE,
+    names::SLOW,
+    close_wait::SCENARIO,
+    stuck_closing::SCENARIO,
+    keep_alive_timeout::SCENARIO,
+    dropped_syn::ECN,
+    dropped_syn::FAST_OPEN,
 ];
 
 /// A network in which one thing can be seen.
@@ -93,6 +132,8 @@ pub struct Scenario {
     pub play: fn(&mut Network) -> Result<()>,
     /// The connections that must be found in its capture, and no others.
     pub seen: &'static [Seen],
+    /// Thresholds other than those that hold by default, as `--threshold` takes them: nobody waits for minutes here.
+    pub thresholds: &'static [&'static str],
     /// The findings that `observer doctor` must have in its capture, and no others, by name in the order of the alphabet.
     pub findings: &'static [&'static str],
 }
@@ -134,6 +175,8 @@ struct Page<'a> {
     about: &'a str,
     command: String,
     kernel: String,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    thresholds: &'a [&'static str],
     findings: &'a [&'static str],
     #[serde(flatten)]
     network: Description,
@@ -157,6 +200,7 @@ impl Scenario {
             about: self.about,
             command: format!("observer lab run {0} --write {0}.pcapng", self.name),
             kernel: network::kernel(),
+            thresholds: self.thresholds,
             findings: self.findings,
             network,
             connection: self.seen,

@@ -16,6 +16,7 @@ pub const SCENARIO: Scenario = Scenario {
     about: "The router to the client cannot carry the server's large packets, and a firewall drops the ICMP message \
             that says so: the handshake and the request pass, the response never does.",
     play,
+    thresholds: &[],
     findings: &["mtu-black-hole"],
     seen: &[Seen {
         server_port: 80,

@@ -15,6 +15,7 @@ pub const SCENARIO: Scenario = Scenario {
     about: "The router to the client cannot carry the server's large packets and says so; the server sends smaller \
             ones.",
     play,
+    thresholds: &[],
     findings: &[],
     seen: &[Seen {
         server_port: 80,

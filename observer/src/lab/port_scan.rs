@@ -12,6 +12,7 @@ pub const SCENARIO: Scenario = Scenario {
     name: "port-scan",
     about: "A client tries sixteen ports of a server one after the other, and is refused at each.",
     play,
+    thresholds: &[],
     findings: &["port-scan", "refused"],
     seen: &SEEN,
 };

@@ -12,6 +12,7 @@ pub const SCENARIO: Scenario = Scenario {
     name: "refused",
     about: "A client connects to a port at which nobody listens; the server's kernel answers with a reset.",
     play,
+    thresholds: &[],
     findings: &["refused"],
     seen: &[Seen {
         server_port: 81,

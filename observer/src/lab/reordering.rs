@@ -14,6 +14,7 @@ pub const SCENARIO: Scenario = Scenario {
     name: "reordering",
     about: "The server sends 30 kB; five of its segments take a longer way, and the next two overtake each.",
     play,
+    thresholds: &[],
     findings: &["reordering"],
     seen: &[Seen {
         server_port: 5001,

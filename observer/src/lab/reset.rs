@@ -14,6 +14,7 @@ pub const SCENARIO: Scenario = Scenario {
     about: "Two exchanges begin; the first one's server aborts instead of answering, the second one's client aborts \
             after its answer.",
     play,
+    thresholds: &[],
     findings: &["abortive-close", "reset-mid-stream"],
     seen: &[
         Seen {

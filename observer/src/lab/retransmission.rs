@@ -14,6 +14,7 @@ pub const SCENARIO: Scenario = Scenario {
     name: "retransmission",
     about: "Both ends send 40 kB over a wire that loses 8% of the frames; all of it arrives.",
     play,
+    thresholds: &[],
     findings: &["packet-loss"],
     seen: &[Seen {
         server_port: 5001,

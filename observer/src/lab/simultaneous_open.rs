@@ -15,6 +15,7 @@ pub const SCENARIO: Scenario = Scenario {
     name: "simultaneous-open",
     about: "Both hosts connect to each other at once, each from the port that the other connects to.",
     play,
+    thresholds: &[],
     findings: &[],
     seen: &[Seen {
         server_port: 5002,

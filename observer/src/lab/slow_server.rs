@@ -14,6 +14,7 @@ pub const SCENARIO: Scenario = Scenario {
     name: "slow-server",
     about: "The server takes more than a second to begin its answer; the network is quick.",
     play,
+    thresholds: &[],
     findings: &["slow-server"],
     seen: &[Seen {
         server_port: 80,

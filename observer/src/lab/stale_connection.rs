@@ -18,6 +18,7 @@ pub const SCENARIO: Scenario = Scenario {
     about: "After an exchange the server closes; the client, which did not look, sends its next request on the same \
             connection and is answered with a reset.",
     play,
+    thresholds: &[],
     findings: &["stale-pooled-connection"],
     seen: &[Seen {
         server_port: 80,

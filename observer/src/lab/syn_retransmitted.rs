@@ -14,6 +14,7 @@ pub const SCENARIO: Scenario = Scenario {
     name: "syn-retransmitted",
     about: "The first SYN of one connection is lost, and the first SYN-ACK of another; both succeed a second later.",
     play,
+    thresholds: &[],
     findings: &["slow-handshake"],
     seen: &[
         Seen {

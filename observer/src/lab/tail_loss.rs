@@ -14,6 +14,7 @@ pub const SCENARIO: Scenario = Scenario {
     name: "tail-loss",
     about: "The last of the client's ten data segments is lost; a tail loss probe sends it again.",
     play,
+    thresholds: &[],
     findings: &["tail-loss"],
     seen: &[Seen {
         server_port: 5001,

@@ -15,6 +15,7 @@ pub const SCENARIO: Scenario = Scenario {
     about: "A client makes twelve short connections over three ports of its own. The server closes each first and is \
             left in TIME-WAIT, from which the next SYN on the same ports takes it out.",
     play,
+    thresholds: &[],
     findings: &[],
     seen: &[Seen {
         server_port: 80,

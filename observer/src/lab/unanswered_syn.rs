@@ -13,6 +13,7 @@ pub const SCENARIO: Scenario = Scenario {
     name: "unanswered-syn",
     about: "A firewall on the way drops every SYN; the client tries three times and gives up.",
     play,
+    thresholds: &[],
     findings: &["unanswered-syn"],
     seen: &[Seen {
         server_port: 443,

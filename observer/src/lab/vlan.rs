@@ -14,6 +14,7 @@ pub const SCENARIO: Scenario = Scenario {
     about: "A client asks for a page; captured on the trunk between two switches, where its frames are tagged with \
             VLAN 42.",
     play,
+    thresholds: &[],
     findings: &[],
     seen: &[Seen {
         server_port: 80,

@@ -13,6 +13,7 @@ pub const SCENARIO: Scenario = Scenario {
     name: "vxlan",
     about: "A client asks for a page over an overlay network: the kernel of each host wraps the frames in VXLAN.",
     play,
+    thresholds: &[],
     findings: &[],
     seen: &[Seen {
         server_port: 80,

@@ -14,6 +14,7 @@ pub const SCENARIO: Scenario = Scenario {
     about: "The server reads at once, but its buffer is small and the way is long: the client fills the window and \
             waits, again and again.",
     play,
+    thresholds: &[],
     findings: &[],
     seen: &[Seen {
         server_port: 5001,

@@ -17,6 +17,7 @@ pub const SCENARIO: Scenario = Scenario {
     about: "The server stops reading; its window falls to 0, the client asks three times whether it is open again, \
             then the server reads all.",
     play,
+    thresholds: &[],
     findings: &["zero-window"],
     seen: &[Seen {
         server_port: 5001,

@@ -8,8 +8,9 @@ use crate::packet::{Flags, Packet, Segment};
 use crate::record::{self, NotableKind, RetransmissionCause, Side, Sides, Ttl};
 use crate::time::{Nanos, Timestamp};
 
-/// A silence that is worth remembering: shorter than any idle timeout in use.
-const SILENCE: Nanos = Nanos::from_secs(5);
+/// A silence that is worth remembering: shorter than any idle timeout in use, and than what anybody asks for
+/// (`reset_after_idle`).
+const SILENCE: Nanos = Nanos::from_secs(1);
 
 /// What the analysis says that makes a segment notable.
 const NAMES: [(AnalysisSet, NotableKind); 5] = [

@@ -23,6 +23,7 @@ struct Content {
     writer: Writer,
     interfaces: Vec<InterfaceRecord>,
     frames: u64,
+    snap_length: usize,
     running: bool,
 }
 
@@ -38,7 +39,8 @@ impl Capture {
         let mut bytes = Vec::new();
         let writer = Writer::new(comment, &mut bytes);
         let epoch = SystemTime::UNIX_EPOCH.elapsed().context("the clock stands before 1970")?;
-        let content = Content { bytes, writer, interfaces: Vec::new(), frames: 0, running: true };
+        let content =
+            Content { bytes, writer, interfaces: Vec::new(), frames: 0, snap_length: usize::MAX, running: true };
         Ok(Self { epoch, start: Instant::now(), content: Mutex::new(content) })
     }
 
@@ -46,10 +48,12 @@ impl Capture {
     pub fn interface(&self, name: &str, description: &str) -> Interface {
         let mut content = self.lock();
         let number = content.interfaces.len() as u16;
+        let snap_len = u32::try_from(content.snap_length).unwrap_or_default();
         content.interfaces.push(InterfaceRecord {
             name: Some(name.to_owned()),
             description: Some(description.to_owned()),
             link_type: LINKTYPE_ETHERNET,
+            snap_len,
             received: Some(0),
             dropped: Some(0),
             ..InterfaceRecord::default()
@@ -63,11 +67,12 @@ impl Capture {
         const TPID: [u8; 2] = [0x81, 0x00];
         // The clock is read under the lock, so that a later frame never has an earlier time.
         let mut content = self.lock();
-        let Content { bytes, writer, interfaces, frames, running: true } = &mut *content else { return };
+        let Content { bytes, writer, interfaces, frames, snap_length, running: true } = &mut *content else { return };
         let Some(record) = interfaces.get_mut(usize::from(interface.0)) else { return };
         let (addresses, rest) = frame.split_at_checked(ADDRESSES).unwrap_or((frame, &[]));
         let tag = vlan.map(|id| [TPID, id.to_be_bytes()].concat()).unwrap_or_default();
-        let data = [addresses, &tag, rest].concat();
+        let whole = [addresses, &tag, rest].concat();
+        let (data, _) = whole.split_at_checked(*snap_length).unwrap_or((&whole, &[]));
         *frames += 1;
         record.received = record.received.map(|received| received + 1);
         let frame = Frame {
@@ -77,12 +82,17 @@ impl Capture {
             id: FrameId { file: 0, number: *frames },
             link: LinkType(LINKTYPE_ETHERNET),
             interface: interface.0,
-            wire_len: data.len() as u32,
+            wire_len: whole.len() as u32,
             start: 0,
             captured: data.len() as u32,
             direction: None,
         };
-        writer.frame(&frame, &data, [], || record.clone(), bytes);
+        writer.frame(&frame, data, [], || record.clone(), bytes);
+    }
+
+    /// Of each frame from now on only the first `octets` are kept.
+    pub fn cut_at(&self, octets: usize) {
+        self.lock().snap_length = octets;
     }
 
     /// Takes secrets that open what comes behind: lines of a key log of TLS.

@@ -39,6 +39,7 @@ pub const SCENARIO: Scenario = Scenario {
             server.join().map_err(|_| anyhow!("the server panicked"))?
         })
     },
+    thresholds: &[],
     findings: &[],
     seen: &[Seen {
         server_port: 443,
@@ -82,6 +83,7 @@ pub const REFUSED: Scenario = Scenario {
             Ok(())
         })
     },
+    thresholds: &[],
     findings: &["tls-alert"],
     seen: &[Seen {
         server_port: 443,
