@@ -29,7 +29,8 @@ const PAGE: Page = Page {
     rule: &[
         "A query for an address (A, AAAA, HTTPS; RFC 1035) was not answered within unanswered_dns, or with another code than \
          NOERROR.",
-        "No query of the same client for the same name was answered with NOERROR.",
+        "No query of the same client for the same name was answered with NOERROR; nor, where there is no such name, for the \
+         name with a domain of a search list added or taken away (resolv.conf(5)).",
         "It was not multicast: there, silence is an answer.",
         "An error where nobody answers or the resolver fails; where the name does not exist, it is worth knowing only.",
     ],
@@ -80,9 +81,23 @@ impl Failures {
             let told = lookups.codes.iter().any(Option::is_some);
             lookups.answered == 0 && lookups.failed > 0 && (told || waited)
         };
-        let lookups = self.0.iter().filter(move |(_, lookups)| failed(lookups));
-        lookups.map(|((client, name), lookups)| (*client, name.as_str(), lookups))
+        let all = || self.0.iter().map(|((client, name), lookups)| (*client, name.as_str(), lookups));
+        let known: BTreeSet<(IpAddr, &str)> =
+            all().filter(|(.., lookups)| lookups.answered > 0).map(|(client, name, _)| (client, name)).collect();
+        all().filter(move |(client, name, lookups)| {
+            failed(lookups) && !(lookups.is_unknown() && was_found(&known, *client, name))
+        })
     }
+}
+
+/// Whether a client found `name` after all, with the domains of its search list (resolv.conf(5)): it knows the name that
+/// they were added to, or one that they make of it.
+fn was_found(known: &BTreeSet<(IpAddr, &str)>, client: IpAddr, name: &str) -> bool {
+    let bare =
+        name.match_indices('.').any(|(dot, _)| name.get(..dot).is_some_and(|bare| known.contains(&(client, bare))));
+    let begin = format!("{name}.");
+    let longer = known.range((client, begin.as_str())..).next();
+    bare || longer.is_some_and(|(ip, longer)| *ip == client && longer.starts_with(&begin))
 }
 
 impl Tally for Failures {
@@ -126,6 +141,11 @@ impl Tally for Failures {
 }
 
 impl Lookups {
+    /// Every answer said that there is no such name.
+    fn is_unknown(&self) -> bool {
+        self.codes.iter().all(|code| code.as_deref() == Some("NXDOMAIN"))
+    }
+
     /// How bad it is, and what the resolver did.
     pub fn why(&self) -> (Severity, String) {
         let codes: Vec<&str> = self.codes.iter().flatten().map(String::as_str).collect();

@@ -168,6 +168,14 @@ fn names_that_nobody_knows() {
     let mut second = asked(Some("SERVFAIL"));
     second.push(lookup(2, millis(20), "db.lab", Some("NOERROR"), 5));
     assert_eq!(names(&found(second, Vec::new())), [""; 0], "the second resolver knew");
+    let searched = |other: &str| {
+        let mut lookups = asked(Some("NXDOMAIN"));
+        lookups.push(lookup(2, millis(20), other, Some("NOERROR"), 5));
+        names(&found(lookups, Vec::new()))
+    };
+    assert_eq!(searched("db"), [""; 0], "a domain of the search list was added in vain");
+    assert_eq!(searched("db.lab.office.lab"), [""; 0], "or helped");
+    assert_eq!(searched("db.labyrinth"), ["dns-failure", "name-or-network"], "that is another name");
     let tried = vec![exchange(9, millis(2_000), host(1), Endpoint { ip: host(2), port: 80 })];
     assert_eq!(names(&found(asked(None), tried)), ["dns-failure"], "it went on by another way");
     let mut multicast = asked(None);
