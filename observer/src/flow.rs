@@ -72,7 +72,12 @@ const SHARDING: u64 = 0x2545_f491_4f6c_dd1d;
 /// Which shard of a run a connection belongs to, before it is divided by their number: the same for both directions, for
 /// any tunnels, and in every run, so that what is given up for want of room does not change from run to run.
 pub fn shard(tuple: &Tuple) -> u64 {
-    hash(tuple, &[], SHARDING) >> 32
+    let end = |address: &Address, port: u16| {
+        let [a, b] = words(address);
+        fold(a.rotate_left(32) ^ b, u64::from(port) ^ SHARDING)
+    };
+    let (from, to) = (end(&tuple.src, tuple.sport), end(&tuple.dst, tuple.dport));
+    fold(from.wrapping_add(to), SHARDING) >> 32
 }
 
 /// Which shard a datagram belongs to: that of the end with the lower port, hardly ever the client's, so that a client that

@@ -96,7 +96,9 @@ impl Tuple {
 
     /// Whether source stands before destination in the order that makes a [`crate::flow::FlowKey`].
     pub fn is_canonical(&self) -> bool {
-        (self.src, self.sport) <= (self.dst, self.dport)
+        // The order of the octets, as numbers: two comparisons.
+        let number = |address: Address| u128::from_be_bytes(address.0);
+        (number(self.src), self.sport) <= (number(self.dst), self.dport)
     }
 }
 

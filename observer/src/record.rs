@@ -252,7 +252,7 @@ pub struct ConnectionRecord {
     /// Segments with a wrong IP or TCP checksum, by sender; believed unless `--checksums drop`. `null` where not checked.
     pub bad_checksums: Option<Sides<u64>>,
     /// Tunnels and tags around the connection; `null` for a connection in plain frames.
-    pub tunnel: Option<Encapsulation>,
+    pub tunnel: Option<Box<Encapsulation>>,
     /// ICMP and ICMPv6 errors that quote the connection.
     pub icmp: Vec<IcmpRecord>,
     /// True where the connection was given up to stay within `--max-connections`, not because it ended.
@@ -267,7 +267,7 @@ pub struct ConnectionRecord {
     pub netns: Option<u32>,
     /// The sockets of this host; absent in captures, `null` for an end that has none here.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub kernel: Option<Sides<Option<KernelSocket>>>,
+    pub kernel: Option<Box<Sides<Option<KernelSocket>>>>,
     /// Its packets that this host dropped; absent where none were, and in captures.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]

@@ -111,15 +111,19 @@ pub(super) fn recognise(octets: &[u8]) -> Guess {
     if octets.starts_with(VERSION) {
         return Guess::Yes(Side::Server, Box::new(Http::default()));
     }
+    // What does not begin as a method is not looked through for the end of a line.
+    let is_letter = |octet: &&u8| octet.is_ascii_uppercase() || matches!(octet, b'_' | b'-');
+    let method = octets.iter().take(MOST_METHOD + 1).take_while(is_letter).count();
+    let is_method = (1..=MOST_METHOD).contains(&method) && octets.get(method).is_none_or(|octet| *octet == b' ');
+    if !is_method {
+        return if VERSION.starts_with(octets) { Guess::Unsure } else { Guess::No };
+    }
     let line = octets.split(|octet| *octet == b'\n').next().unwrap_or_default();
-    let is_letter = |octet: &u8| octet.is_ascii_uppercase() || matches!(octet, b'_' | b'-');
-    let method = line.iter().take_while(|octet| is_letter(octet)).count();
-    let is_method = (1..=MOST_METHOD).contains(&method) && line.get(method).is_none_or(|octet| *octet == b' ');
     match () {
-        () if is_method && line.len() < octets.len() && line.windows(VERSION.len()).any(|part| part == VERSION) => {
+        () if line.len() == octets.len() => Guess::Unsure,
+        () if line.windows(VERSION.len()).any(|part| part == VERSION) => {
             Guess::Yes(Side::Client, Box::new(Http::default()))
         }
-        () if VERSION.starts_with(octets) || (is_method && line.len() == octets.len()) => Guess::Unsure,
         () => Guess::No,
     }
 }

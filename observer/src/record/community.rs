@@ -9,10 +9,14 @@ use sha1::{Digest as _, Sha1};
 
 use super::Endpoint;
 
-/// Community ID version 1 with seed 0: `1:` and the base64 of a SHA-1.
+/// Community ID version 1 with seed 0: `1:` and the base64 of a SHA-1. What it is made of, until somebody asks for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
 #[schemars(with = "String")]
-pub struct CommunityId([u8; 20]);
+pub struct CommunityId {
+    protocol: u8,
+    low: Endpoint,
+    high: Endpoint,
+}
 
 impl CommunityId {
     /// The identifier of a TCP connection between two ends, whichever comes first.
@@ -28,8 +32,12 @@ impl CommunityId {
     }
 
     fn of(protocol: u8, one: Endpoint, other: Endpoint) -> Self {
+        Self { protocol, low: one.min(other), high: one.max(other) }
+    }
+
+    fn digest(&self) -> [u8; 20] {
         const SEED: [u8; 2] = [0, 0];
-        let (low, high) = if one <= other { (one, other) } else { (other, one) };
+        let Self { protocol, low, high } = *self;
         let mut sha = Sha1::new();
         sha.update(SEED);
         for end in [low, high] {
@@ -41,15 +49,15 @@ impl CommunityId {
         sha.update([protocol, 0]);
         sha.update(low.port.to_be_bytes());
         sha.update(high.port.to_be_bytes());
-        Self(sha.finalize().into())
+        sha.finalize().into()
     }
 }
 
 impl std::fmt::Display for CommunityId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut text = [0; 28];
-        let length =
-            base64::engine::general_purpose::STANDARD.encode_slice(self.0, &mut text).map_err(|_| std::fmt::Error)?;
+        let engine = base64::engine::general_purpose::STANDARD;
+        let length = engine.encode_slice(self.digest(), &mut text).map_err(|_| std::fmt::Error)?;
         let text = text.get(..length).and_then(|text| std::str::from_utf8(text).ok()).ok_or(std::fmt::Error)?;
         write!(f, "1:{text}")
     }

@@ -45,6 +45,7 @@ pub(super) struct Connection {
     pub(super) shared: analysis::Shared,
     pub(super) flows: [analysis::Flow; 2],
     pub(super) habits: [Habits; 2],
+    pub(super) closing: Closing,
     pub(super) around: Option<Box<Around>>,
     pub(super) rare: Option<Box<Rare>>,
     pub(super) log: Option<Box<Log>>,
@@ -99,15 +100,20 @@ impl Around {
     }
 }
 
+/// Who closed, and when. Nearly every connection comes to that.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Closing {
+    pub(super) fin: [Moment; 2],
+    pub(super) rst: [Moment; 2],
+    /// The direction that sent the first FIN or RST.
+    pub(super) first: Option<u8>,
+}
+
 /// What not every connection has.
 #[derive(Debug, Default)]
 pub(super) struct Rare {
     pub(super) analysis: [Counts; 2],
     pub(super) duplicates: u64,
-    pub(super) fin: [Moment; 2],
-    pub(super) rst: [Moment; 2],
-    /// The direction that sent the first FIN or RST.
-    pub(super) first_to_close: Option<u8>,
     pub(super) icmp: Vec<Icmp>,
     pub(super) notable: Vec<Notable>,
     pub(super) reset: Option<Box<Reset>>,
@@ -157,18 +163,20 @@ impl Connection {
         config: &Config,
     ) -> Self {
         let tunnels: Box<[TunnelEnds]> = tunnels(key.layers).collect();
+        let ends = key.ends();
         Self {
             id: packet.number,
             last_number: packet.number,
             first_seen: packet.at,
             last_seen: packet.at,
-            ends: key.ends,
+            ends,
             sent: Default::default(),
             handshake: Handshake::default(),
-            outcome: Outcome::new(&key.ends, from, segment.flags, config.timeouts),
+            outcome: Outcome::new(&ends, from, segment.flags, config.timeouts),
             shared: analysis::Shared::default(),
             flows: Default::default(),
             habits: Default::default(),
+            closing: Closing::default(),
             around: (!tunnels.is_empty()).then(|| Box::new(Around { tunnels, ..Around::default() })),
             rare: None,
             log: None,
@@ -194,7 +202,7 @@ impl Connection {
 
     /// Whether this connection is the one with the given key, its hash aside.
     pub(super) fn has_key(&self, key: &Key<'_>) -> bool {
-        self.ends == key.ends && Around::has_tunnels(self.around.as_deref(), key.layers)
+        key.is_of(&self.ends) && Around::has_tunnels(self.around.as_deref(), key.layers)
     }
 
     /// Whether nothing more is owed on either side.
@@ -376,11 +384,12 @@ pub(super) fn both<T>(values: &mut [T; 2], from: u8) -> [&mut T; 2] {
 
 pack_fields! {
     Connection {
-        id, last_number, first_seen, last_seen, ends, handshake, flows, sent, outcome, shared, habits, around, rare, log,
+        id, last_number, first_seen, last_seen, ends, handshake, flows, sent, outcome, shared, habits, closing, around, rare, log,
         reuses_ports, evicted, is_unknown, is_own; listed, kernel, conversation
     }
     Around { tunnels, layers }
-    Rare { analysis, duplicates, fin, rst, first_to_close, icmp, notable, reset, silence }
+    Closing { fin, rst, first }
+    Rare { analysis, duplicates, icmp, notable, reset, silence }
     Icmp { at, frame, error, quoted }
 }
 

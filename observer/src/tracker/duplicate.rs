@@ -46,8 +46,13 @@ const WAYS: usize = 4;
 #[derive(Debug, Default)]
 pub struct Duplicates {
     /// Empty until the first packet.
-    rows: Box<[[Slot; WAYS]]>,
+    rows: Box<[Row]>,
 }
+
+/// Two lines of the processor's memory, not parts of three.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(align(64))]
+struct Row([Slot; WAYS]);
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Slot {
@@ -80,6 +85,13 @@ pub struct Habits {
 }
 
 impl Duplicates {
+    /// Touches the row that a packet will be looked for in.
+    pub(super) fn foresee(&self, packet: &Packet, segment: &Segment) {
+        if let Some(Row([first, .., last])) = self.rows.get(start(packet, segment) as usize % ROWS) {
+            std::hint::black_box(first.fingerprint ^ last.fingerprint);
+        }
+    }
+
     /// Whether `packet` is a copy of an earlier one; if not, remembers it. `habits` are those of its direction and of the
     /// other, `fwd` and `rev` what the segment analysis remembers of them.
     pub fn is_copy(
@@ -92,10 +104,11 @@ impl Duplicates {
         [fwd, rev]: [&Flow; 2],
     ) -> bool {
         if self.rows.is_empty() {
-            self.rows = vec![[Slot::default(); WAYS]; ROWS].into_boxed_slice();
+            self.rows = vec![Row::default(); ROWS].into_boxed_slice();
         }
-        let fingerprint = fingerprint(packet, segment, options);
-        let Some(row) = self.rows.get_mut(fingerprint as usize % ROWS) else { return false };
+        let start = start(packet, segment);
+        let fingerprint = fingerprint(start, packet, segment, options);
+        let Some(Row(row)) = self.rows.get_mut(start as usize % ROWS) else { return false };
         let age = |slot: &&mut Slot| if slot.fingerprint == fingerprint { None } else { Some(slot.at) };
         let Some(slot) = row.iter_mut().min_by_key(age) else { return false };
         let place = Place { file: packet.frame.file, interface: packet.interface, ttl: packet.ttl, tags: tags(layers) };
@@ -132,13 +145,21 @@ impl Place {
     }
 }
 
-/// A hash of condition 1. That of a connection is not to be guessed, so neither is this one.
-fn fingerprint(packet: &Packet, segment: &Segment, options: &TcpOptions) -> u64 {
-    let two = |high: u32, low: u32| u64::from(high) << 32 | u64::from(low);
-    let (value, echo) = options.timestamps.unwrap_or_default();
+const fn two(high: u32, low: u32) -> u64 {
+    (high as u64) << 32 | low as u64
+}
+
+/// The part of [`fingerprint`] that the fixed header alone tells. It chooses the row.
+fn start(packet: &Packet, segment: &Segment) -> u64 {
     let marks = u32::from(segment.flags.bits()) << 16 | u32::from(segment.window);
     let short = two(marks, u32::from(packet.ip_id) << 16 | u32::from(segment.urgent));
-    let mut hash = fold(packet.hash ^ two(segment.seq.0, segment.ack.0), short ^ 0x9e37_79b9_7f4a_7c15);
+    fold(packet.hash ^ two(segment.seq.0, segment.ack.0), short ^ 0x9e37_79b9_7f4a_7c15)
+}
+
+/// A hash of condition 1. That of a connection is not to be guessed, so neither is this one.
+fn fingerprint(start: u64, packet: &Packet, segment: &Segment, options: &TcpOptions) -> u64 {
+    let (value, echo) = options.timestamps.unwrap_or_default();
+    let mut hash = start;
     hash = fold(hash ^ two(value, echo), two(segment.len, packet.tuple.is_canonical().into()) ^ 0xbf58_476d_1ce4_e5b9);
     for (left, right) in options.sack() {
         hash = fold(hash ^ two(left.0, right.0), 0x94d0_49bb_1331_11eb);

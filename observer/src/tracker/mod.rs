@@ -261,9 +261,13 @@ impl Tracker {
     /// Looks ahead: brings what `packet` will need from memory near the processor. Of packets that are foreseen together,
     /// none waits for the memory of another.
     pub fn foresee(&self, packet: &Packet) {
-        match packet.body {
+        match &packet.body {
             Body::Udp(_) => self.quic.foresee(packet.hash),
-            Body::Tcp(_) | Body::Icmp(_) => self.table.foresee(packet.hash),
+            Body::Tcp(segment) => {
+                self.books.duplicates.foresee(packet, segment);
+                self.table.foresee(packet.hash);
+            }
+            Body::Icmp(_) => self.table.foresee(packet.hash),
         }
     }
 
@@ -335,7 +339,7 @@ impl Tracker {
         self.table.each(|connection| {
             let is_wanted = connection.first_seen < before && connection.listed == Listed::No;
             if is_wanted && !connection.passes(config) {
-                records.push(Box::new(connection.record(config)));
+                records.push(connection.record(config));
             }
         });
         records.extend(self.update_quic(before));
@@ -357,7 +361,7 @@ impl Tracker {
             let before = told.get(&connection.id).copied().unwrap_or_default();
             let news = turns.difference(before);
             if !news.is_empty() {
-                let mut record = Box::new(connection.record(config));
+                let mut record = connection.record(config);
                 record.turned = news.list();
                 records.push(record);
             }
@@ -500,14 +504,14 @@ impl Tracker {
         self.books.list_if_over(connection, key.hash, &self.config);
     }
 
-    fn key_of(&self, tuple: &Tuple) -> (Key<'static>, u8) {
-        let (ends, from) = if tuple.is_canonical() { (*tuple, 0) } else { (tuple.reversed(), 1) };
-        (Key { hash: flow::hash(tuple, &[], self.config.seed), ends, layers: &[] }, from)
+    fn key_of<'a>(&self, tuple: &'a Tuple) -> (Key<'a>, u8) {
+        let key = Key::new(flow::hash(tuple, &[], self.config.seed), tuple, &[]);
+        (key, key.from)
     }
 
     /// Opens a connection of which no packet was seen, only the kernel's word.
     fn open_without_packet(&mut self, key: &Key<'_>, opener: u8, at: Timestamp) {
-        let tuple = if opener == 0 { key.ends } else { key.ends.reversed() };
+        let tuple = if opener == 0 { key.ends() } else { key.ends().reversed() };
         self.unseen += 1;
         let packet = Packet::placeholder(at, UNSEEN + self.unseen, tuple);
         let segment = Segment { flags: Flags::SYN, ..Segment::default() };
@@ -540,13 +544,12 @@ impl Tracker {
     /// The key of a packet, and its direction.
     fn key<'a>(&self, input: &PacketInput<'a>) -> (Key<'a>, u8) {
         let tuple = &input.packet.tuple;
-        let (ends, from) = if tuple.is_canonical() { (*tuple, 0) } else { (tuple.reversed(), 1) };
         let key = if self.config.is_keyed_by_tuple() && !input.layers.is_empty() {
-            Key { hash: flow::hash(tuple, &[], self.config.seed), ends, layers: &[] }
+            Key::new(flow::hash(tuple, &[], self.config.seed), tuple, &[])
         } else {
-            Key { hash: input.packet.hash, ends, layers: input.layers }
+            Key::new(input.packet.hash, tuple, input.layers)
         };
-        (key, from)
+        (key, key.from)
     }
 
     /// Gives out one connection: one that is over if there is any, or else the least recently used.
@@ -600,7 +603,7 @@ impl Tracker {
         self.books.counts.connections += 1;
         let (record, mut lookups) = connection.record_and_lookups(&self.config);
         lookups.iter_mut().for_each(|lookup| self.lookups.join(lookup));
-        self.out.push_back(Event::Connection(Box::new(record)));
+        self.out.push_back(Event::Connection(record));
         self.out.extend(lookups.into_iter().map(|lookup| Event::Lookup(Box::new(lookup))));
     }
 }

@@ -3,6 +3,7 @@
 //! What is written is read back the same, field for field. Numbers take seven bits an octet (LEB128); points in time and
 //! sequence numbers are written as their distance from one that was written before, since those of one connection lie
 //! close together. Of the octets that come out, many are zero: those are left out, and an octet before each eight says which.
+//! What is only true or false is a bit of that octet, and nothing else.
 
 use std::collections::VecDeque;
 
@@ -37,7 +38,7 @@ pub struct Unpacker<'a> {
     near: Near,
 }
 
-/// Which of the eight octets at hand are not zero.
+/// Which of the eight octets at hand are not zero, or which of what is said by a bit alone is true.
 #[derive(Clone, Copy, Debug, Default)]
 struct Mask<T> {
     /// While writing, where it is; while reading, what it is.
@@ -92,15 +93,19 @@ impl Packer {
     }
 
     fn octet(&mut self, octet: u8) {
+        self.bit(octet != 0);
+        if octet != 0 {
+            self.octets.push(octet);
+        }
+    }
+
+    fn bit(&mut self, is_set: bool) {
         if self.mask.bit == 0 {
             self.mask = Mask { at: self.octets.len(), bit: 1 };
             self.octets.push(0);
         }
-        if octet != 0
-            && let Some(mask) = self.octets.get_mut(self.mask.at)
-        {
+        if is_set && let Some(mask) = self.octets.get_mut(self.mask.at) {
             *mask |= self.mask.bit;
-            self.octets.push(octet);
         }
         self.mask.bit <<= 1;
     }
@@ -132,12 +137,16 @@ impl<'a> Unpacker<'a> {
     }
 
     fn octet(&mut self) -> u8 {
+        if self.bit() { self.next() } else { 0 }
+    }
+
+    fn bit(&mut self) -> bool {
         if self.mask.bit == 0 {
             self.mask = Mask { at: self.next(), bit: 1 };
         }
-        let octet = if self.mask.at & self.mask.bit != 0 { self.next() } else { 0 };
+        let is_set = self.mask.at & self.mask.bit != 0;
         self.mask.bit <<= 1;
-        octet
+        is_set
     }
 
     fn next(&mut self) -> u8 {
@@ -256,11 +265,11 @@ pack_numbers!(u8, u16, u32, u64, usize);
 
 impl Pack for bool {
     fn pack(&self, to: &mut Packer) {
-        u8::from(*self).pack(to);
+        to.bit(*self);
     }
 
     fn unpack(from: &mut Unpacker<'_>) -> Self {
-        u8::unpack(from) != 0
+        from.bit()
     }
 }
 

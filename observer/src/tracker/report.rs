@@ -2,7 +2,7 @@
 
 use super::Config;
 use super::analysis::AnalysisSet;
-use super::connection::{Around, Connection, Icmp, Rare};
+use super::connection::{Around, Closing, Connection, Icmp};
 use super::handshake::Opened;
 use super::phases::{self, PathRoundTrips};
 use super::rtt::RoundTrips;
@@ -16,12 +16,12 @@ const NEAR: u64 = 10;
 
 impl Connection {
     /// The record of the connection as it stands.
-    pub(super) fn record(&self, config: &Config) -> ConnectionRecord {
+    pub(super) fn record(&self, config: &Config) -> Box<ConnectionRecord> {
         self.record_and_lookups(config).0
     }
 
     /// The record of the connection as it stands, and those of the lookups that were made over it.
-    pub(super) fn record_and_lookups(&self, config: &Config) -> (ConnectionRecord, Vec<LookupRecord>) {
+    pub(super) fn record_and_lookups(&self, config: &Config) -> (Box<ConnectionRecord>, Vec<LookupRecord>) {
         let (client, roles_from) = self.roles();
         let sides = Sorted::new(client);
         let [low, high] = [(self.ends.src, self.ends.sport), (self.ends.dst, self.ends.dport)]
@@ -91,7 +91,7 @@ impl Connection {
             lookup,
         });
         let has_exchanges = !exchanges.entries.is_empty();
-        let record = ConnectionRecord {
+        let record = Box::new(ConnectionRecord {
             id: self.id,
             transport: Transport::Tcp,
             client: client_end,
@@ -156,7 +156,7 @@ impl Connection {
             silence: self.silence(|direction| sides.side(direction)).map(Box::new),
             findings: Vec::new(),
             timeline,
-        };
+        });
         (record, lookups.collect())
     }
 
@@ -174,17 +174,15 @@ impl Connection {
 
     /// State of the end that sends on `direction`, likewise.
     pub(super) fn state_of(&self, direction: usize) -> TcpState {
-        let fin = |rare: &Rare| rare.fin.get(direction ^ 1).is_some_and(|moment| moment.get().is_some());
-        let peer_fin = self.rare.as_deref().is_some_and(fin);
+        let peer_fin = self.closing.fin.get(direction ^ 1).is_some_and(|moment| moment.get().is_some());
         let seen = || self.sent.get(direction).map_or(TcpState::Unknown, |end| end.state);
         self.kernel.as_ref().and_then(|kernel| kernel.state(direction, peer_fin)).unwrap_or_else(seen)
     }
 
     /// The sockets of this host, and the processes they belong to.
-    fn sockets(&self, sides: &Sorted) -> (Option<Sides<Option<KernelSocket>>>, Vec<ProcessRecord>) {
+    fn sockets(&self, sides: &Sorted) -> (Option<Box<Sides<Option<KernelSocket>>>>, Vec<ProcessRecord>) {
         let Some(kernel) = &self.kernel else { return (None, Vec::new()) };
-        let fin = self.rare.as_deref().map_or([false; 2], |rare| rare.fin.map(|moment| moment.get().is_some()));
-        let [low_fin, high_fin] = fin;
+        let [low_fin, high_fin] = self.closing.fin.map(|moment| moment.get().is_some());
         let mut processes = Vec::new();
         let mut socket = |direction: u8, peer_fin| {
             let (record, owners) = kernel.record(direction.into(), peer_fin)?;
@@ -193,7 +191,7 @@ impl Connection {
             Some(record)
         };
         let sockets = [socket(0, high_fin), socket(1, low_fin)];
-        (Some(sides.of(sockets)), processes)
+        (Some(Box::new(sides.of(sockets))), processes)
     }
 }
 
@@ -219,7 +217,7 @@ impl Connection {
         if config.sampled {
             return self.handshake.round_trip();
         }
-        let reset = self.rare.as_ref().is_some_and(|rare| rare.rst.iter().any(|moment| moment.get().is_some()));
+        let reset = self.closing.rst.iter().any(|moment| moment.get().is_some());
         let refused = reset && self.handshake.is_unanswered() && !config.strict_wireshark;
         self.shared.initial_rtt().filter(|_| !refused)
     }
@@ -248,17 +246,17 @@ impl Connection {
             (_, true) => Some(1),
             _ => None,
         };
-        let Some(rare) = self.rare.as_deref() else { return Close::default() };
+        let Closing { fin, rst, first } = self.closing;
         Close {
-            fin: sides.of(rare.fin.map(|moment| moment.get())),
-            rst: sides.of(rare.rst.map(|moment| moment.get())),
-            first: rare.first_to_close.map(|direction| sides.side(direction)),
+            fin: sides.of(fin.map(|moment| moment.get())),
+            rst: sides.of(rst.map(|moment| moment.get())),
+            first: first.map(|direction| sides.side(direction)),
             time_wait: time_wait.map(|direction| sides.side(direction)),
         }
     }
 
-    fn encapsulation(&self, sides: &Sorted) -> Option<Encapsulation> {
-        Some(self.around.as_deref()?.record(sides))
+    fn encapsulation(&self, sides: &Sorted) -> Option<Box<Encapsulation>> {
+        Some(Box::new(self.around.as_deref()?.record(sides)))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::analysis::{self, AnalysisSet};
-use super::connection::{Connection, both};
+use super::connection::{Closing, Connection, both};
 use super::correction::Sent;
 use super::duplicate::Duplicates;
 use super::handshake::{Handshake, Part};
@@ -219,9 +219,9 @@ impl Connection {
         }
         let acks_fin = flags.contains(Flags::ACK) && rev.fin_end().is_some_and(|end| segment.ack.at_or_after(end));
         if flags.intersects(Flags::FIN | Flags::RST) {
-            let rare = self.rare.get_or_insert_default();
-            rare.first_to_close.get_or_insert(from);
-            let times = if flags.contains(Flags::RST) { &mut rare.rst } else { &mut rare.fin };
+            let Closing { fin, rst, first } = &mut self.closing;
+            first.get_or_insert(from);
+            let times = if flags.contains(Flags::RST) { rst } else { fin };
             let [time, _] = both(times, from);
             time.set_once(at);
         }

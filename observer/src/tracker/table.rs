@@ -45,13 +45,34 @@ struct Place {
     id: u64,
 }
 
-/// Which tunnels have to be the same.
+/// What makes a packet one of a connection. It is looked at where it stands: a copy for each packet would cost.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Key<'a> {
     pub(super) hash: u64,
-    /// Lower end first.
-    pub(super) ends: Tuple,
+    tuple: &'a Tuple,
+    /// The direction of the tuple.
+    pub(super) from: u8,
+    /// Its tunnels have to be the same.
     pub(super) layers: &'a [Layer],
+}
+
+impl<'a> Key<'a> {
+    pub(super) fn new(hash: u64, tuple: &'a Tuple, layers: &'a [Layer]) -> Self {
+        Self { hash, tuple, from: u8::from(!tuple.is_canonical()), layers }
+    }
+
+    /// Lower end first.
+    pub(super) fn ends(&self) -> Tuple {
+        if self.from == 0 { *self.tuple } else { self.tuple.reversed() }
+    }
+
+    /// Whether these ends, lower one first, are the same.
+    pub(super) fn is_of(&self, ends: &Tuple) -> bool {
+        let tuple = self.tuple;
+        let [low, high] = [(&tuple.src, tuple.sport), (&tuple.dst, tuple.dport)];
+        let [low, high] = if self.from == 0 { [low, high] } else { [high, low] };
+        (&ends.src, ends.sport) == low && (&ends.dst, ends.dport) == high && ends.version == tuple.version
+    }
 }
 
 /// A connection that was taken out of the table, in the form it had there.

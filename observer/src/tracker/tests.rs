@@ -381,5 +381,5 @@ fn a_connection_at_rest_is_small() {
         wire.send(client, SERVER, ACK, 100_000_007, 507, 0);
     }
     let octets = wire.tracker.table.resting_octets();
-    assert!((100..250).contains(&octets), "{octets} octets");
+    assert!((100..240).contains(&octets), "{octets} octets");
 }

@@ -143,8 +143,8 @@ impl Connection {
                     .and_then(|rare| rare.analysis.get(direction))
                     .is_some_and(|counts| counts.of(AnalysisSet::ZERO_WINDOW) > 0);
             let reset = kernel.is_some_and(|plight| plight.reset)
-                || rare.and_then(|rare| rare.rst.get(direction)).is_some_and(|rst| rst.get().is_some());
-            let peer_fin = rare.and_then(|rare| rare.fin.get(direction ^ 1)?.get());
+                || self.closing.rst.get(direction).is_some_and(|rst| rst.get().is_some());
+            let peer_fin = self.closing.fin.get(direction ^ 1).and_then(|fin| fin.get());
             let since = kernel.map_or(peer_fin, |plight| plight.close_wait);
             let held = state == TcpState::CloseWait && since.is_some_and(|since| now.since(since) >= CLOSE_WAIT);
             let found = [

@@ -65,7 +65,7 @@ impl Flow {
         Self {
             id: packet.number,
             hash: key.hash,
-            ends: key.ends,
+            ends: key.ends(),
             client,
             roles_from,
             began: Self::side(from, client),
@@ -93,7 +93,7 @@ impl Flow {
 
     /// Whether this connection began between the ends of the given key, its hash aside.
     pub(super) fn has_key(&self, key: &Key<'_>) -> bool {
-        self.ends == key.ends && Around::has_tunnels(self.around.as_deref(), key.layers)
+        key.is_of(&self.ends) && Around::has_tunnels(self.around.as_deref(), key.layers)
     }
 
     /// Who sends on direction `from` between the ends where the client sends on `client`.

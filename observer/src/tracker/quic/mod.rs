@@ -109,7 +109,7 @@ impl Flows {
         if let Some(flow) = self.table.find(key.hash, |flow| flow.hash == key.hash && flow.has_key(key)) {
             return Some((Place { id: flow.id, hash: flow.hash }, Flow::side(from, flow.client)));
         }
-        if let Some(moved) = self.moved.get(&key.ends) {
+        if let Some(moved) = self.moved.get(&key.ends()) {
             return Some((moved.place, Flow::side(from, moved.client)));
         }
         self.find_by_id(key, from, packet, payload)
@@ -134,7 +134,7 @@ impl Flows {
                 && flow.may_move()
             {
                 flow.moved(packet);
-                self.moved.insert(key.ends, Moved { place, client: from });
+                self.moved.insert(key.ends(), Moved { place, client: from });
                 return Some((place, Side::Client));
             }
         }

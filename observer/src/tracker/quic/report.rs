@@ -72,7 +72,7 @@ impl Flow {
             given_up,
             duplicates: self.duplicates,
             bad_checksums: None,
-            tunnel: self.around.as_deref().map(|around: &Around| around.record(&sides)),
+            tunnel: self.around.as_deref().map(|around: &Around| Box::new(around.record(&sides))),
             icmp: Vec::new(),
             evicted: self.evicted,
             turned: Vec::new(),
