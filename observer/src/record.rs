@@ -35,7 +35,7 @@ pub use self::community::CommunityId;
 pub use self::finding::*;
 pub use self::gauge::*;
 pub use self::http2::*;
-pub use self::kernel::{DropRecord, KernelSocket, TcpInfo};
+pub use self::kernel::{DropRecord, KernelSocket, KernelSockets, TcpInfo};
 pub use self::lookup::*;
 pub use self::measure::*;
 pub use self::notable::*;
@@ -267,7 +267,7 @@ pub struct ConnectionRecord {
     pub netns: Option<u32>,
     /// The sockets of this host; absent in captures, `null` for an end that has none here.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub kernel: Option<Box<Sides<Option<KernelSocket>>>>,
+    pub kernel: Option<Box<KernelSockets>>,
     /// Its packets that this host dropped; absent where none were, and in captures.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]

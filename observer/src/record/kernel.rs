@@ -3,8 +3,11 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Side, TcpState};
+use super::{Side, Sides, TcpState};
 use crate::time::{Nanos, Timestamp};
+
+/// The sockets at both ends, as far as they are of this host.
+pub type KernelSockets = Sides<Option<KernelSocket>>;
 
 /// One socket of a connection, as the kernel last showed it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]

@@ -180,7 +180,7 @@ impl Connection {
     }
 
     /// The sockets of this host, and the processes they belong to.
-    fn sockets(&self, sides: &Sorted) -> (Option<Box<Sides<Option<KernelSocket>>>>, Vec<ProcessRecord>) {
+    fn sockets(&self, sides: &Sorted) -> (Option<Box<KernelSockets>>, Vec<ProcessRecord>) {
         let Some(kernel) = &self.kernel else { return (None, Vec::new()) };
         let [low_fin, high_fin] = self.closing.fin.map(|moment| moment.get().is_some());
         let mut processes = Vec::new();
