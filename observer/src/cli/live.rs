@@ -433,6 +433,10 @@ impl Run<'_> {
     /// Takes in what is in the batch, and tells what comes of it.
     fn take(&mut self) -> Result<()> {
         let now = self.source.now();
+        // What a program seals it has logged the secret of before.
+        if let Some(keys) = self.source.keys()? {
+            self.live.unlock(keys);
+        }
         self.observe.thin(&mut self.batch);
         let Self { live, teller, recorder, batch, .. } = self;
         if let Some(recorder) = recorder {

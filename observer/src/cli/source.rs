@@ -1,6 +1,7 @@
 //! Where live connections are seen, and what is done where that cannot be had.
 
 use std::io::{self, Write as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -71,12 +72,24 @@ pub struct Packets {
     /// Take packets for other hosts too
     #[arg(long)]
     promiscuous: bool,
+
+    /// Open TLS with the secrets that programs write to this file meanwhile (NSS key log format, SSLKEYLOGFILE); what the
+    /// kernel passes on by itself is too little of a connection for that
+    #[arg(long, value_name = "FILE")]
+    keylog: Option<PathBuf>,
 }
 
 impl From {
     /// A source with its usual settings.
     pub fn usual(source: Choice) -> Self {
-        let packets = Packets { interface: Vec::new(), filter: None, snaplen: None, buffer: None, promiscuous: false };
+        let packets = Packets {
+            interface: Vec::new(),
+            filter: None,
+            snaplen: None,
+            buffer: None,
+            promiscuous: false,
+            keylog: None,
+        };
         Self { source, poll: Duration::from_millis(200), list_interfaces: false, packets }
     }
 
@@ -87,7 +100,7 @@ impl From {
     pub fn open(&self, observe: &Observe) -> Result<Box<dyn LiveSource>> {
         let asks_for_packets = self.packets.are_asked_for();
         if asks_for_packets && matches!(self.source, Choice::Ebpf | Choice::SockDiag) {
-            bail!("-i, --filter, --snaplen, --buffer and --promiscuous are for --source pcap");
+            bail!("-i, --filter, --snaplen, --buffer, --promiscuous and --keylog are for --source pcap");
         }
         if !observe.hooks.is_empty() && matches!(self.source, Choice::Pcap | Choice::SockDiag) {
             bail!("--hooks is for --source ebpf");
@@ -162,8 +175,9 @@ fn ebpf(observe: &Observe) -> Result<Box<dyn LiveSource>> {
 
 impl Packets {
     fn are_asked_for(&self) -> bool {
-        let Self { interface, filter, snaplen, buffer, promiscuous } = self;
-        !interface.is_empty() || filter.is_some() || snaplen.is_some() || buffer.is_some() || *promiscuous
+        let Self { interface, filter, snaplen, buffer, promiscuous, keylog } = self;
+        let has_any = filter.is_some() || snaplen.is_some() || buffer.is_some() || keylog.is_some();
+        !interface.is_empty() || has_any || *promiscuous
     }
 
     /// What the kernel is to leave out, in libpcap's language. Of what `ports` do not show (tunnels, fragments, ICMP errors)
@@ -192,6 +206,7 @@ impl Packets {
             buffer: self.buffer.unwrap_or(16_384).saturating_mul(1024),
             promiscuous: self.promiscuous,
             filter: self.filter(&observe.port),
+            keylog: self.keylog.clone(),
         };
         Ok(Box::new(Interfaces::open(&options).context("capturing packets with libpcap")?))
     }

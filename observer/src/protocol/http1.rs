@@ -223,6 +223,7 @@ impl Http {
     }
 
     fn request(&mut self, head: &[u8], at: Timestamp) -> Option<Next> {
+        let octets = head.len() as u64;
         let mut fields = [EMPTY_HEADER; MOST_FIELDS];
         let mut request = Request::new(&mut fields);
         let mut config = ParserConfig::default();
@@ -257,6 +258,7 @@ impl Http {
                 host: authority.map(|authority| clean(authority.as_bytes(), MOST_HOST)).or(host),
                 path: (method != Method::Connect).then(|| clean(path.as_bytes(), MOST_TARGET)),
                 request: begun,
+                request_head: Some(octets),
                 ..Exchange::default()
             });
         }
@@ -296,6 +298,7 @@ impl Http {
         self.ends.server.index = waiting.index;
         if let Some(exchange) = self.exchange(waiting.index) {
             (exchange.status, exchange.response) = (Some(status), begun);
+            exchange.response_head = Some(head.len() as u64);
         }
         let is_tunnel = waiting.method == Method::Connect && (200..300).contains(&status);
         if status == 101 || is_tunnel {

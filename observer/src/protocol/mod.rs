@@ -14,7 +14,7 @@ pub mod quic;
 mod ssh;
 mod stream;
 mod text;
-mod tls;
+pub(crate) mod tls;
 mod websocket;
 
 use std::fmt::Debug;

@@ -63,6 +63,8 @@ pub enum ProtocolName {
     Http2,
     /// RFC 9000, RFC 9369.
     Quic,
+    /// RFC 9147, RFC 6347 and those before.
+    Dtls,
     /// RFC 6455.
     #[serde(rename = "websocket")]
     WebSocket,
@@ -108,6 +110,7 @@ impl ProtocolName {
             Self::Http => "HTTP",
             Self::Http2 => "HTTP/2",
             Self::Quic => "QUIC",
+            Self::Dtls => "DTLS",
             Self::WebSocket => "WebSocket",
             Self::Dns => "DNS",
             Self::Ssh => "SSH",
@@ -267,6 +270,14 @@ pub struct Exchange {
     pub response: Option<Timestamp>,
     /// Time of the response's last octet.
     pub response_end: Option<Timestamp>,
+    /// HTTP/1: octets of the request's head, up to and with the empty line.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub request_head: Option<u64>,
+    /// The same of the response.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub response_head: Option<u64>,
 }
 
 impl Exchange {

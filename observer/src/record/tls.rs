@@ -27,7 +27,7 @@ pub struct TlsRecord {
     pub resumed: Option<bool>,
     /// By what it was resumed.
     pub resumed_by: Option<Resumption>,
-    /// The server asked for another hello (HelloRetryRequest).
+    /// The server asked for another hello (HelloRetryRequest; HelloVerifyRequest of DTLS).
     pub retried: bool,
     /// The server asked the client for a certificate; `null` where TLS 1.3 hides it.
     pub client_certificate_requested: Option<bool>,

@@ -170,7 +170,7 @@ impl<'a> Entry<'a> {
                 cookies: [],
                 headers: [],
                 query_string: query(exchange.path.as_deref().unwrap_or_default()),
-                headers_size: UNKNOWN,
+                headers_size: exchange.request_head.map_or(UNKNOWN, size),
                 body_size: size(exchange.request_bytes),
             },
             response: Response {
@@ -181,7 +181,7 @@ impl<'a> Entry<'a> {
                 headers: [],
                 content: Content { size: response_size.max(0), mime_type: "" },
                 redirect_url: "",
-                headers_size: UNKNOWN,
+                headers_size: exchange.response_head.map_or(UNKNOWN, size),
                 body_size: response_size,
             },
             cache: Empty {},

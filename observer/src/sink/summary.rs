@@ -164,10 +164,10 @@ impl Totals {
 
     fn add(&mut self, record: &ConnectionRecord) {
         self.connections += 1;
-        let is_quic = record.transport == Transport::Quic;
-        self.quic += u64::from(is_quic);
-        *self.outcomes.entry((record.conn_state, is_quic)).or_default() += 1;
-        let segments = if is_quic { 0 } else { record.total_packets() };
+        let over_udp = record.transport != Transport::Tcp;
+        self.quic += u64::from(record.transport == Transport::Quic);
+        *self.outcomes.entry((record.conn_state, over_udp)).or_default() += 1;
+        let segments = if over_udp { 0 } else { record.total_packets() };
         self.datagrams += record.total_packets() - segments;
         let load = Load {
             bytes: record.total_bytes(),

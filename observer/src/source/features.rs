@@ -163,6 +163,7 @@ fn packets() -> Result<Option<String>> {
         buffer: 1 << 19,
         promiscuous: false,
         filter: None,
+        keylog: None,
     };
     Interfaces::open(&options).map(|_| None)
 }

@@ -1,7 +1,11 @@
 //! Packets as they pass an interface, by libpcap.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use observer::capture::LinkType;
+use observer::keylog::Keys;
 use observer::record::{CaptureRecord, InterfaceRecord};
 use observer::time::{Nanos, Timestamp};
 use pcap::{Active, Capture, Device, IfFlags, Linktype, Packet, Precision, Stat};
@@ -9,6 +13,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::live::{Batch, LiveSource, Seen, SeenPacket};
 use super::namespace;
+use crate::keyring::GrowingLog;
 use crate::privilege::{self, Needs};
 
 /// The interface that stands for all of them.
@@ -39,6 +44,8 @@ pub struct Options {
     pub promiscuous: bool,
     /// An expression in libpcap's filter language; the kernel leaves out what it does not match.
     pub filter: Option<String>,
+    /// Where programs log the secrets of their TLS sessions.
+    pub keylog: Option<PathBuf>,
 }
 
 /// Interfaces that are captured on.
@@ -46,6 +53,7 @@ pub struct Interfaces {
     captures: Vec<Interface>,
     netns: u32,
     waiting: Batch,
+    keylog: Option<GrowingLog>,
 }
 
 /// One of them.
@@ -65,7 +73,8 @@ impl Interfaces {
         let netns = options.netns.unwrap_or(own);
         let open = || options.interfaces.iter().map(|name| Interface::open(name, options)).collect();
         let captures = if netns == own { open() } else { namespace::within(&namespace::path_of(netns)?, open) };
-        Ok(Self { captures: captures?, netns, waiting: Batch::default() })
+        let keylog = options.keylog.as_deref().map(GrowingLog::open).transpose()?;
+        Ok(Self { captures: captures?, netns, waiting: Batch::default(), keylog })
     }
 
     /// Takes what the kernel holds ready.
@@ -124,6 +133,10 @@ impl LiveSource for Interfaces {
 
     fn sees_every_packet(&self) -> bool {
         true
+    }
+
+    fn keys(&mut self) -> Result<Option<Arc<Keys>>> {
+        self.keylog.as_mut().map_or(Ok(None), GrowingLog::news)
     }
 
     fn unseen(&self) -> Vec<String> {

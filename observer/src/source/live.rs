@@ -1,8 +1,11 @@
 //! What shows connections while they happen: the kernel's hooks, captured packets, or the kernel's tables of sockets.
 
+use std::sync::Arc;
+
 use anyhow::Result;
 use observer::capture::{Direction, LinkType};
 use observer::kernel::{SocketInput, StrayInput};
+use observer::keylog::Keys;
 use observer::record::CaptureRecord;
 use observer::time::Timestamp;
 
@@ -35,6 +38,14 @@ pub trait LiveSource {
 
     /// Whether every packet is seen: what is missing was not sent.
     fn sees_every_packet(&self) -> bool;
+
+    /// All secrets of TLS that are known, where they are more than when it was asked last.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    fn keys(&mut self) -> Result<Option<Arc<Keys>>> {
+        Ok(None)
+    }
 
     /// What it does not show of the connections that it is asked for, a phrase each.
     fn unseen(&self) -> Vec<String>;

@@ -17,7 +17,7 @@ const TOOL: &str = "tshark";
 
 /// What is asked of each packet. TLS of several messages in one packet has their values in one list, the first message's
 /// first.
-const FIELDS: [&str; 40] = [
+const FIELDS: [&str; 52] = [
     "ip.src",
     "ipv6.src",
     "ip.dst",
@@ -48,6 +48,18 @@ const FIELDS: [&str; 40] = [
     "http2.headers.path",
     "http2.headers.status",
     "quic.version",
+    "dtls.handshake.type",
+    "dtls.handshake.extensions_server_name",
+    "dtls.handshake.extensions_alpn_str",
+    "dtls.handshake.ja3",
+    "dtls.handshake.ja3_full",
+    "dtls.handshake.ja3s",
+    "dtls.handshake.ja3s_full",
+    "dtls.handshake.version",
+    "dtls.handshake.sig_hash_alg",
+    "dtls.handshake.session_id",
+    "dtls.handshake.server_named_curve",
+    "dtls.alert_message.desc",
     "resp.array",
     "resp.error",
     "mqtt.msgtype",
@@ -59,7 +71,7 @@ const FIELDS: [&str; 40] = [
     DNS[5],
     DNS[6],
 ];
-const FILTER: &str = "(tls.handshake or tls.alert_message or http or http2 or quic.version or resp or mqtt or dns) and \
+const FILTER: &str = "(tls.handshake or tls.alert_message or http or http2 or quic.version or dtls or resp or mqtt or dns) and \
                       not icmp and not icmpv6";
 
 const STATUS: &str = "http.response.code";
@@ -121,7 +133,10 @@ fn late_statuses(capture: &Path, keys: &str) -> Result<HashMap<Ends, Vec<Row>>> 
 
 /// A packet's fields by their names.
 fn named(row: Vec<String>) -> Row {
-    FIELDS.into_iter().zip(row).filter(|(_, values)| !values.is_empty()).collect()
+    // What is DTLS's goes by TLS's names.
+    let name = |name: &'static str| name.strip_prefix('d').filter(|name| name.starts_with("tls.")).unwrap_or(name);
+    let values = FIELDS.into_iter().zip(row).filter(|(_, values)| !values.is_empty());
+    values.map(|(field, values)| (name(field), values)).collect()
 }
 
 fn ends(row: &Row) -> Ends {
@@ -192,25 +207,29 @@ impl Connection<'_> {
     }
 
     fn compare(&mut self, records: &Records, ends: &Ends, packets: &[Row], names: &Names) {
-        let is_quic = packets.iter().any(|row| row.contains_key("quic.version"));
-        let ours = if is_quic { &records.quic } else { &records.connections };
+        let carrier = match () {
+            () if packets.iter().any(|row| row.contains_key("quic.version")) => QUIC,
+            () if packets.iter().any(|row| row.contains_key("udp.srcport")) => DTLS,
+            () => TCP,
+        };
+        let ours = if carrier == QUIC { &records.quic } else { &records.connections };
         let Some([record]) = ours.get(ends).map(Vec::as_slice) else {
             return self.says("whole connections", "none, or several", "one");
         };
         let client = end(record, "client").1.to_string();
-        let port = if is_quic { "udp.srcport" } else { "tcp.srcport" };
+        let port = if carrier == TCP { "tcp.srcport" } else { "udp.srcport" };
         let (sent, received): (Vec<_>, Vec<_>) = packets.iter().partition(|row| first(row, port) == client);
         let find = |rows: &[&Row], kind: &str| -> Option<Row> {
             rows.iter().find(|row| all(row, "tls.handshake.type").any(|one| one == kind)).map(|row| (*row).clone())
         };
         if let Some(hello) = find(&sent, CLIENT_HELLO) {
-            self.compare_client_hello(&hello, &record["tls"], is_quic);
+            self.compare_client_hello(&hello, &record["tls"], carrier);
             let last = received.iter().rfind(|row| row.contains_key("tls.handshake.ja3s_full"));
             if let Some(answer) = last {
-                self.compare_server_hello(&hello, answer, &received, (&record["tls"], is_quic), names);
+                self.compare_server_hello(&hello, answer, &received, (&record["tls"], carrier), names);
             }
         }
-        if is_quic {
+        if carrier == QUIC {
             let version = received.iter().chain(&sent).find_map(|row| number(first(row, "quic.version")));
             let version = match version {
                 Some(1) => "v1".to_owned(),
@@ -230,12 +249,12 @@ impl Connection<'_> {
         }
     }
 
-    fn compare_client_hello(&mut self, hello: &Row, tls: &Value, is_quic: bool) {
+    fn compare_client_hello(&mut self, hello: &Row, tls: &Value, carrier: char) {
         self.says("TLS server name", &text(tls, "/sni"), first(hello, "tls.handshake.extensions_server_name"));
         let alpn: Vec<_> = all(hello, "tls.handshake.extensions_alpn_str").collect();
         self.says("TLS ALPN offered", &list(tls, "/offer/alpn"), &alpn.join(";"));
         self.says("JA3", &text(tls, "/ja3"), first(hello, "tls.handshake.ja3"));
-        self.says("JA4", &text(tls, "/ja4"), &ja4(hello, is_quic));
+        self.says("JA4", &text(tls, "/ja4"), &ja4(hello, carrier));
     }
 
     fn compare_server_hello(
@@ -243,7 +262,7 @@ impl Connection<'_> {
         hello: &Row,
         answer: &Row,
         received: &[&Row],
-        (tls, is_quic): (&Value, bool),
+        (tls, carrier): (&Value, char),
         names: &Names,
     ) {
         let kinds: Vec<_> = received.iter().flat_map(|row| all(row, "tls.handshake.type")).collect();
@@ -259,12 +278,12 @@ impl Connection<'_> {
         self.says("TLS group", &text(tls, "/group"), &names.of("tls.handshake.server_named_curve", group));
         let mut chosen = received.iter().map(|row| first(row, "tls.handshake.extensions_alpn_str"));
         let chosen = chosen.rfind(|alpn| !alpn.is_empty()).unwrap_or_default();
-        if !is_quic {
+        if carrier != QUIC {
             self.says("TLS ALPN chosen", &text(tls, "/alpn"), chosen);
         }
         self.says("JA3S", &text(tls, "/ja3s"), first(answer, "tls.handshake.ja3s"));
         let alpn = if is_1_3 { "" } else { chosen };
-        self.says("JA4S", &text(tls, "/ja4s"), &ja4s(version, cipher, &extensions, alpn, is_quic));
+        self.says("JA4S", &text(tls, "/ja4s"), &ja4s(version, cipher, &extensions, alpn, carrier));
         let resumed = if is_1_3 {
             extensions.contains(&PRE_SHARED_KEY)
         } else {
@@ -273,9 +292,10 @@ impl Connection<'_> {
             same && !session.is_empty() && !kinds.contains(&CERTIFICATE)
         };
         self.says("TLS resumed", &text(tls, "/resumed"), &resumed.to_string());
-        let retried = kinds.iter().filter(|kind| **kind == SERVER_HELLO).count() > 1;
+        let hellos = kinds.iter().filter(|kind| **kind == SERVER_HELLO).count();
+        let retried = hellos > 1 || kinds.contains(&HELLO_VERIFY_REQUEST);
         self.says("TLS retried", &text(tls, "/retried"), &retried.to_string());
-        if !is_quic && tls["client_certificate_requested"].is_boolean() {
+        if carrier != QUIC && tls["client_certificate_requested"].is_boolean() {
             let asked = kinds.contains(&CERTIFICATE_REQUEST);
             self.says("TLS client certificate", &text(tls, "/client_certificate_requested"), &asked.to_string());
         }
@@ -352,10 +372,16 @@ impl Connection<'_> {
 /// Handshake messages.
 const CLIENT_HELLO: &str = "1";
 const SERVER_HELLO: &str = "2";
+const HELLO_VERIFY_REQUEST: &str = "3";
 const CERTIFICATE: &str = "11";
 const CERTIFICATE_REQUEST: &str = "13";
 
 const PRE_SHARED_KEY: u32 = 41;
+
+/// What TLS goes over, in the letters of JA4.
+const TCP: char = 't';
+const QUIC: char = 'q';
+const DTLS: char = 'd';
 
 /// Version, suite and extensions of a ServerHello, which may have others behind it.
 fn server_hello(row: &Row) -> (Option<u32>, Option<u32>, Vec<u32>) {
@@ -376,7 +402,7 @@ fn is_grease(value: u32) -> bool {
 }
 
 /// The fingerprint of a ClientHello, as its makers describe it, from tshark's fields.
-fn ja4(hello: &Row, is_quic: bool) -> String {
+fn ja4(hello: &Row, carrier: char) -> String {
     let full: Vec<Vec<u32>> = first(hello, "tls.handshake.ja3_full").split(',').map(numbers).collect();
     let list = |index: usize| -> Vec<u32> {
         full.get(index).into_iter().flatten().copied().filter(|value| !is_grease(*value)).collect()
@@ -385,7 +411,7 @@ fn ja4(hello: &Row, is_quic: bool) -> String {
     let offered = all(hello, "tls.handshake.extensions.supported_version").filter_map(number);
     let version = offered.filter(|version| !is_grease(*version)).max().or(list(0).first().copied());
     let name = if extensions.contains(&0) { 'd' } else { 'i' };
-    let front = front(version, is_quic);
+    let front = front(version, carrier);
     let alpn = ends_of(first(hello, "tls.handshake.extensions_alpn_str"));
     let (suites, count) = (ciphers.len().min(99), extensions.len().min(99));
     ciphers.sort_unstable();
@@ -399,21 +425,23 @@ fn ja4(hello: &Row, is_quic: bool) -> String {
     format!("{front}{name}{suites:02}{count:02}{alpn}_{}_{}", digest(&hexes(&ciphers)), digest(&rest))
 }
 
-fn ja4s(version: Option<u32>, cipher: Option<u32>, extensions: &[u32], alpn: &str, is_quic: bool) -> String {
-    let (front, alpn, count) = (front(version, is_quic), ends_of(alpn), extensions.len().min(99));
+fn ja4s(version: Option<u32>, cipher: Option<u32>, extensions: &[u32], alpn: &str, carrier: char) -> String {
+    let (front, alpn, count) = (front(version, carrier), ends_of(alpn), extensions.len().min(99));
     format!("{front}{count:02}{alpn}_{:04x}_{}", cipher.unwrap_or_default(), digest(&hexes(extensions)))
 }
 
-fn front(version: Option<u32>, is_quic: bool) -> String {
+fn front(version: Option<u32>, carrier: char) -> String {
     let version = match version {
         Some(0x0304) => "13",
         Some(0x0303) => "12",
         Some(0x0302) => "11",
         Some(0x0301) => "10",
         Some(0x0300) => "s3",
+        Some(0xfefd) => "d2",
+        Some(0xfeff) => "d1",
         _ => "00",
     };
-    format!("{}{version}", if is_quic { 'q' } else { 't' })
+    format!("{carrier}{version}")
 }
 
 /// A text's first and last character.

@@ -232,6 +232,16 @@ tls() {
     ask -connect 127.0.0.1:4434 -tls1_2 -cipher ECDHE-ECDSA-AES128-SHA
     ask -connect 127.0.0.1:4436 -tls1_3 -groups X25519
     ask -connect 127.0.0.1:4435 -verify 1 -verify_return_error
+    # DTLS, with and without a HelloVerifyRequest.
+    openssl s_server -quiet -accept 4439 -dtls -listen -key rsa.key -cert rsa.crt -cipher ALL:@SECLEVEL=0 \
+        <mute >/dev/null 2>&1 &
+    openssl s_server -quiet -accept 4440 -dtls1_2 -mtu 500 -key ec.key -cert ec.crt <mute >/dev/null 2>&1 &
+    datagrams() {
+        printf 'hello\n' | timeout 5 openssl s_client -dtls1_2 "$@" >/dev/null 2>&1 || true
+    }
+    datagrams -connect 127.0.0.1:4439 -servername dtls.server.lab -alpn coap
+    datagrams -connect 127.0.0.1:4440 -cipher ECDHE-ECDSA-AES128-GCM-SHA256
+    datagrams -connect 127.0.0.1:4440 -mtu 300 -noservername
     early() {
         # The server says nothing: the client ends when it has read the ticket and nothing else comes.
         { printf 'hello\n'; sleep 0.2; } | timeout 10 openssl s_client -keylogfile keys.log -tls1_3 \

@@ -5,6 +5,7 @@ use md5::{Digest as _, Md5};
 use sha2::Sha256;
 
 use super::super::text::hex;
+use super::Carrier;
 use super::hello::{ClientHello, ServerHello, extension, is_grease};
 
 /// JA3 of a ClientHello: MD5 of version, cipher suites, extensions, groups and point formats.
@@ -21,15 +22,22 @@ pub(super) fn ja3s(hello: &ServerHello) -> String {
 }
 
 /// What a JA4 begins with: over what TLS is spoken.
-const fn transport(over_quic: bool) -> char {
-    if over_quic { 'q' } else { 't' }
+const fn transport(carrier: Carrier) -> char {
+    match carrier {
+        Carrier::Tcp => 't',
+        Carrier::Quic => 'q',
+        Carrier::Dtls => 'd',
+    }
 }
 
-/// JA4 of a ClientHello, over TCP or QUIC.
-pub(super) fn ja4(hello: &ClientHello, over_quic: bool) -> String {
+/// JA4 of a ClientHello, whatever it goes over.
+pub(super) fn ja4(hello: &ClientHello, carrier: Carrier) -> String {
     let real = |list: &[u16]| -> Vec<u16> { list.iter().copied().filter(|value| !is_grease(*value)).collect() };
     let (mut ciphers, mut extensions) = (real(&hello.ciphers), real(&hello.extensions));
-    let version = real(&hello.versions).into_iter().max().unwrap_or(hello.legacy_version);
+    let offered = real(&hello.versions).into_iter();
+    // DTLS counts down.
+    let newest = if carrier == Carrier::Dtls { offered.min() } else { offered.max() };
+    let version = newest.unwrap_or(hello.legacy_version);
     let name = if hello.has(extension::SERVER_NAME) { 'd' } else { 'i' };
     let counts = [ciphers.len(), extensions.len()].map(|count| count.min(99));
     let alpn = ends(hello.alpn.first().map(|name| &**name));
@@ -42,15 +50,15 @@ pub(super) fn ja4(hello: &ClientHello, over_quic: bool) -> String {
         signed = format!("{signed}_{}", words(&hello.signature_algorithms));
     }
     let (ciphers, signed) = (short_hash(&words(&ciphers)), short_hash(&signed));
-    let (transport, version) = (transport(over_quic), version_digits(version));
+    let (transport, version) = (transport(carrier), version_digits(version));
     format!("{transport}{version}{name}{suites:02}{kinds:02}{alpn}_{ciphers}_{signed}")
 }
 
 /// JA4S of a ServerHello, likewise.
-pub(super) fn ja4s(hello: &ServerHello, over_quic: bool) -> String {
+pub(super) fn ja4s(hello: &ServerHello, carrier: Carrier) -> String {
     let (version, count) = (version_digits(hello.chosen_version()), hello.extensions.len().min(99));
     let alpn = ends(hello.alpn.as_deref());
-    let transport = transport(over_quic);
+    let transport = transport(carrier);
     format!("{transport}{version}{count:02}{alpn}_{:04x}_{}", hello.cipher, short_hash(&words(&hello.extensions)))
 }
 
@@ -62,6 +70,9 @@ const fn version_digits(version: u16) -> &'static str {
         0x0301 => "10",
         0x0300 => "s3",
         0x0200 | 0x0002 => "s2",
+        0xfefc => "d3",
+        0xfefd => "d2",
+        0xfeff => "d1",
         _ => "00",
     }
 }

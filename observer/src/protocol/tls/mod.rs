@@ -8,6 +8,7 @@ mod certificate;
 mod cipher;
 mod data;
 mod decryption;
+pub(crate) mod dtls;
 mod early;
 mod fingerprint;
 mod hello;
@@ -53,11 +54,21 @@ const MOST_FINISHED: u64 = 512;
 /// Octets of an alert under TLS 1.3: the alert, its type, and the tag.
 const SEALED_ALERT: u16 = 2 + 1 + 16;
 
+/// What TLS is spoken over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Carrier {
+    #[default]
+    Tcp,
+    /// Without records.
+    Quic,
+    /// In records of its own.
+    Dtls,
+}
+
 /// A connection that speaks TLS.
 #[derive(Debug, Default)]
 struct Tls {
-    /// Its messages come without records.
-    over_quic: bool,
+    carrier: Carrier,
     ends: Sides<End>,
     client_hello: Option<(Box<ClientHello>, Timestamp)>,
     server_hello: Option<(Box<ServerHello>, Timestamp)>,
@@ -570,5 +581,5 @@ const fn is_data((kind, length): (u8, u16)) -> bool {
 }
 
 const fn is_1_3(version: u16) -> bool {
-    version == 0x0304 || version >> 8 == 0x7f
+    matches!(version, 0x0304 | 0xfefc) || version >> 8 == 0x7f
 }

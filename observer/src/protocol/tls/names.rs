@@ -11,6 +11,9 @@ pub(super) fn version(number: u16) -> String {
         0x0302 => "TLS 1.1".to_string(),
         0x0303 => "TLS 1.2".to_string(),
         0x0304 => "TLS 1.3".to_string(),
+        0xfeff => "DTLS 1.0".to_string(),
+        0xfefd => "DTLS 1.2".to_string(),
+        0xfefc => "DTLS 1.3".to_string(),
         0x7f00..=0x7fff => format!("TLS 1.3 draft {}", number & 0xff),
         _ => format!("0x{number:04x}"),
     }

@@ -1,6 +1,6 @@
 //! TLS inside QUIC (RFC 9001): handshake messages without records.
 
-use super::{Arrival, Take, Tls, names};
+use super::{Arrival, Carrier, Take, Tls, names};
 use crate::record::{Side, TlsRecord};
 use crate::time::Timestamp;
 
@@ -10,7 +10,7 @@ pub(in crate::protocol) struct QuicTls(Tls);
 
 impl Default for QuicTls {
     fn default() -> Self {
-        Self(Tls { over_quic: true, ..Tls::default() })
+        Self(Tls { carrier: Carrier::Quic, ..Tls::default() })
     }
 }
 

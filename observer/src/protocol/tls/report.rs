@@ -54,8 +54,8 @@ impl Tls {
             decryption,
             ja3: client.map(fingerprint::ja3),
             ja3s: server.map(fingerprint::ja3s),
-            ja4: client.map(|hello| fingerprint::ja4(hello, self.over_quic)),
-            ja4s: server.map(|hello| fingerprint::ja4s(hello, self.over_quic)),
+            ja4: client.map(|hello| fingerprint::ja4(hello, self.carrier)),
+            ja4s: server.map(|hello| fingerprint::ja4s(hello, self.carrier)),
         }
     }
 

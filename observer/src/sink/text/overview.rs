@@ -28,7 +28,7 @@ pub fn summary(page: &Page, out: &mut String, totals: Totals, capture: &CaptureR
     };
     let counts = [
         (totals.packets, "segment", totals.quic < totals.connections),
-        (totals.datagrams, "datagram", totals.quic > 0),
+        (totals.datagrams, "datagram", totals.datagrams > 0),
     ];
     let packets = counts.iter().filter(|count| count.2 || totals.connections == 0 && count.1 == "segment");
     let packets: Vec<_> = packets.map(|(count, name, _)| units::number_of(*count, name)).collect();
@@ -138,10 +138,10 @@ fn outcomes(page: &Page, out: &mut String, totals: &Totals) {
     let mut rows: Vec<_> = totals.outcomes.iter().collect();
     rows.sort_by_key(|(state, count)| (Reverse(**count), **state));
     let largest = rows.first().map_or(0, |row| *row.1);
-    for ((state, is_quic), count) in rows {
-        let (words, tone) = match (state, is_quic) {
-            (ConnState::SF, true) => ("answered (QUIC)", Tone::Good),
-            (ConnState::S0, true) => ("no answer (QUIC)", Tone::Bad),
+    for ((state, over_udp), count) in rows {
+        let (words, tone) = match (state, over_udp) {
+            (ConnState::SF, true) => ("answered (UDP)", Tone::Good),
+            (ConnState::S0, true) => ("no answer (UDP)", Tone::Bad),
             _ => words::outcome(*state),
         };
         let name = Line::new().then(Tone::Dim, format!("{:<7}", format!("{state:?}"))).then(tone, words);

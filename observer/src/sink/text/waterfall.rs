@@ -100,8 +100,8 @@ fn phase(phase: &PhaseRecord, scale: &Scale) -> Option<Row> {
 
 fn data(record: &ConnectionRecord, entries: &[TimelineEntry], from: Side, scale: &Scale) -> Option<Row> {
     let sent = record.bytes_of(from).unwrap_or(0);
-    // When the packets of QUIC came is not kept.
-    if sent == 0 || record.transport == Transport::Quic {
+    // When datagrams came is not kept.
+    if sent == 0 || record.transport != Transport::Tcp {
         return None;
     }
     let spans = |again: bool| -> Vec<_> {

@@ -33,6 +33,12 @@ pub const fn outcome(state: ConnState) -> (&'static str, Tone) {
 pub fn outcome_of(record: &ConnectionRecord) -> (&'static str, Tone) {
     match &record.quic {
         Some(quic) => super::quic::outcome(record, quic),
+        None if record.transport == Transport::Udp && record.conn_state == ConnState::SF => {
+            match record.tls.as_ref().is_some_and(|tls| tls.established) {
+                true => ("established", Tone::Good),
+                false => ("handshake not finished", Tone::Notice),
+            }
+        }
         None if record.conn_state == ConnState::S0 => (attempt(record), Tone::Bad),
         None => outcome(record.conn_state),
     }

@@ -1,4 +1,4 @@
-//! One connection that speaks QUIC.
+//! One connection that speaks QUIC or DTLS.
 
 use std::sync::Arc;
 
@@ -6,8 +6,9 @@ use super::spin::Spin;
 use crate::flow::{fold, tunnels};
 use crate::input::PacketInput;
 use crate::packet::{Address, IpVersion, Notes, Packet, Tuple};
-use crate::protocol::quic::{Heard, Opener, Quic};
-use crate::record::{Endpoint, LookupRecord, QuicMove, RolesFrom, Side, Sides};
+use crate::protocol::quic::{self, ConnectionId, Heard, Opener, Quic};
+use crate::protocol::tls::dtls::{self, Dtls};
+use crate::record::{Application, Endpoint, LookupRecord, QuicMove, RolesFrom, Side, Sides};
 use crate::time::Timestamp;
 use crate::tracker::Config;
 use crate::tracker::connection::Around;
@@ -38,7 +39,7 @@ pub(super) struct Flow {
     pub(super) bytes: Sides<u64>,
     pub(super) duplicates: u64,
     recent: Sides<Recent>,
-    pub(super) quic: Quic,
+    pub(super) spoken: Spoken,
     pub(super) spin: Spin,
     /// Where it moved to.
     pub(super) moves: Vec<QuicMove>,
@@ -48,9 +49,72 @@ pub(super) struct Flow {
     is_own: bool,
 }
 
+/// What the datagrams of a connection hold.
+#[expect(clippy::large_enum_variant, reason = "nearly all of them speak QUIC: one allocation then holds it all")]
+#[derive(Debug)]
+pub(super) enum Spoken {
+    Quic(Quic),
+    Dtls(Box<Dtls>),
+}
+
+impl Spoken {
+    /// What a datagram begins, and which end sent it.
+    pub(super) fn begin(payload: &[u8], len: usize) -> Option<(Opener, Self)> {
+        match dtls::opener(payload) {
+            Some(opener) => Some((opener, Self::Dtls(Box::default()))),
+            None => quic::opener(payload, len).map(|opener| (opener, Self::Quic(Quic::new()))),
+        }
+    }
+
+    fn datagram(&mut self, from: Side, payload: &[u8], len: usize, at: Timestamp) -> Heard {
+        match self {
+            Self::Quic(quic) => quic.datagram(from, payload, len, at),
+            Self::Dtls(dtls) => dtls.datagram(from, payload, at),
+        }
+    }
+
+    /// Whether a datagram begins another connection between the same ends.
+    pub(super) fn is_succeeded_by(&self, from: Side, payload: &[u8], len: usize) -> bool {
+        match self {
+            Self::Quic(quic) => quic.is_succeeded_by(from, payload, len),
+            Self::Dtls(dtls) => dtls.is_succeeded_by(from, payload),
+        }
+    }
+
+    /// Octets that are kept.
+    pub(super) fn held(&self) -> usize {
+        match self {
+            Self::Quic(quic) => quic.held(),
+            Self::Dtls(dtls) => dtls.held(),
+        }
+    }
+
+    pub(super) fn give_up(&mut self, at: Timestamp) {
+        match self {
+            Self::Quic(quic) => quic.give_up(at),
+            Self::Dtls(dtls) => dtls.give_up(),
+        }
+    }
+
+    /// The connection ID that the server chose.
+    pub(super) fn server_id(&self) -> Option<ConnectionId> {
+        match self {
+            Self::Quic(quic) => quic.server_id(),
+            Self::Dtls(_) => None,
+        }
+    }
+
+    pub(super) fn record(&self, into: &mut Application) {
+        match self {
+            Self::Quic(quic) => quic.record(into),
+            Self::Dtls(dtls) => dtls.record(into),
+        }
+    }
+}
+
 impl Flow {
     /// A connection whose first datagram is at hand, and still to be taken in.
-    pub(super) fn new(key: &Key<'_>, from: u8, packet: &Packet, opener: Opener) -> Self {
+    pub(super) fn new(key: &Key<'_>, from: u8, packet: &Packet, (opener, spoken): (Opener, Spoken)) -> Self {
         let tuple = &packet.tuple;
         let (client, roles_from) = match opener {
             Opener::Client => (from, RolesFrom::Initial),
@@ -77,7 +141,7 @@ impl Flow {
             bytes: Sides::default(),
             duplicates: 0,
             recent: Sides::default(),
-            quic: Quic::new(),
+            spoken,
             spin: Spin::default(),
             moves: Vec::new(),
             lookup: None,
@@ -117,7 +181,7 @@ impl Flow {
         }
         *self.packets.of_mut(from) += 1;
         *self.bytes.of_mut(from) += u64::from(len);
-        let heard = self.quic.datagram(from, payload, len as usize, packet.at);
+        let heard = self.spoken.datagram(from, payload, len as usize, packet.at);
         if let Some(bit) = heard.spin {
             self.spin.take(from, bit, packet.at);
         }
@@ -147,8 +211,8 @@ impl Flow {
     }
 }
 
-/// The last datagrams of one end, by what tells them apart. What QUIC sends again it encrypts anew: the same octets are the
-/// same datagram, captured twice or doubled on its way.
+/// The last datagrams of one end, by what tells them apart. What QUIC sends again it encrypts anew, and DTLS numbers it anew:
+/// the same octets are the same datagram, captured twice or doubled on its way.
 #[derive(Debug, Default)]
 struct Recent {
     marks: [u64; 8],
@@ -158,13 +222,14 @@ struct Recent {
 impl Recent {
     /// Notes a datagram. Whether it was there already.
     fn is_copy(&mut self, payload: &[u8], len: u32) -> bool {
-        const SHORT: usize = 0x80;
+        const FORM: u8 = 0xc0;
+        const SHORT: u8 = 0x40;
         if payload.len() != len as usize {
             return false;
         }
         // Behind a short header everything is encrypted, and ends in a tag. Long ones may end in zeros.
         let told = match payload.first() {
-            Some(first) if usize::from(*first) < SHORT => payload.last_chunk::<16>().map(<[u8; 16]>::as_slice),
+            Some(first) if first & FORM == SHORT => payload.last_chunk::<16>().map(<[u8; 16]>::as_slice),
             _ => Some(payload),
         };
         let Some(told) = told else { return false };

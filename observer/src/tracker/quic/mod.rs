@@ -1,7 +1,7 @@
-//! The connections that speak QUIC: found by the ends of a datagram, or by the server's connection ID where a client has
+//! The connections that speak QUIC, and those that speak DTLS, which are followed alike: found by the ends of a datagram, or by the server's connection ID where a client has
 //! moved to other ends.
 //!
-//! A datagram opens a connection by what it holds, never by its ports (`protocol::quic::opener`); after that every datagram
+//! A datagram opens a connection by what it holds, never by its ports (`Spoken::begin`); after that every datagram
 //! between the same ends is the connection's. It ends once it was silent for [`Config::silence`](super::Config::silence),
 //! where its ends begin another one, or with the input: how it was closed is encrypted.
 
@@ -16,12 +16,12 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 
 use hashbrown::HashTable;
 
-use self::flow::Flow;
+use self::flow::{Flow, Spoken};
 use super::table::Key;
 use super::{AnalysisSet, Effect, Event, Tracker};
 use crate::input::PacketInput;
 use crate::packet::{Address, Datagram, Packet, Tuple};
-use crate::protocol::quic::{self, ConnectionId};
+use crate::protocol::quic::ConnectionId;
 use crate::record::{ConnectionRecord, Side, Sides, TcpState};
 use crate::time::Timestamp;
 
@@ -157,7 +157,7 @@ impl Flows {
 
     fn remove(&mut self, place: Place) -> Option<Box<Flow>> {
         let flow = self.table.find_entry(place.hash, |flow| flow.id == place.id).ok()?.remove().0;
-        self.held = self.held.saturating_sub(flow.quic.held());
+        self.held = self.held.saturating_sub(flow.spoken.held());
         if let Some(id) = flow.server_id()
             && self.ids.get(&id) == Some(&place)
         {
@@ -191,7 +191,7 @@ impl Flows {
     /// Notes what a connection has become by the datagram at hand, having kept `before` octets.
     fn note(&mut self, place: Place, before: usize, most: usize) {
         let Some(flow) = self.by_place(place) else { return };
-        let (now, at, id) = (flow.quic.held(), flow.last_seen, flow.server_id());
+        let (now, at, id) = (flow.spoken.held(), flow.last_seen, flow.server_id());
         if let Some(id) = id
             && !id.id.octets().is_empty()
             && !self.ids.contains_key(&id)
@@ -207,11 +207,11 @@ impl Flows {
             && let Some(place) = self.holding.pop_front()
         {
             let Some(flow) = self.by_place(place) else { continue };
-            let kept = flow.quic.held();
+            let kept = flow.spoken.held();
             if kept > 0 && self.held > most {
                 let Some(flow) = self.by_place(place) else { continue };
-                flow.quic.give_up(at);
-                let left = flow.quic.held();
+                flow.spoken.give_up(at);
+                let left = flow.spoken.held();
                 self.held = (self.held + left).saturating_sub(kept);
             } else if kept > 0 {
                 self.holding.push_back(place);
@@ -227,7 +227,7 @@ impl Flow {
             0 => (self.ends.dst, self.ends.dport),
             _ => (self.ends.src, self.ends.sport),
         };
-        Some(ServerId { address, port, id: self.quic.server_id()? })
+        Some(ServerId { address, port, id: self.spoken.server_id()? })
     }
 }
 
@@ -241,7 +241,7 @@ impl Tracker {
         if let Some((place, side)) = found
             && let Some(flow) = self.quic.by_place(place)
             && (packet.at.since(flow.last_seen) >= self.config.udp_timeout()
-                || flow.quic.is_succeeded_by(side, payload, len))
+                || flow.spoken.is_succeeded_by(side, payload, len))
         {
             self.give_out_quic(place);
             found = None;
@@ -252,8 +252,9 @@ impl Tracker {
         };
         let flow = self.quic.by_place(place)?;
         // Most datagrams hold no handshake: what is kept need not be counted for them.
-        let is_long = payload.first().is_some_and(|first| *first >= 0x80);
-        let before = if is_long { flow.quic.held() } else { 0 };
+        let [set, unset] = SHORT;
+        let is_short = payload.first().is_some_and(|first| first & (set | unset) == set);
+        let before = if is_short { 0 } else { flow.spoken.held() };
         let heard = flow.datagram(side, input, datagram.len, &self.config);
         self.books.counts.duplicates += u64::from(heard.is_none());
         if heard.is_some_and(|heard| heard.handshake) {
@@ -276,12 +277,12 @@ impl Tracker {
         payload: &[u8],
         len: usize,
     ) -> Option<(Place, Side)> {
-        let opener = quic::opener(payload, len)?;
+        let begun = Spoken::begin(payload, len)?;
         self.expire_quic(packet.at);
         while self.open_connections() >= self.config.max_connections.max(1) {
             self.make_room();
         }
-        let mut flow = Box::new(Flow::new(key, from, packet, opener));
+        let mut flow = Box::new(Flow::new(key, from, packet, begun));
         let side = Flow::side(from, flow.client);
         let tuple = if side == Side::Client { packet.tuple } else { packet.tuple.reversed() };
         flow.lookup = self.lookups.known(&tuple, packet.at);

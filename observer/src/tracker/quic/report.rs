@@ -15,7 +15,7 @@ impl Flow {
             .map(|(address, port)| Endpoint::new(address, self.ends.version, port));
         let Sides { client, server } = sides.of([low, high]);
         let mut application = Application::default();
-        self.quic.record(&mut application);
+        self.spoken.record(&mut application);
         if let Some(lookup) = &self.lookup {
             let name = || NameRecord { name: lookup.lookup.name.clone(), from: NameSource::Dns };
             application.name.get_or_insert_with(name);
@@ -32,10 +32,11 @@ impl Flow {
         let used =
             application.quic.as_ref().filter(|quic| quic.one_rtt.client.is_some() || quic.packets.client.zero_rtt > 0);
         let round_trips = used.and_then(|quic| quic.round_trips);
+        let is_quic = application.quic.is_some();
         let Application { protocol, via, name, dns, tls, quic, malformed, given_up, .. } = application;
         ConnectionRecord {
             id: self.id,
-            transport: Transport::Quic,
+            transport: if is_quic { Transport::Quic } else { Transport::Udp },
             client,
             server,
             community_id: CommunityId::udp(client, server),

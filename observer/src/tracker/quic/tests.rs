@@ -4,7 +4,7 @@ use crate::flow;
 use crate::input::{Input, PacketInput};
 use crate::packet::{Address, Body, Datagram, IpVersion, Packet, Tuple};
 use crate::protocol::quic::tests::{SERVER_ID, answer, first_packet};
-use crate::record::{ConnState, ConnectionRecord, Phase, RolesFrom, Transport};
+use crate::record::{ConnState, ConnectionRecord, Phase, RolesFrom, Side, Transport};
 use crate::time::{Nanos, Timestamp};
 use crate::tracker::{Config, Effect, Event, Tracker};
 
@@ -171,4 +171,20 @@ fn what_is_kept_of_handshakes_stays_within_its_bound() {
     }
     let records = wire.finish();
     assert!(records.len() == 99 && records.iter().all(|record| record.given_up));
+}
+
+#[test]
+fn a_connection_over_dtls_is_told() {
+    let mut wire = Wire::new(Config::default());
+    for (from, datagram) in crate::protocol::tls::dtls::tests::handshake() {
+        let (from, to) = if from == Side::Client { (CLIENT, SERVER) } else { (SERVER, CLIENT) };
+        wire.send(from, to, &datagram);
+    }
+    let records = wire.finish();
+    let [record] = &records[..] else { panic!("one connection, not {}", records.len()) };
+    assert_eq!((record.transport, record.conn_state), (Transport::Udp, ConnState::SF));
+    assert_eq!((record.client.port, record.duplicates, record.malformed), (CLIENT.1, 0, 0));
+    assert!(record.quic.is_none());
+    let tls = record.tls.as_deref().expect("its hello was read");
+    assert_eq!((tls.sni.as_deref(), tls.established), (Some("server.lab"), true));
 }
