@@ -576,6 +576,11 @@ impl ConnectionRecord {
         on_the_wire.or_else(counted).or_else(told).unwrap_or(0)
     }
 
+    /// Whether the capture lacks octets of one end that the other has acknowledged.
+    pub fn lacks_some_of(&self, side: Side) -> bool {
+        self.analysis.is_some_and(|analysis| *analysis.ack_lost_segment.of(side.other()) > 0)
+    }
+
     /// Octets of payload of both ends, as far as known.
     pub fn total_bytes(&self) -> u64 {
         self.bytes_of(Side::Client).unwrap_or(0) + self.bytes_of(Side::Server).unwrap_or(0)

@@ -77,6 +77,14 @@ pub fn told<'a>(record: &'a ConnectionRecord, side: Side, errors: &[&str]) -> Op
     errors.contains(&error).then_some(error)
 }
 
+/// Whether all that one end sent again was its FIN, with what stood before it, which nobody acknowledges: the other end is
+/// gone, or the way to it (stuck-closing).
+pub fn closes_in_vain(record: &ConnectionRecord, side: Side) -> bool {
+    let waits = matches!(record.tcp_state.of(side), TcpState::FinWait1 | TcpState::Closing | TcpState::LastAck);
+    let again = of(record, NotableKind::Retransmission, side).map(|again| again.first);
+    waits && record.close.fin.of(side).zip(again).is_some_and(|(fin, again)| fin < again)
+}
+
 /// Whether the capture holds one direction of a connection only: what the other end did is not known. An attempt that
 /// nobody answers looks alike, but its client does not go on.
 pub fn is_one_way(record: &ConnectionRecord) -> bool {

@@ -26,6 +26,7 @@ const PAGE: Page = Page {
         "At least packet_loss_segments segments of one end were sent again after a timeout (RFC 6298), after duplicate \
          ACKs (RFC 5681) or to repair what SACK reports (RFC 6675): needless repetitions do not count.",
         "That is packet_loss_percent or more of the segments that it sent.",
+        "They were not all repeats of a FIN that nobody acknowledges: then the other end is gone (stuck-closing).",
         "No ICMP error told it that its segments are too large: to send smaller ones is no loss (RFC 1191).",
     ],
     remedy: &[
@@ -53,7 +54,13 @@ impl Finding for PacketLoss {
             && again * 100 >= sent.saturating_mul(thresholds.packet_loss_percent);
         let resized = record.icmp.iter().any(|error| error.to == by && error.mtu.is_some());
         let acknowledged = record.packets?.of(by.other()) > &0;
-        if !is_much || resized || !acknowledged || record.handshake.syn.is_some() && record.handshake.ack.is_none() {
+        let closing = evidence::closes_in_vain(record, by);
+        if !is_much
+            || resized
+            || closing
+            || !acknowledged
+            || record.handshake.syn.is_some() && record.handshake.ack.is_none()
+        {
             return None;
         }
         let gaps = *record.analysis?.lost_segment.of(by);

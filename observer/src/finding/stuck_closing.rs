@@ -31,7 +31,7 @@ const PAGE: Page = Page {
         "See whether the other end is there: `mtr -T -P {PORT} {SERVER}`",
         "See how long the kernel waits: `sysctl net.ipv4.tcp_fin_timeout net.ipv4.tcp_orphan_retries`",
     ],
-    instead_of: &["packet-loss", "tail-loss"],
+    instead_of: &[],
 };
 
 impl Finding for StuckClosing {

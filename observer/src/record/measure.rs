@@ -168,7 +168,8 @@ pub struct Analysis {
 pub struct Retransmissions {
     /// After a retransmission timeout (RFC 6298), or for a cause that does not show.
     pub rto: u64,
-    /// After three duplicate ACKs (RFC 5681), or as many octets reported by SACK.
+    /// After three duplicate ACKs (RFC 5681), as many octets reported by SACK, or an ICMP error that said that it was too
+    /// large (RFC 1191).
     pub fast: u64,
     /// The last segment sent again after about two round trips of silence (tail loss probe, RFC 8985).
     pub tail_loss_probe: u64,

@@ -7,7 +7,7 @@ use std::io::Write;
 use std::net::IpAddr;
 
 use anyhow::Result;
-use observer::record::{CaptureRecord, ConnectionRecord, Exchange, Phase};
+use observer::record::{CaptureRecord, ConnectionRecord, Exchange, Phase, Side};
 use observer::time::{Nanos, Timestamp};
 use serde::Serialize;
 
@@ -190,6 +190,7 @@ impl<'a> Entry<'a> {
             connection: record.id.to_string(),
             comment: match (exchange.status, exchange.complete) {
                 (None, _) => "no response was seen",
+                (Some(_), false) if record.lacks_some_of(Side::Server) => "not all of the response was captured",
                 (Some(_), false) => "the response was cut off",
                 (Some(_), true) => "",
             },

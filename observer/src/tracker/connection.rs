@@ -331,6 +331,11 @@ impl Connection {
             icmp.push(Icmp { at: packet.at, frame: packet.frame.number, error: *error, quoted });
         }
         self.note_one(NotableKind::Icmp, quoted, packet);
+        if error.mtu.is_some() {
+            let [fwd, _] = both(&mut self.sent, quoted);
+            let [_, rev_flow] = both(&mut self.flows, quoted);
+            fwd.retransmits.is_too_large(rev_flow, packet.at);
+        }
         if self.is_logged(config) {
             let entry = Entry { kind: EntryKind::Icmp, ..self.entry(quoted ^ 1, packet) };
             self.log.get_or_insert_default().add(entry, config.timeline_entries);

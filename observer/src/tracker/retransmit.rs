@@ -8,7 +8,8 @@
 //! 3. In a recovery that began fast: RTO where this end was silent for an RTO; SACK-repaired where SACK reported octets
 //!    after it; fast elsewhere (a partial ACK, RFC 6582).
 //! 4. Fast, beginning a recovery: three duplicate ACKs ask for it (RFC 5681, section 3.2); or SACK reported octets after
-//!    it and the last ACK is less than 1½ round trips ago (RACK, RFC 8985, waits for a part of a round trip).
+//!    it and the last ACK is less than 1½ round trips ago (RACK, RFC 8985, waits for a part of a round trip); or an ICMP
+//!    error said just as shortly ago that it was too large (RFC 1191, section 6.5; tcp_simple_retransmit()).
 //! 5. Tail loss probe (RFC 8985, section 7): both ends permit SACK, which it depends on; it ends at *next*; nothing was
 //!    sent again since *answered* moved, and nothing at all for 1½ round trips; and either what was sent before it is not
 //!    acknowledged, which an RTO would send first, or the silence is no longer than a probe waits.
@@ -61,6 +62,8 @@ struct State {
     answered_at: Timestamp,
     /// When something was last sent again.
     sent_at: Timestamp,
+    /// When a router last said that a segment was too large.
+    too_large_at: Timestamp,
     counts: [u32; 5],
 }
 
@@ -83,6 +86,12 @@ impl Retransmits {
         }
         let new = || Box::new(State { answered: Some(segment.ack), ..State::default() });
         self.0.get_or_insert_with(new).answered(segment, repeated, options, at);
+    }
+
+    /// A router says that a segment was too large to be passed on; `rev` is the memory of the other direction.
+    pub fn is_too_large(&mut self, rev: &Flow, at: Timestamp) {
+        let new = || Box::new(State { answered: rev.acknowledges(), ..State::default() });
+        self.0.get_or_insert_with(new).too_large_at = at;
     }
 
     /// Why `segment`, which the analysis calls a retransmission, was sent again. `fwd` and `rev` are the memories of its
@@ -163,9 +172,9 @@ impl State {
             Recovery::Fast(_) if is_sacked_beyond => return RetransmissionCause::SackRepaired,
             Recovery::Fast(_) => return RetransmissionCause::Fast,
             Recovery::None => {
-                let just_answered = at.since(self.answered_at).0 <= half_as_long_again.saturating_add(SLACK.0);
+                let just = |then: Timestamp| at.since(then).0 <= half_as_long_again.saturating_add(SLACK.0);
                 let is_asked_for = self.duplicate_acks >= DUPLICATE_ACKS && Some(segment.seq) == self.answered;
-                if is_asked_for || is_sacked_beyond && just_answered {
+                if is_asked_for || is_sacked_beyond && just(self.answered_at) || just(self.too_large_at) {
                     self.recovery = Recovery::Fast(fwd.next());
                     return RetransmissionCause::Fast;
                 }
@@ -202,7 +211,7 @@ impl Pack for Recovery {
 }
 
 pack_fields! {
-    State { answered, sacked, recovery, duplicate_acks, has_sent_again, answered_at, sent_at, counts }
+    State { answered, sacked, recovery, duplicate_acks, has_sent_again, answered_at, sent_at, too_large_at, counts }
 }
 
 pack_wrapped!(Retransmits);

@@ -135,6 +135,13 @@ fn connect(address: SocketAddr, protocol: Option<Protocol>, deed: &str, times: u
                 let _ = stream.write_all(&vec![7; 64 << 20]);
             }
             "leave" => stream.write_all(b"hello")?,
+            // Longer than the shortest times that tables on the way can be given.
+            "return" => {
+                stream.write_all(b"hello")?;
+                std::thread::sleep(Duration::from_secs(2));
+                let _ = stream.write_all(b"again");
+                let _ = stream.read(&mut [0]);
+            }
             "expect_reset" => {
                 let _ = stream.write_all(b"hello");
                 let _ = stream.read(&mut [0]);

@@ -7,6 +7,7 @@ mod filters;
 mod names;
 mod rights;
 mod turns;
+mod verdicts;
 
 use std::net::{Ipv4Addr, SocketAddr};
 

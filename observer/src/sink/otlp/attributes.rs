@@ -166,6 +166,8 @@ pub fn of_exchange(record: &ConnectionRecord, exchange: &Exchange) -> (Attribute
     let error = match (exchange.status, exchange.complete) {
         (Some(status @ 400..), _) => Some(status.to_string()),
         (Some(_), true) => None,
+        // The capture's fault, not the server's.
+        (Some(_), false) if record.lacks_some_of(Side::Server) => None,
         (Some(_), false) => Some("cut_off".to_string()),
         (None, _) => Some("no_response".to_string()),
     };

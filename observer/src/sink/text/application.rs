@@ -50,7 +50,7 @@ pub fn facts(record: &ConnectionRecord, full: bool) -> Vec<(&'static str, Line)>
     let exchanges = record.exchanges.as_ref().map_or(&[][..], |exchanges| &exchanges.entries);
     let [brief, all] = EXCHANGES;
     let most = if full { all } else { brief };
-    facts.extend(exchanges.iter().take(most).map(|exchange| ("exchange", exchange_line(exchange))));
+    facts.extend(exchanges.iter().take(most).map(|exchange| ("exchange", exchange_line(record, exchange))));
     let cut = record.exchanges.as_ref().map_or(0, |exchanges| exchanges.cut);
     let more = exchanges.len().saturating_sub(most) as u64 + cut;
     if more > 0 {
@@ -329,7 +329,7 @@ fn most_of(spread: &Spread, times: u64) -> String {
 }
 
 /// `GET /index.html → 200, 12.3 kB after 41 ms`.
-fn exchange_line(exchange: &Exchange) -> Line {
+fn exchange_line(record: &ConnectionRecord, exchange: &Exchange) -> Line {
     let method = exchange.method.as_deref().unwrap_or("(request not seen)");
     let target = exchange.path.as_deref().or(exchange.host.as_deref()).unwrap_or_default();
     let mut line = Line::new().then(Tone::Client, format!("{method} {target}").trim_end());
@@ -345,7 +345,8 @@ fn exchange_line(exchange: &Exchange) -> Line {
         line.push(Tone::Plain, format!(" after {}", units::time(wait)));
     }
     if exchange.status.is_some() && !exchange.complete {
-        line.push(Tone::Notice, ", cut off");
+        let how = if record.lacks_some_of(Side::Server) { ", not all of it captured" } else { ", cut off" };
+        line.push(Tone::Notice, how);
     }
     line
 }

@@ -1,7 +1,8 @@
 //! One connection: head line, facts, waterfall and ladder.
 
 use observer::record::{
-    CapturePoint, ConnectionRecord, Encapsulation, RolesFrom, RttStats, Side, Sides, Tags, Transport, TunnelRecord,
+    CapturePoint, ConnState, ConnectionRecord, Encapsulation, NotableKind, RolesFrom, RttStats, Side, Sides, Tags,
+    Transport, TunnelRecord,
 };
 use observer::time::Nanos;
 
@@ -262,7 +263,7 @@ fn retransmitted(record: &ConnectionRecord, side: Side) -> Option<String> {
     };
     let causes = causes.of(side);
     let named = [
-        (causes.rto, "after a timeout"),
+        (causes.rto, if side == Side::Client && tried_again(record) { "after a refusal" } else { "after a timeout" }),
         (causes.fast, "fast"),
         (causes.sack_repaired, "SACK-repaired"),
         (causes.tail_loss_probe, "as tail loss probes"),
@@ -278,6 +279,14 @@ fn retransmitted(record: &ConnectionRecord, side: Side) -> Option<String> {
         .map(|(count, words)| format!("{} {words}", units::count(*count)))
         .collect();
     Some(format!("sent {} again ({})", units::number_of(total, "segment"), parts.join(", ")))
+}
+
+/// Whether the client sent its SYN again because a RST had refused it: that came at once, and no timer ran out.
+fn tried_again(record: &ConnectionRecord) -> bool {
+    let refused = record.reset.as_deref().filter(|reset| reset.from == Side::Server);
+    let again = record.notable.iter().find(|one| one.kind == NotableKind::SynAgain && one.from == Side::Client);
+    let refused_first = refused.zip(again).is_some_and(|(refused, again)| refused.at <= again.first);
+    record.conn_state == ConnState::REJ && refused_first
 }
 
 fn encapsulation(around: &Encapsulation) -> String {

@@ -1,0 +1,99 @@
+//! Findings over what the kernel does, with the rules of a real firewall: each where it must be, and where it almost is.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use observer_tests::live::{DEADLINE, Netns};
+use observer_tests::run::{objects, observer};
+use observer_tests::skip;
+use serde_json::Value;
+
+use super::{stage, to_port, v4};
+
+/// A table of the firewall with these rules for what comes in; `false`, after saying so, where there is none.
+fn firewall(test: &str, netns: &Netns, rules: &[String]) -> bool {
+    let table = "add table inet t; add chain inet t c { type filter hook input priority 0; }";
+    let lines = rules.iter().map(|rule| format!("; add rule inet t c {rule}"));
+    let made = netns.try_run("nft", &[&lines.fold(table.to_string(), |all, line| all + &line)]);
+    made.inspect_err(|why| skip(test, why)).is_ok()
+}
+
+/// What is wrong with a connection, by name.
+fn findings(record: &Value) -> Vec<&str> {
+    record["findings"].as_array().into_iter().flatten().filter_map(|finding| finding["name"].as_str()).collect()
+}
+
+#[test]
+fn refused_rejected_and_unanswered_are_three_things() {
+    let test = "attempts that fail";
+    let Some((netns, watch)) = stage(test, &["--threshold", "unanswered_after=1s"]) else { return };
+    let rules = ["tcp dport 82 reject with icmpx admin-prohibited", "tcp dport 83 drop"].map(str::to_string);
+    if !firewall(test, &netns, &rules) {
+        return;
+    }
+    let server = netns.serve("127.0.0.1:0", "echo", 1);
+    netns.connect(v4(server.port), "send", 1).end();
+    netns.connect(v4(81), "fail", 1).end();
+    netns.connect(v4(82), "fail", 1).end();
+    let silent = netns.connect(v4(83), "fail", 1);
+    observer_tests::live::until("the SYN is sent again", || netns.syns_sent_again() > 0);
+    drop(silent);
+    for (port, expected) in [(81, "refused"), (82, "rejected-by-icmp"), (83, "unanswered-syn")] {
+        let record = watch.connection(expected, to_port(port));
+        assert_eq!(findings(&record), [expected], "{record:#}");
+    }
+    let well = watch.connection("the one that went well", to_port(server.port));
+    assert_eq!(findings(&well), [""; 0], "{well:#}");
+}
+
+#[test]
+fn a_table_on_the_way_forgets_an_idle_connection() {
+    let test = "a reset after an idle time";
+    let Some((netns, watch)) = stage(test, &["--threshold", "reset_after_idle=1s"]) else { return };
+    let server = netns.serve("127.0.0.1:0", "hold", 2);
+    let rules = [
+        "ct state established accept".to_string(),
+        format!("tcp dport {} ct state new tcp flags syn accept", server.port),
+        format!("tcp dport {} reject with tcp reset", server.port),
+    ];
+    if !firewall(test, &netns, &rules) {
+        return;
+    }
+    // What is not known is no connection, and what is known is so for a second.
+    for setting in ["tcp_loose=0", "tcp_timeout_established=1"] {
+        if let Err(why) = netns.try_run("sysctl", &["-qw", &format!("net.netfilter.nf_conntrack_{setting}")]) {
+            return skip(test, &why);
+        }
+    }
+    netns.connect(v4(server.port), "return", 1).end();
+    let record = watch.connection("the connection", to_port(server.port));
+    assert_eq!(findings(&record), ["reset-after-idle"], "{record:#}");
+}
+
+#[test]
+fn segments_that_are_sent_again_show_in_the_rate_of_the_host() {
+    let test = "a high retransmission rate";
+    let Some(netns) = Netns::new(test) else { return };
+    let server = netns.serve("127.0.0.1:0", "echo", 10_000);
+    let rule = format!("tcp dport {} meta length > 1000 numgen random mod 100 < 10 drop", server.port);
+    if !firewall(test, &netns, &[rule]) {
+        return;
+    }
+    netns.ip(&["link", "set", "lo", "mtu", "1500"]);
+    // Segments are to be lost one by one.
+    netns.run("ethtool", &["-K", "lo", "tso", "off", "gso", "off"]);
+    let _client = netns.connect(v4(server.port), "bulk", 10_000);
+    let inode = netns.inode().to_string();
+    let started = Instant::now();
+    loop {
+        let mut command = Command::new(observer().expect("there is an observer"));
+        command.args(["doctor", "--netns", &inode, "--output", "json", "--source", "sock_diag", "--for", "1500ms"]);
+        let output = command.output().expect("observer runs");
+        let text = String::from_utf8(output.stdout).expect("JSON is text");
+        let found = objects(&text, "finding").expect("each line is an object");
+        if found.iter().any(|finding| finding["name"] == "retransmission-rate") {
+            return;
+        }
+        assert!(started.elapsed() < DEADLINE + Duration::from_secs(5), "never so: {text}");
+    }
+}
