@@ -96,6 +96,32 @@ fn captures_show_the_findings_they_are_made_for_and_no_others() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
+/// `ordinary.toml` says how it was made. Each line was judged: would a person say so, and is it an error to them?
+/// `OBSERVER_BLESS=1` writes the list anew.
+#[test]
+fn ordinary_traffic_raises_no_false_alarm() {
+    let capture = captures().join("ordinary.pcapng.zst");
+    let output = Command::new(observer()).args(["doctor", "--output", "json"]).arg(&capture).output();
+    let lines = String::from_utf8(output.expect("observer runs").stdout).expect("JSON is UTF-8");
+    let mut found = Vec::new();
+    for record in run::objects(&lines, "finding").expect("observer prints JSON lines") {
+        let text = |value: &serde_json::Value| value.as_str().unwrap_or("?").to_owned();
+        for case in record["cases"].as_array().into_iter().flatten() {
+            let finding = &case["finding"];
+            let [severity, name, sure, what] =
+                ["severity", "name", "confidence", "what"].map(|key| text(&finding[key]));
+            found.push(format!("{severity} {name}, {sure}: {what}\n"));
+        }
+        found.push(format!("{} {} in all: {}\n", text(&record["severity"]), text(&record["name"]), record["count"]));
+    }
+    let (found, golden) = (found.concat(), captures().join("ordinary.txt"));
+    if std::env::var_os("OBSERVER_BLESS").is_some() {
+        fs::write(&golden, &found).expect("the list is written");
+    }
+    let known = fs::read_to_string(&golden).unwrap_or_default();
+    assert_eq!(found, known, "what is found in {} (left), and what was judged (right)", capture.display());
+}
+
 #[test]
 fn tshark_counts_the_same() {
     let Some(version) = tshark::version() else {

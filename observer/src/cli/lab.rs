@@ -62,6 +62,9 @@ enum Command {
         /// How many seconds it goes on
         #[arg(long = "for", value_name = "SECONDS", default_value_t = 3600)]
         seconds: u64,
+        /// How many times as often as usual they do something; how they do it stays the same
+        #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
+        pace: f64,
         /// How many octets of each frame to capture
         #[arg(long, value_name = "OCTETS", default_value_t = 96)]
         snap_length: usize,
@@ -87,9 +90,9 @@ impl Lab {
                 let capture = Storm { seed, connections }.run().with_context(|| format!("playing storm {seed}"))?;
                 fs::write(&write, capture).with_context(|| format!("writing {}", write.display()))?;
             }
-            Command::Calm { seed, seconds, snap_length, write } => {
+            Command::Calm { seed, seconds, pace, snap_length, write } => {
                 let duration = Duration::from_secs(seconds);
-                let made = Calm { seed, duration, snap_length }.run().context("playing ordinary traffic")?;
+                let made = Calm { seed, duration, pace, snap_length }.run().context("playing ordinary traffic")?;
                 let capture = compressed(&made.capture)?;
                 fs::write(&write, capture).with_context(|| format!("writing {}", write.display()))?;
                 print!("{}", made.description);

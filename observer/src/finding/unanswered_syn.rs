@@ -57,8 +57,9 @@ impl Finding for UnansweredSyn {
         // The kernel's word counts where not every SYN is seen.
         let told = evidence::told(record, Side::Client, &["ECONNREFUSED", "EHOSTUNREACH", "ENETUNREACH"]).is_some();
         let again = handshake.syn_retransmissions;
-        let waited = context.waited(syn).max(record.duration_ns);
-        // Who takes the SYN back has not waited for an answer.
+        // Who takes the SYN back, or closes the socket, has not waited for an answer.
+        let gone = record.socket(Side::Client).and_then(|socket| socket.gone);
+        let waited = gone.map_or_else(|| context.waited(syn), |gone| gone.since(syn)).max(record.duration_ns);
         let given_up = reset.client.is_some_and(|reset| reset.since(syn) < context.thresholds.unanswered_after);
         if told || given_up || (again == 0 && waited < context.thresholds.unanswered_after) {
             return None;

@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,10 @@ pub struct Actor<'a> {
     pub dice: Rng,
     /// When they stop.
     pub until: Instant,
+    /// How many times as often as an [`Act`] says they do it.
+    pub pace: f64,
+    /// One of them has failed: nothing of it is of use any more.
+    pub failed: &'a AtomicBool,
 }
 
 /// What an actor does.
@@ -74,7 +79,9 @@ impl Actor<'_> {
     /// Plays until it is time.
     pub fn play(mut self, act: &Act) -> Result<()> {
         while self.wait(act.pause) {
-            (act.play)(&mut self).with_context(|| act.about)?;
+            let played = (act.play)(&mut self).with_context(|| act.about);
+            self.failed.fetch_or(played.is_err(), Ordering::Relaxed);
+            played?;
         }
         Ok(())
     }
@@ -82,10 +89,13 @@ impl Actor<'_> {
     /// Waits as long as one does whose mean is `mean` seconds; `false` where it is time to stop.
     fn wait(&mut self, mean: f64) -> bool {
         const LONGEST: f64 = 4.0;
-        let pause = Duration::from_secs_f64(mean * (-self.dice.f64().max(0.001).ln()).min(LONGEST));
-        let left = self.until.saturating_duration_since(Instant::now());
-        thread::sleep(pause.min(left));
-        pause < left
+        const STEP: Duration = Duration::from_millis(500);
+        let pause = mean / self.pace * (-self.dice.f64().max(0.001).ln()).min(LONGEST);
+        let then = Instant::now() + Duration::from_secs_f64(pause);
+        while Instant::now() < then.min(self.until) && !self.failed.load(Ordering::Relaxed) {
+            thread::sleep(STEP.min(then.saturating_duration_since(Instant::now())));
+        }
+        then < self.until && !self.failed.load(Ordering::Relaxed)
     }
 
     /// Runs a program here, with a resolver's configuration, to its end; `fine` are the ways in which it may end.

@@ -7,6 +7,7 @@
 mod actors;
 mod programs;
 
+use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,8 @@ pub struct Calm {
     pub seed: u64,
     /// How long it goes on. What has begun by then comes to its end.
     pub duration: Duration,
+    /// How many times as often as people would they do something; how they do it stays the same, with its own pauses.
+    pub pace: f64,
     /// How many octets of each frame are captured.
     pub snap_length: usize,
 }
@@ -39,6 +42,7 @@ struct Page<'a> {
     kernel: String,
     programs: Vec<String>,
     seconds: u64,
+    pace: f64,
     snap_length: usize,
     actors: Vec<&'static str>,
     #[serde(flatten)]
@@ -49,7 +53,8 @@ impl Calm {
     /// Lets it happen. Takes root, and the programs.
     pub fn run(&self) -> Result<Made> {
         ensure!(rustix::process::geteuid().is_root(), "the programs' namespaces take root");
-        let Self { seed, duration, snap_length } = *self;
+        let Self { seed, duration, pace, snap_length } = *self;
+        let failed = AtomicBool::new(false);
         let seconds = duration.as_secs();
         let mut network = Network::new(&format!("observer lab calm: seed {seed}, {seconds} s"))?;
         network.capture().cut_at(snap_length);
@@ -75,7 +80,14 @@ impl Calm {
             let threads: Vec<_> = (0..)
                 .zip(ACTORS)
                 .map(|(number, act)| {
-                    let actor = Actor { host: &desk, programs: &programs, dice: Rng::with_seed(seed + number), until };
+                    let actor = Actor {
+                        host: &desk,
+                        programs: &programs,
+                        dice: Rng::with_seed(seed + number),
+                        until,
+                        pace,
+                        failed: &failed,
+                    };
                     scope.spawn(move || actor.play(act))
                 })
                 .collect();
@@ -89,11 +101,12 @@ impl Calm {
         let page = Page {
             about: "Ordinary traffic of ordinary programs: nothing in it is meant to be wrong, but for a frame that is lost now and then on the long wire, and names that nobody has.",
             command: format!(
-                "observer lab calm --seed {seed} --for {seconds} --snap-length {snap_length} --write ordinary.pcapng.zst"
+                "observer lab calm --seed {seed} --for {seconds} --pace {pace} --snap-length {snap_length} --write ordinary.pcapng.zst"
             ),
             kernel: network::kernel(),
             programs: versions,
             seconds: seconds_played,
+            pace,
             snap_length,
             actors: ACTORS.iter().map(|act| act.about).collect(),
             network,

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -158,6 +158,8 @@ impl Programs {
         }
         let [authority_key, key] = [KeyPair::generate()?, KeyPair::generate()?];
         let mut authority = CertificateParams::new(Vec::new())?;
+        // Where both had one name, the certificate would pass for its own issuer.
+        authority.distinguished_name.push(DnType::CommonName, "the lab's authority");
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         self.write("authority.pem", &pem("CERTIFICATE", authority.self_signed(&authority_key)?.der()))?;
         let certificate = CertificateParams::new(["web.lab".to_owned(), "shop.lab".to_owned()])?;
