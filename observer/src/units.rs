@@ -49,7 +49,11 @@ pub fn count(number: u64) -> String {
 
 /// A count and what it counts: `1 segment`, `12 segments`.
 pub fn number_of(number: u64, one: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
+    let plural = match number {
+        1 => "",
+        _ if one.ends_with('s') => "es",
+        _ => "s",
+    };
     format!("{}\u{a0}{one}{plural}", count(number))
 }
 

@@ -4,9 +4,9 @@ use std::any::Any;
 use std::net::IpAddr;
 
 use super::tally::{Bounded, Weigh};
-use super::{Context, Finding, Page, RestsOn, Tally, Verdict, evidence};
-use crate::record::{About, ConnectionRecord, Endpoint, Evidence, Severity, Side};
-use crate::time::{Nanos, Timestamp};
+use super::{Context, Finding, Page, RestsOn, Span, Tally, Verdict};
+use crate::record::{About, ConnectionRecord, Endpoint, Severity, Side};
+use crate::time::Nanos;
 use crate::units;
 
 /// See [`PAGE`].
@@ -58,8 +58,7 @@ struct Pair {
     lengths: Lengths,
     handshakes: Nanos,
     total: Nanos,
-    first: Option<(Timestamp, u64)>,
-    last: Option<(Timestamp, u64)>,
+    seen: Span,
 }
 
 /// How many connections took how long, by powers of two of microseconds.
@@ -83,9 +82,7 @@ impl Tally for Pairs {
         let tls = record.tls.as_deref().and_then(|tls| tls.handshake_ns).unwrap_or_default();
         pair.handshakes.0 = pair.handshakes.0.saturating_add(connect.0).saturating_add(tls.0);
         pair.total.0 = pair.total.0.saturating_add(record.duration_ns.0);
-        let moment = (record.first_seen, record.id);
-        pair.first = Some(pair.first.map_or(moment, |first| first.min(moment)));
-        pair.last = pair.last.max(Some(moment));
+        pair.seen.add(record.first_seen, record.id);
     }
 
     fn merge(&mut self, other: Box<dyn Any>) {
@@ -100,8 +97,7 @@ impl Tally for Pairs {
         let mut verdicts = Vec::new();
         for ((client, server), pair) in self.0.iter() {
             let count: u64 = pair.lengths.iter().take(longest + 1).sum();
-            let (Some((from, first)), Some((until, last))) = (pair.first, pair.last) else { continue };
-            let span = until.since(from);
+            let span = pair.seen.length();
             if count < thresholds.churn_connections || span.0 > count.saturating_mul(1_000_000_000) {
                 continue;
             }
@@ -116,13 +112,9 @@ impl Tally for Pairs {
             // What costs little may be left as it is.
             let much = pair.handshakes.0.saturating_mul(5) >= pair.total.0;
             let severity = if much { Severity::Warning } else { Severity::Info };
-            let evidence = Evidence {
-                until: Some(until),
-                last_frame: Some(last),
-                ..evidence::frame(from, first, Side::Client, units::number_of(count, "SYN"))
-            };
+            let evidence = pair.seen.evidence(units::number_of(count, "SYN"));
             let about = About { host: Some(*client), server: Some(*server), ..About::default() };
-            verdicts.push((about, Verdict::new(severity, what).by([evidence])));
+            verdicts.push((about, Verdict::new(severity, what).by(evidence)));
         }
         verdicts
     }
@@ -130,7 +122,7 @@ impl Tally for Pairs {
 
 impl Default for Pair {
     fn default() -> Self {
-        Self { lengths: [0; _], handshakes: Nanos(0), total: Nanos(0), first: None, last: None }
+        Self { lengths: [0; _], handshakes: Nanos(0), total: Nanos(0), seen: Span::default() }
     }
 }
 
@@ -143,7 +135,6 @@ impl Weigh for Pair {
         self.lengths.iter_mut().zip(other.lengths).for_each(|(own, other)| *own += other);
         self.handshakes.0 = self.handshakes.0.saturating_add(other.handshakes.0);
         self.total.0 = self.total.0.saturating_add(other.total.0);
-        self.first = [self.first, other.first].into_iter().flatten().min();
-        self.last = self.last.max(other.last);
+        self.seen.merge(other.seen);
     }
 }

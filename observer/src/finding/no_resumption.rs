@@ -4,9 +4,9 @@ use std::any::Any;
 use std::net::IpAddr;
 
 use super::tally::{Bounded, Weigh};
-use super::{Context, Finding, Page, RestsOn, Tally, Verdict, evidence};
-use crate::record::{About, ConnectionRecord, Endpoint, Evidence, Severity, Side};
-use crate::time::{Nanos, Timestamp};
+use super::{Context, Finding, Page, RestsOn, Span, Tally, Verdict};
+use crate::record::{About, ConnectionRecord, Endpoint, Severity};
+use crate::time::Nanos;
 use crate::units;
 
 /// See [`PAGE`].
@@ -56,8 +56,7 @@ struct Pair {
     full: u64,
     resumed: u64,
     took: Nanos,
-    first: Option<(Timestamp, u64)>,
-    last: Option<(Timestamp, u64)>,
+    seen: Span,
 }
 
 impl Tally for Pairs {
@@ -71,9 +70,7 @@ impl Tally for Pairs {
         }
         pair.full += 1;
         pair.took.0 = pair.took.0.saturating_add(tls.handshake_ns.unwrap_or_default().0);
-        let moment = (record.first_seen, record.id);
-        pair.first = Some(pair.first.map_or(moment, |first| first.min(moment)));
-        pair.last = pair.last.max(Some(moment));
+        pair.seen.add(record.first_seen, record.id);
     }
 
     fn merge(&mut self, other: Box<dyn Any>) {
@@ -85,7 +82,6 @@ impl Tally for Pairs {
     fn verdicts(&self, context: &Context<'_>) -> Vec<(About, Verdict)> {
         let mut verdicts = Vec::new();
         for ((client, server), pair) in self.0.iter() {
-            let (Some((from, first)), Some((until, last))) = (pair.first, pair.last) else { continue };
             if pair.resumed > 0 || pair.full < context.thresholds.full_handshakes {
                 continue;
             }
@@ -95,13 +91,9 @@ impl Tally for Pairs {
                 units::end(*server),
                 units::time(pair.took)
             );
-            let evidence = Evidence {
-                until: Some(until),
-                last_frame: Some(last),
-                ..evidence::frame(from, first, Side::Client, count)
-            };
+            let evidence = pair.seen.evidence(count);
             let about = About { host: Some(*client), server: Some(*server), ..About::default() };
-            verdicts.push((about, Verdict::new(Severity::Info, what).by([evidence])));
+            verdicts.push((about, Verdict::new(Severity::Info, what).by(evidence)));
         }
         verdicts
     }
@@ -116,7 +108,6 @@ impl Weigh for Pair {
         self.full += other.full;
         self.resumed += other.resumed;
         self.took.0 = self.took.0.saturating_add(other.took.0);
-        self.first = [self.first, other.first].into_iter().flatten().min();
-        self.last = self.last.max(other.last);
+        self.seen.merge(other.seen);
     }
 }

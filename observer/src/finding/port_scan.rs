@@ -5,9 +5,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::tally::{Bounded, Weigh};
-use super::{Context, Finding, Page, RestsOn, Tally, Verdict, evidence};
-use crate::record::{About, ConnState, ConnectionRecord, Endpoint, Evidence, Severity, Side};
-use crate::time::Timestamp;
+use super::{Context, Finding, Page, RestsOn, Span, Tally, Verdict, evidence};
+use crate::record::{About, ConnState, ConnectionRecord, Endpoint, Severity};
 use crate::units;
 
 /// See [`PAGE`].
@@ -59,8 +58,7 @@ struct Client {
     in_vain: BTreeSet<Endpoint>,
     /// Where something came of it, likewise.
     used: BTreeSet<Endpoint>,
-    first: Option<(Timestamp, u64)>,
-    last: Option<(Timestamp, u64)>,
+    seen: Span,
 }
 
 /// Targets of one client that are told apart.
@@ -82,9 +80,7 @@ impl Tally for Clients {
             targets.insert(record.server);
         }
         if failed {
-            let moment = (record.first_seen, record.id);
-            client.first = Some(client.first.map_or(moment, |first| first.min(moment)));
-            client.last = client.last.max(Some(moment));
+            client.seen.add(record.first_seen, record.id);
         }
     }
 
@@ -100,7 +96,6 @@ impl Tally for Clients {
             let in_vain: Vec<&Endpoint> = client.in_vain.difference(&client.used).collect();
             let count = in_vain.len() as u64;
             let is_most = count * 5 >= (count + client.used.len() as u64) * 4;
-            let (Some((from, first)), Some((until, last))) = (client.first, client.last) else { continue };
             if count < context.thresholds.port_scan_targets || !is_most {
                 continue;
             }
@@ -114,15 +109,11 @@ impl Tally for Clients {
             let what = format!(
                 "{ip} tried {}{more} of {of} in vain within {}.",
                 units::number_of(ports.len() as u64, "port"),
-                units::time(until.since(from))
+                units::time(client.seen.length())
             );
-            let evidence = Evidence {
-                until: Some(until),
-                last_frame: Some(last),
-                ..evidence::frame(from, first, Side::Client, format!("SYNs to {count} pairs of server and port"))
-            };
+            let evidence = client.seen.evidence(format!("SYNs to {count} pairs of server and port"));
             let about = About { host: Some(*ip), ..About::default() };
-            verdicts.push((about, Verdict::new(Severity::Warning, what).by([evidence])));
+            verdicts.push((about, Verdict::new(Severity::Warning, what).by(evidence)));
         }
         verdicts
     }
@@ -138,7 +129,6 @@ impl Weigh for Client {
             let room = TARGETS.saturating_sub(own.len());
             own.extend(other.into_iter().take(room));
         }
-        self.first = [self.first, other.first].into_iter().flatten().min();
-        self.last = self.last.max(other.last);
+        self.seen.merge(other.seen);
     }
 }

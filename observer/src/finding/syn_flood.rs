@@ -5,9 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::tally::{Bounded, Weigh};
-use super::{Context, Finding, Page, RestsOn, Tally, Verdict, evidence};
-use crate::record::{About, ConnectionRecord, Endpoint, Evidence, Severity, Side};
-use crate::time::Timestamp;
+use super::{Context, Finding, Page, RestsOn, Span, Tally, Verdict, evidence};
+use crate::record::{About, ConnectionRecord, Endpoint, Severity, Side};
 use crate::units;
 
 /// See [`PAGE`].
@@ -62,8 +61,7 @@ struct Listener {
     seconds: BTreeMap<u64, u64>,
     /// Up to [`SOURCES`].
     sources: BTreeSet<IpAddr>,
-    first: Option<(Timestamp, u64)>,
-    last: Option<(Timestamp, u64)>,
+    seen: Span,
 }
 
 /// Sources that are told apart.
@@ -90,9 +88,7 @@ impl Tally for Listeners {
         if listener.sources.len() < SOURCES {
             listener.sources.insert(record.client.ip);
         }
-        let moment = Some((syn, record.id));
-        listener.first = listener.first.map_or(moment, |first| Some(first.min((syn, record.id))));
-        listener.last = listener.last.max(moment);
+        listener.seen.add(syn, record.id);
     }
 
     fn merge(&mut self, other: Box<dyn Any>) {
@@ -107,7 +103,6 @@ impl Tally for Listeners {
         for (server, listener) in self.0.iter() {
             let worst = listener.seconds.values().copied().max().unwrap_or(0);
             let is_most = listener.left_open * 100 >= listener.attempts.saturating_mul(thresholds.syn_flood_percent);
-            let (Some((from, first)), Some((until, last))) = (listener.first, listener.last) else { continue };
             if worst < thresholds.syn_flood_per_second || !is_most {
                 continue;
             }
@@ -117,17 +112,13 @@ impl Tally for Listeners {
                  {}{many}.",
                 units::end(*server),
                 units::number_of(listener.left_open, "SYN"),
-                units::time(until.since(from)),
+                units::time(listener.seen.length()),
                 units::count(worst),
-                units::number_of(listener.sources.len() as u64, "address").replace("addresss", "addresses"),
+                units::number_of(listener.sources.len() as u64, "address"),
             );
-            let evidence = Evidence {
-                until: Some(until),
-                last_frame: Some(last),
-                ..evidence::frame(from, first, Side::Client, units::number_of(listener.left_open, "SYN"))
-            };
+            let evidence = listener.seen.evidence(units::number_of(listener.left_open, "SYN"));
             let about = About { server: Some(*server), ..About::default() };
-            verdicts.push((about, Verdict::new(Severity::Error, what).by([evidence])));
+            verdicts.push((about, Verdict::new(Severity::Error, what).by(evidence)));
         }
         verdicts
     }
@@ -160,7 +151,6 @@ impl Weigh for Listener {
         }
         let room = SOURCES.saturating_sub(self.sources.len());
         self.sources.extend(other.sources.into_iter().take(room));
-        self.first = [self.first, other.first].into_iter().flatten().min();
-        self.last = self.last.max(other.last);
+        self.seen.merge(other.seen);
     }
 }

@@ -1,0 +1,119 @@
+//! What follows a share of the connections, and judges them.
+
+use anyhow::Result;
+use observer::capture::Processes;
+use observer::finding::{Context, Thresholds, judge};
+use observer::flow;
+use observer::input::{Input, PacketInput};
+use observer::packet::{IpVersion, Tuple};
+use observer::record::{LookupRecord, Transport};
+use observer::time::Timestamp;
+use observer::tracker::{Config, Event, Tracker};
+
+use super::{Batch, Part};
+use crate::sink::Sink;
+
+/// Packets whose connections are brought near at once.
+const FORESEEN: usize = 16;
+
+/// What only the thread that follows the shard's connections touches.
+pub(super) struct Shard<S> {
+    /// Its index, of so many.
+    place: (u64, u64),
+    pub(super) tracker: Tracker,
+    processes: Processes,
+    pub(super) sink: S,
+    /// How many lookups it told of.
+    pub(super) lookups: u64,
+    thresholds: Thresholds,
+    /// Time of the last packet that it saw; of the last of the input at its end.
+    pub(super) until: Timestamp,
+    /// The capture lost frames, as far as is known yet.
+    pub(super) lost: bool,
+}
+
+impl<S: Sink> Shard<S> {
+    pub(super) fn new(place: (u64, u64), config: Config, sink: S) -> Self {
+        Self {
+            place,
+            tracker: Tracker::new(config),
+            processes: Processes::default(),
+            sink,
+            lookups: 0,
+            thresholds: config.thresholds,
+            until: Timestamp::default(),
+            lost: false,
+        }
+    }
+
+    /// Whether this shard tells of a lookup, which every shard sees.
+    fn is_own(&self, record: &LookupRecord) -> bool {
+        let (index, count) = self.place;
+        let LookupRecord { client, server, .. } = record;
+        let version = if client.ip.is_ipv4() { IpVersion::V4 } else { IpVersion::V6 };
+        let (src, dst) = (client.ip.into(), server.ip.into());
+        let tuple = Tuple { src, dst, sport: client.port, dport: server.port, version };
+        record.transport == Transport::Tcp || flow::shard(&tuple) % count == index
+    }
+
+    /// Handles what of `batch` is this shard's, which has the given index.
+    pub(super) fn handle(&mut self, batch: &Batch, index: usize) -> Result<()> {
+        for part in batch.parts() {
+            let share = part.shares.get(index).map_or(&[][..], |share| share);
+            self.handle_part(part, share);
+        }
+        if let Some(now) = batch.now {
+            self.until = self.until.max(now);
+            self.tracker.handle_timeout(now);
+        }
+        self.drain()
+    }
+
+    fn handle_part(&mut self, part: &Part, share: &[u32]) {
+        let Part { chunk, decoded, keys, .. } = part;
+        if let Some(keys) = keys {
+            self.tracker.handle(Input::Keys(keys));
+        }
+        let packet = |index: &u32| decoded.packets.get(*index as usize);
+        for group in share.chunks(FORESEEN) {
+            for packet in group.iter().filter_map(packet) {
+                let (options, _) = decoded.tail_of(packet, &chunk.bytes);
+                std::hint::black_box(options.first().copied());
+                self.tracker.foresee(packet);
+            }
+            for packet in group.iter().filter_map(packet) {
+                self.until = self.until.max(packet.at);
+                let (options, payload) = decoded.tail_of(packet, &chunk.bytes);
+                let layers = decoded.layers_of(packet);
+                let effect = self.tracker.handle(Input::Packet(PacketInput { packet, layers, options, payload }));
+                if let Some(effect) = effect
+                    && !chunk.comments.is_empty()
+                {
+                    self.processes.note(chunk, packet, effect.connection);
+                }
+            }
+        }
+    }
+
+    pub(super) fn drain(&mut self) -> Result<()> {
+        while let Some(event) = self.tracker.poll() {
+            match event {
+                // Files are read to their end: nothing goes on.
+                Event::Update(_) => {}
+                Event::Lookup(record) => {
+                    if self.is_own(&record) {
+                        self.lookups += 1;
+                        self.sink.lookup(record)?;
+                    }
+                }
+                Event::Connection(mut record) => {
+                    self.processes.attach(&mut record);
+                    let context = Context { thresholds: &self.thresholds, until: self.until, lost: self.lost };
+                    record.findings = judge(&record, &context);
+                    self.sink.connection(record)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
