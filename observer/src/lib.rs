@@ -4,6 +4,7 @@
 //! gives the same output, byte for byte.
 
 pub mod capture;
+pub mod conntrack;
 pub mod decode;
 pub mod finding;
 pub mod flow;

@@ -25,6 +25,14 @@ pub const TABLES: Needs = CapabilitySet::SYS_ADMIN
 /// Reading gauges: whose sockets they are, and how many descriptors processes have. Namespaces were entered before.
 pub const GAUGES: Needs = CapabilitySet::SYS_PTRACE.union(CapabilitySet::DAC_READ_SEARCH);
 
+/// Reading the entries of connection tracking.
+pub const ENTRIES: Needs = CapabilitySet::NET_ADMIN;
+
+/// The process that enters namespaces for gauges, those of other users' processes too: what it opens there tells of connection
+/// tracking as well.
+pub const GAUGE_PORTER: Needs =
+    CapabilitySet::SYS_ADMIN.union(CapabilitySet::NET_ADMIN).union(CapabilitySet::SYS_PTRACE);
+
 /// The process that enters namespaces.
 pub const PORTER: Needs = KERNEL.union(CapabilitySet::SYS_ADMIN);
 

@@ -14,6 +14,7 @@ mod http2;
 mod kernel;
 mod lookup;
 mod measure;
+mod nat;
 mod notable;
 mod quic;
 mod socket;
@@ -40,6 +41,7 @@ pub use self::http2::*;
 pub use self::kernel::{DropRecord, KernelSocket, KernelSockets, TcpInfo};
 pub use self::lookup::*;
 pub use self::measure::*;
+pub use self::nat::*;
 pub use self::notable::*;
 pub use self::quic::*;
 pub use self::socket::{SocketProcess, SocketRecord, SocketTimer};
@@ -296,6 +298,10 @@ pub struct ConnectionRecord {
     /// none, or where not all segments were seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub silence: Option<Box<Silence>>,
+    /// How its addresses are translated on this host; absent where they are not, or it was not observed live.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(default)]
+    pub nat: Option<Box<NatRecord>>,
     /// What is wrong with it, the worst first (see `observer explain`).
     pub findings: Vec<Finding>,
     /// What happened, in order; with `--timeline`.

@@ -129,6 +129,73 @@ fn filters_choose_what_ss_would() {
 }
 
 #[test]
+fn interfaces_marks_and_control_groups_choose_too() {
+    let Some((netns, _actors)) = stage("filters by interface, mark and cgroup", 2) else { return };
+    // A listener that is bound to an interface, and one with a mark.
+    let (bound, marked) = netns.within(|| {
+        let listen = || std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let (bound, marked) = (listen(), listen());
+        set(&bound, libc::SO_BINDTODEVICE, b"lo\0");
+        set(&marked, libc::SO_MARK, &0x2a_u32.to_ne_bytes());
+        (bound, marked)
+    });
+    let ports = |filter: &[&str]| {
+        let objects = json(&netns, &[&["-l"], filter].concat());
+        objects.iter().map(|object| object["local"]["port"].as_u64().expect("a port")).collect::<Vec<_>>()
+    };
+    let port = |listener: &std::net::TcpListener| u64::from(listener.local_addr().expect("it has one").port());
+    assert_eq!(ports(&["dev", "lo"]), [port(&bound)]);
+    assert_eq!(ports(&["dev", "=", "1"]), [port(&bound)]);
+    assert_eq!(ports(&["fwmark", "=", "0x2a"]), [port(&marked)]);
+    assert_eq!(ports(&["fwmark", "0x2/0x3"]), [port(&marked)]);
+    assert_eq!(ports(&["not", "(", "dev", "lo", "or", "fwmark", "=", "42", ")"]).len(), 1);
+    let filters: [&[&str]; 3] = [&["dev", "lo"], &["dev", "!=", "lo"], &["fwmark", "=", "0x2a"]];
+    for filter in filters {
+        let args = [&["-Hltn"], filter].concat();
+        assert_eq!(lines(&sockets(&netns, &args)), lines(&netns.output("ss", &args)), "{filter:?}");
+    }
+    assert!(sockets(&netns, &["-lne"]).contains("fwmark:0x2a"));
+    // All of them are of the cgroup that this test is in.
+    let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let Some(own) = own.lines().find_map(|line| line.strip_prefix("0::")) else {
+        return skip("filters by cgroup", "there is no cgroup v2");
+    };
+    assert_eq!(ports(&["cgroup", own]).len(), 3);
+    assert!(ports(&["cgroup", "!=", own]).is_empty());
+}
+
+fn set(listener: &std::net::TcpListener, option: libc::c_int, value: &[u8]) {
+    let fd = std::os::fd::AsRawFd::as_raw_fd(listener);
+    // SAFETY: the value outlives the call, which reads as much of it as is said.
+    let set = unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, option, value.as_ptr().cast(), value.len() as u32) };
+    assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
+}
+
+#[test]
+fn numbers_are_those_of_ss() {
+    let Some((netns, _actors)) = stage("numbers of connections", 1) else { return };
+    let words = |text: &str| {
+        let names = |line: &str| {
+            let words =
+                line.split_ascii_whitespace().map(|word| word.split(':').next().unwrap_or_default().to_string());
+            words.filter(|word| word.starts_with(|letter: char| letter.is_ascii_lowercase())).collect::<Vec<_>>()
+        };
+        let mut all: Vec<_> = text.lines().filter(|line| line.starts_with('\t')).map(names).collect();
+        all.sort();
+        all
+    };
+    let (own, theirs) = (sockets(&netns, &["-Htni"]), netns.output("ss", &["-Htni"]));
+    // Rates are told in other words, and `ss` of another age knows fewer fields.
+    let has_bbr = |text: &str| words(text).iter().any(|line| line.iter().any(|word| word == "bbr"));
+    assert_eq!(words(&own).len(), 2, "{own}");
+    assert_eq!(
+        (has_bbr(&own), own.contains("bbr:(bw:")),
+        (has_bbr(&theirs), theirs.contains("bbr:(bw:")),
+        "{own}{theirs}"
+    );
+}
+
+#[test]
 fn every_field_of_json_is_told() {
     let Some((netns, actors)) = stage("JSON", 1) else { return };
     let objects = json(&netns, &["-a"]);

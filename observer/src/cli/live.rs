@@ -21,6 +21,7 @@ use crate::sink::Recorder;
 use crate::source::ebpf::{self, Kernel};
 use crate::source::live::{Batch, LiveSource, Seen};
 use crate::source::namespace;
+use crate::source::translations::Translations;
 
 /// How often what the kernel has gathered is taken out. Nothing wakes us: a wake-up an event is what costs most.
 const DRAIN: Duration = Duration::from_millis(20);
@@ -336,7 +337,12 @@ pub fn run(
     let begin = Live::begin(&config, source);
     let recorder = observe.recorder(&begin, source)?;
     let live = Live::new(config, &begin);
-    let mut run = Run { observe, source, live, teller, recorder, batch: Batch::default() };
+    // Namespaces are entered while that is allowed.
+    let (translations, why) = Translations::open(&observe.netns.places()?);
+    if let Some(why) = why.filter(|_| observe.verbose > 0) {
+        eprintln!("observer: not seen: translated addresses: {why}");
+    }
+    let mut run = Run { observe, source, live, teller, recorder, batch: Batch::default(), translations };
     let status = runtime.block_on(run.watch(observe, until))?;
     run.finish()?;
     Ok(status)
@@ -350,6 +356,7 @@ struct Run<'a> {
     teller: &'a mut dyn Teller,
     recorder: Option<Recorder>,
     batch: Batch,
+    translations: Translations,
 }
 
 impl Run<'_> {
@@ -376,8 +383,9 @@ impl Run<'_> {
                         let sockets = self.look()?;
                         self.source.look_for_namespaces()?;
                         let (now, watched) = (self.source.now(), observe.states());
-                        self.live.notice(now, watched, |news| self.teller.tell(news))?;
-                        self.teller.status(self.live.open_connections(), self.source.lost()?)?;
+                        let Self { live, teller, translations, .. } = self;
+                        live.notice(now, watched, |news| teller.tell(translated(news, translations)))?;
+                        teller.status(live.open_connections(), self.source.lost()?)?;
                         next_look = Instant::now() + LOOK * u32::try_from(1 + sockets / LOOKED_AT).unwrap_or(u32::MAX);
                     }
                     self.teller.pause()?;
@@ -388,7 +396,8 @@ impl Run<'_> {
                     self.look()?;
                     let age = Nanos(u64::try_from(observe.interval.as_nanos()).unwrap_or(u64::MAX));
                     let before = Timestamp::from_nanos(self.source.now().as_nanos().saturating_sub(age.0));
-                    self.live.update(before, |news| self.teller.tell(news))?;
+                    let Self { live, teller, translations, .. } = self;
+                    live.update(before, |news| teller.tell(translated(news, translations)))?;
                 }
             }
         }
@@ -405,7 +414,8 @@ impl Run<'_> {
         self.drain_all()?;
         self.look()?;
         self.drain_all()?;
-        self.live.finish(|news| self.teller.tell(news))?;
+        let Self { live, teller, translations, .. } = &mut self;
+        live.finish(|news| teller.tell(translated(news, translations)))?;
         let mut capture = self.live.record();
         capture.dropped = self.source.lost()?;
         capture.unseen = self.source.unseen();
@@ -438,17 +448,27 @@ impl Run<'_> {
             self.live.unlock(keys);
         }
         self.observe.thin(&mut self.batch);
-        let Self { live, teller, recorder, batch, .. } = self;
+        self.translations.listen();
+        let Self { live, teller, recorder, batch, translations, .. } = self;
         if let Some(recorder) = recorder {
             recorder.take(batch, now);
         }
         live.take(batch, now, |news| {
+            let news = translated(news, translations);
             if let (Some(recorder), News::Connection(record)) = (&mut *recorder, &news) {
                 recorder.told(record);
             }
             teller.tell(news)
         })
     }
+}
+
+/// News of a connection, with how its addresses are translated.
+fn translated<'a>(mut news: News<'a>, translations: &Translations) -> News<'a> {
+    if let News::Connection(record) | News::Update(record) = &mut news {
+        record.nat = translations.of(record.client, record.server).map(Box::new);
+    }
+    news
 }
 
 /// Says on standard error which hooks do not work, and fails where one that was asked for by name does not.

@@ -12,7 +12,7 @@ use clap::error::ErrorKind;
 use observer::kernel;
 use observer::packet::IpVersion;
 use observer::record::{Object, SocketProcess, SocketRecord, SocketSummary};
-use observer::socket::{Diag, Filter, Socket};
+use observer::socket::{Diag, Filter, Names, Socket};
 use observer::tracker::States;
 
 use super::Cli;
@@ -20,7 +20,7 @@ use super::format::Format;
 use super::live::{Netns, netns};
 use crate::sink::{json, sockets as page};
 use crate::source::namespace;
-use crate::source::owner::Owners;
+use crate::source::owner::{self, Owners};
 use crate::source::services::Services;
 use crate::source::sock_diag::descriptors::Holders;
 use crate::source::sock_diag::dump::{More, Query, Table};
@@ -36,8 +36,8 @@ use crate::source::sock_diag::dump::{More, Query, Table};
     observer sockets -s --all --netns all\n  \
     sudo observer sockets --output json | jq 'select(.state == \"CLOSE-WAIT\") | .processes'\n\n\
     Without -a, -l or a state in the filter, connections that are open are shown: neither listeners nor TIME-WAIT.\n\
-    Filters: state STATE, exclude STATE, src and dst HOST[/BITS][:PORT], sport and dport = != < <= > >= PORT, and, or, \
-    not, parentheses.")]
+    Filters: state STATE, exclude STATE, src and dst HOST[/BITS][:PORT], sport and dport = != < <= > >= PORT, dev = \
+    INTERFACE, fwmark = MARK[/MASK], cgroup = PATH, and, or, not, parentheses.")]
 pub struct Sockets {
     /// Sockets in every state
     #[arg(long, short)]
@@ -117,7 +117,8 @@ impl Sockets {
             self.summaries(&namespaces, &mut out)?;
         } else {
             let services = Services::read();
-            let filter = Filter::parse(&self.filter, &|name| services.port(name));
+            let names = Names { service: &|name| services.port(name), cgroup: &owner::cgroup };
+            let filter = Filter::parse(&self.filter, names);
             let filter = filter.unwrap_or_else(|error| Cli::command().error(ErrorKind::ValueValidation, error).exit());
             self.tables(&namespaces, &filter, &services, &mut out)?;
         }
@@ -175,6 +176,7 @@ impl Sockets {
         let mut lookup = Lookup { holders: (self.processes || is_json).then(Holders::find), unknown: 0 };
         let mut cgroups = self.extended.then(|| (Owners::new(), HashMap::new()));
         let several = namespaces.len() > 1;
+        let mut marks_are_hidden = false;
         let service = |port| if self.numeric { None } else { services.name(port) };
         self.in_each(
             namespaces,
@@ -184,7 +186,9 @@ impl Sockets {
                 let mut written = Ok(());
                 table.each(query, |diag| {
                     let socket = &diag.socket;
-                    if written.is_err() || !filter.wants(socket) {
+                    let interface = interfaces.name(socket.interface);
+                    marks_are_hidden |= diag.mark().is_none();
+                    if written.is_err() || !filter.wants(&diag, interface) {
                         return;
                     }
                     let processes = lookup.processes(socket);
@@ -199,7 +203,7 @@ impl Sockets {
                         page::Known {
                             processes: processes.unwrap_or_default(),
                             cgroup: path_of(&mut cgroups, &diag),
-                            interface: interfaces.name(socket.interface),
+                            interface,
                             services: [service(socket.local.1), service(socket.peer.1)],
                         },
                     );
@@ -213,6 +217,9 @@ impl Sockets {
             out.extend_from_slice(text.as_bytes());
         }
         lookup.say_what_is_hidden();
+        if marks_are_hidden && filter.asks_for_marks() {
+            eprintln!("observer: not seen: the marks of sockets (this takes CAP_NET_ADMIN)");
+        }
         Ok(())
     }
 

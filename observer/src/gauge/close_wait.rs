@@ -2,11 +2,12 @@
 
 use foldhash::{HashMap, HashMapExt as _};
 
-use super::trend::Trends;
+use super::trend::{Trends, time_left};
 use super::{Gauge, SOCK_DIAG, Sweep, TOP};
 use crate::record::{Ages, GaugeRecord, Subject, TcpState, Unit};
 
-/// `close_wait`, with ages; without a process for those whose owner is not known.
+/// `close_wait`, with ages, and the time until accept(2) and socket(2) fail with EMFILE if they go on growing so; without a
+/// process for those whose owner is not known.
 #[derive(Debug, Default)]
 pub struct CloseWait {
     trends: Trends<Option<u32>>,
@@ -27,7 +28,11 @@ impl Gauge for CloseWait {
             if place < TOP {
                 let subject = pid.map_or_else(Subject::default, |pid| sweep.processes.subject(pid));
                 let reading = sweep.reading("close_wait", subject, count, Unit::Sockets, SOCK_DIAG).growing(rate);
-                out.push(GaugeRecord { ages: Some(ages), ..reading });
+                // What is open besides them leaves so much less for them to grow into.
+                let process = pid.and_then(|pid| sweep.processes.facts.get(&pid));
+                let room = process.and_then(|process| process.descriptors.zip(process.limit));
+                let time_left_ns = room.and_then(|(open, limit)| time_left(open as f64, limit, rate));
+                out.push(GaugeRecord { ages: Some(ages), time_left_ns, ..reading });
             }
         }
         self.trends.forget(sweep.at);

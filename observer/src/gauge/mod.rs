@@ -25,7 +25,7 @@ use std::ops::RangeInclusive;
 
 use foldhash::{HashMap, HashMapExt as _, HashSet};
 
-pub use conntrack::TABLE as CONNTRACK;
+pub use conntrack::{Flows, TABLE as CONNTRACK, Tracked};
 pub use text::{Text, Texts};
 
 use crate::record::{Endpoint, GaugeProcess, GaugeRecord, Subject, TcpState, Unit, Value};
@@ -73,8 +73,23 @@ pub struct Sweep<'a> {
     pub texts: &'a Texts,
     /// Whose the sockets are.
     pub processes: &'a Processes,
+    /// What connection tracking tells of itself.
+    pub flows: &'a Flows,
     /// Connections that were opened here, by where they lead.
     destinations: &'a HashMap<(IpAddr, Endpoint), Destination>,
+}
+
+/// What was read of one network namespace, for [`Board::sweep`].
+#[derive(Debug)]
+pub struct Read<'a> {
+    /// As [`Sweep::sockets`].
+    pub sockets: Option<&'a mut [Seen]>,
+    /// As [`Sweep::texts`].
+    pub texts: &'a Texts,
+    /// As [`Sweep::processes`].
+    pub processes: &'a Processes,
+    /// As [`Sweep::flows`].
+    pub flows: &'a Flows,
 }
 
 /// The connections from one address of this host to one destination.
@@ -191,23 +206,16 @@ impl Default for Board {
 pub const TIME_WAIT: Nanos = Nanos::from_secs(60);
 
 impl Board {
-    /// Takes in what was read, and gives every reading. What is found out about
-    /// `sockets` is kept in them.
-    pub fn sweep(
-        &mut self,
-        at: Timestamp,
-        netns: u32,
-        sockets: Option<&mut [Seen]>,
-        texts: &Texts,
-        processes: &Processes,
-    ) -> Vec<GaugeRecord> {
+    /// Takes in what was read, and gives every reading. What is found out about sockets is kept in them.
+    pub fn sweep(&mut self, at: Timestamp, netns: u32, read: Read<'_>) -> Vec<GaugeRecord> {
+        let Read { sockets, texts, processes, flows } = read;
         let sockets = sockets.map(|sockets| {
             self.find_out(at, sockets, processes);
             &*sockets
         });
         let range = texts.get(Text::PortRange).and_then(ports::parse_range);
         let destinations = destinations(sockets.unwrap_or_default(), range.as_ref());
-        let sweep = Sweep { at, netns, sockets, texts, processes, destinations: &destinations };
+        let sweep = Sweep { at, netns, sockets, texts, processes, flows, destinations: &destinations };
         let mut out = Vec::new();
         for gauge in &mut self.gauges {
             gauge.sweep(&sweep, &mut out);

@@ -39,6 +39,7 @@ struct Host {
     board: Board,
     texts: Texts,
     processes: Processes,
+    flows: Flows,
     sockets: Vec<Seen>,
     second: u64,
     readings: Vec<GaugeRecord>,
@@ -61,7 +62,8 @@ impl Host {
         self.second += seconds;
         let at = Timestamp::from_nanos((1_000 + self.second) * 1_000_000_000);
         let sockets = Some(self.sockets.as_mut_slice());
-        self.readings = self.board.sweep(at, 7, sockets, &self.texts, &self.processes);
+        let read = Read { sockets, texts: &self.texts, processes: &self.processes, flows: &self.flows };
+        self.readings = self.board.sweep(at, 7, read);
         self
     }
 
@@ -241,6 +243,57 @@ fn cookies_memory_and_retransmissions_are_told_by_what_grows() {
 
 #[test]
 fn what_cannot_be_read_gives_no_reading() {
-    let readings = Board::default().sweep(Timestamp::default(), 1, None, &Texts::default(), &Processes::default());
-    assert_eq!(readings, []);
+    let (texts, processes, flows) = (Texts::default(), Processes::default(), Flows::default());
+    let read = Read { sockets: None, texts: &texts, processes: &processes, flows: &flows };
+    assert_eq!(Board::default().sweep(Timestamp::default(), 1, read), []);
+}
+
+#[test]
+fn tracked_connections_are_counted_by_state_and_source() {
+    use crate::conntrack::tests::message;
+    let mut host = Host::default();
+    host.text(Text::ConntrackCount, "3\n");
+    host.flows.new = Some(40);
+    host.after(0);
+    assert!(
+        host.readings.iter().all(|reading| reading.name != "conntrack_new_flows"),
+        "over no time, there is no rate"
+    );
+    host.flows.new = Some(15);
+    let mut tracked = Tracked::default();
+    let end = |last, port| ([10, 0, 0, last], port);
+    for (protocol, source, status) in [(6, 1, 2), (6, 1, 2), (17, 1, 0), (17, 2, 2)] {
+        let (own, other) = (end(source, 40_000), end(9, 53));
+        let bytes = message(protocol, [own, other], [other, own], status);
+        tracked.add(&crate::conntrack::Entry::parse(&bytes).expect("it is one"));
+    }
+    host.flows.tracked = Some(tracked);
+    host.after(5);
+    let of = |name: &str| host.readings.iter().filter(|reading| reading.name == name).collect::<Vec<_>>();
+    let rate = of("conntrack_new_flows");
+    assert_eq!((rate[0].value.0, rate[0].unit), (11.0, Unit::EntriesPerSecond));
+    let states: Vec<_> = of("conntrack_of_state")
+        .iter()
+        .map(|reading| (reading.subject.tracked.map(|one| (one.protocol, one.state)), reading.value.0))
+        .collect();
+    let expected =
+        [(Some(("tcp", "ESTABLISHED")), 2.0), (Some(("udp", "REPLIED")), 1.0), (Some(("udp", "UNREPLIED")), 1.0)];
+    assert_eq!(states, expected);
+    let sources: Vec<_> = of("conntrack_of_source").iter().map(|reading| reading.value.0).collect();
+    assert_eq!(sources, [3.0, 1.0]);
+    // Events that were lost are not none.
+    host.flows.new = None;
+    host.after(5);
+    assert!(host.readings.iter().all(|reading| reading.name != "conntrack_new_flows"));
+}
+
+#[test]
+fn the_growth_of_close_wait_tells_when_descriptors_run_out() {
+    let mut host = Host { sockets: (1..=10).map(|n| socket(CLOSE_WAIT, n, 80, n as u16)).collect(), ..Host::default() };
+    host.process(42, 90, 100, 1..30);
+    host.after(0);
+    assert_eq!(host.reading("close_wait").time_left_ns, None);
+    host.sockets.extend((11..=20).map(|n| socket(CLOSE_WAIT, n, 80, n as u16)));
+    host.after(10);
+    assert_eq!(host.reading("close_wait").time_left_ns, Some(Nanos::from_secs(10)));
 }

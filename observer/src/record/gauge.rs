@@ -28,7 +28,8 @@ pub struct GaugeRecord {
     pub unit: Unit,
     /// How much it grows by in a second, over up to a minute; below zero where it shrinks, `null` before a second reading.
     pub rate: Option<Value>,
-    /// How long until it reaches the limit at that rate, in nanoseconds; `null` where it does not grow or has no limit.
+    /// How long until it reaches the limit at that rate, in nanoseconds; of `close_wait`, until its process has no file
+    /// descriptor left. `null` where it does not grow or has no limit.
     pub time_left_ns: Option<Nanos>,
     /// For how long sockets have been in their state; absent where that is no question.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -61,6 +62,19 @@ pub struct Subject {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(default)]
     pub destination: Option<Endpoint>,
+    /// Entries of connection tracking of this protocol in this state.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(default)]
+    pub tracked: Option<TrackedState>,
+}
+
+/// A state of connection tracking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
+pub struct TrackedState {
+    /// The protocol, as conntrack(8) calls it: `tcp`, `udp`, `icmp`.
+    pub protocol: &'static str,
+    /// Of TCP the state of connection tracking (`ESTABLISHED`, `TIME_WAIT`); of others `REPLIED` or `UNREPLIED`.
+    pub state: &'static str,
 }
 
 /// A process that a gauge is about.
@@ -104,6 +118,8 @@ pub enum Unit {
     ConnectionsPerSecond,
     /// Entries of a table.
     Entries,
+    /// Entries of a table that are made in a second.
+    EntriesPerSecond,
     /// Times that something happened, since the namespace was made.
     Events,
     /// Segments, since the namespace was made.
@@ -126,6 +142,7 @@ impl Unit {
             Self::Connections => "connections",
             Self::ConnectionsPerSecond => "connections/s",
             Self::Entries => "entries",
+            Self::EntriesPerSecond => "entries/s",
             Self::Events => "times",
             Self::Segments => "segments",
             Self::Percent => "%",

@@ -6,6 +6,7 @@
 //! term       = factor { ["and" | "&" | "&&"] factor }
 //! factor     = ("not" | "!") factor | "(" expression ")" | condition
 //! condition  = ("src" | "dst") [ "=" | "!=" ] HOST | ("sport" | "dport") COMPARISON PORT
+//!            | "dev" [ "=" | "!=" ] INTERFACE | "fwmark" [ "=" | "!=" ] MARK [ "/" MASK ] | "cgroup" [ "=" | "!=" ] PATH
 //! HOST       = ADDRESS [ "/" BITS ] [ ":" PORT ] | ":" PORT | "*"
 //! ```
 
@@ -15,7 +16,7 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-use super::Socket;
+use super::Diag;
 use crate::packet::Address;
 use crate::tracker::States;
 
@@ -55,10 +56,22 @@ pub enum FilterError {
     /// Neither a port nor the name of a service.
     #[error("{0:?} is neither a port nor a known service")]
     Port(String),
+    /// No mark.
+    #[error("{0:?} is no mark (1, 0x1, 0x1/0xff)")]
+    Mark(String),
+    /// No control group.
+    #[error("there is no control group {0:?} (cgroup v2, by its path below the root or in the file system)")]
+    Cgroup(String),
 }
 
-/// Tells the port of a service by its name; `None` where it has none.
-pub type Services<'a> = &'a dyn Fn(&str) -> Option<u16>;
+/// What the words of a filter stand for.
+#[derive(Clone, Copy)]
+pub struct Names<'a> {
+    /// Tells the port of a service; `None` where there is no such service.
+    pub service: &'a dyn Fn(&str) -> Option<u16>,
+    /// Tells the identifier of a control group by its path; `None` where there is none.
+    pub cgroup: &'a dyn Fn(&str) -> Option<u64>,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Expression {
@@ -67,6 +80,9 @@ enum Expression {
     Not(Box<Self>),
     Host { end: End, prefix: Option<Prefix>, port: Option<u16> },
     Port { end: End, comparison: Comparison, port: u16 },
+    Interface(String),
+    Mark { mark: u32, mask: u32 },
+    Cgroup(u64),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,9 +113,9 @@ impl Filter {
     ///
     /// # Errors
     /// When it is none.
-    pub fn parse(words: &[String], services: Services<'_>) -> Result<Self, FilterError> {
+    pub fn parse(words: &[String], names: Names<'_>) -> Result<Self, FilterError> {
         let words: Vec<_> = words.iter().flat_map(|word| tokens(word)).collect();
-        let mut parser = Parser { words: &words, services, depth: 0 };
+        let mut parser = Parser { words: &words, names, depth: 0 };
         let states = parser.states()?;
         let expression = if parser.words.is_empty() { None } else { Some(parser.expression()?) };
         match parser.words.first() {
@@ -108,18 +124,27 @@ impl Filter {
         }
     }
 
-    /// Whether a socket is wanted, its state aside.
-    pub fn wants(&self, socket: &Socket) -> bool {
-        self.expression.as_ref().is_none_or(|expression| expression.holds(socket))
+    /// Whether a socket is wanted, its state aside; `interface` is the name of the one that it is bound to.
+    pub fn wants(&self, diag: &Diag<'_>, interface: Option<&str>) -> bool {
+        self.expression.as_ref().is_none_or(|expression| expression.holds(diag, interface))
+    }
+
+    /// Whether it asks for marks, which the kernel tells only with CAP_NET_ADMIN.
+    pub fn asks_for_marks(&self) -> bool {
+        self.expression.as_ref().is_some_and(Expression::asks_for_marks)
     }
 }
 
 impl Expression {
-    fn holds(&self, socket: &Socket) -> bool {
+    fn holds(&self, diag: &Diag<'_>, interface: Option<&str>) -> bool {
+        let socket = &diag.socket;
         match self {
-            Self::Any(all) => all.iter().any(|one| one.holds(socket)),
-            Self::All(all) => all.iter().all(|one| one.holds(socket)),
-            Self::Not(one) => !one.holds(socket),
+            Self::Any(all) => all.iter().any(|one| one.holds(diag, interface)),
+            Self::All(all) => all.iter().all(|one| one.holds(diag, interface)),
+            Self::Not(one) => !one.holds(diag, interface),
+            Self::Interface(name) => interface == Some(name) || name.parse() == Ok(socket.interface),
+            Self::Mark { mark, mask } => diag.mark().is_some_and(|own| own & mask == mark & mask),
+            Self::Cgroup(cgroup) => diag.cgroup() == Some(*cgroup),
             Self::Host { end, prefix, port } => {
                 let (address, own) = end.of(socket);
                 port.is_none_or(|port| port == own) && prefix.is_none_or(|prefix| prefix.contains(address))
@@ -129,8 +154,19 @@ impl Expression {
     }
 }
 
+impl Expression {
+    fn asks_for_marks(&self) -> bool {
+        match self {
+            Self::Any(all) | Self::All(all) => all.iter().any(Self::asks_for_marks),
+            Self::Not(one) => one.asks_for_marks(),
+            Self::Mark { .. } => true,
+            Self::Host { .. } | Self::Port { .. } | Self::Interface(_) | Self::Cgroup(_) => false,
+        }
+    }
+}
+
 impl End {
-    fn of(self, socket: &Socket) -> (IpAddr, u16) {
+    fn of(self, socket: &super::Socket) -> (IpAddr, u16) {
         match self {
             Self::Source => socket.local,
             Self::Destination => socket.peer,
@@ -200,7 +236,7 @@ fn tokens(text: &str) -> Vec<String> {
 
 struct Parser<'a> {
     words: &'a [String],
-    services: Services<'a>,
+    names: Names<'a>,
     /// Parentheses and negations that are open.
     depth: usize,
 }
@@ -250,7 +286,7 @@ impl<'a> Parser<'a> {
     }
 
     fn factor(&mut self) -> Result<Expression, FilterError> {
-        const EXPECTED: &str = "src, dst, sport, dport, `not` or a parenthesis";
+        const EXPECTED: &str = "src, dst, sport, dport, dev, fwmark, cgroup, `not` or a parenthesis";
         if self.depth >= DEEPEST {
             return Err(unexpected(self.next(EXPECTED)?, "something less deeply nested"));
         }
@@ -268,17 +304,43 @@ impl<'a> Parser<'a> {
             "dst" => self.host(End::Destination)?,
             "sport" => self.port(End::Source)?,
             "dport" => self.port(End::Destination)?,
+            "dev" => self.equal("an interface", |_, word| Ok(Expression::Interface(word.to_string())))?,
+            "fwmark" => self.equal("a mark", |_, word| {
+                let (mark, mask) = mark(word).ok_or_else(|| FilterError::Mark(word.to_string()))?;
+                Ok(Expression::Mark { mark, mask })
+            })?,
+            "cgroup" => self.equal("a path", |names, word| {
+                let cgroup = (names.cgroup)(word).ok_or_else(|| FilterError::Cgroup(word.to_string()))?;
+                Ok(Expression::Cgroup(cgroup))
+            })?,
             other => return Err(unexpected(other, EXPECTED)),
         };
         self.depth -= 1;
         Ok(factor)
     }
 
-    fn host(&mut self, end: End) -> Result<Expression, FilterError> {
+    /// A word that is to be the same, or another after `!=`.
+    fn equal(
+        &mut self,
+        expected: &'static str,
+        read: impl FnOnce(Names<'_>, &str) -> Result<Expression, FilterError>,
+    ) -> Result<Expression, FilterError> {
+        let is_not = self.take_negation();
+        let expression = read(self.names, self.next(expected)?)?;
+        Ok(if is_not { Expression::Not(Box::new(expression)) } else { expression })
+    }
+
+    /// Goes past `=` or `!=`, and tells which it was; without any it is the former.
+    fn take_negation(&mut self) -> bool {
         let is_not = self.take(&["!=", "ne", "neq"]);
         if !is_not {
             self.take(&["=", "==", "eq"]);
         }
+        is_not
+    }
+
+    fn host(&mut self, end: End) -> Result<Expression, FilterError> {
+        let is_not = self.take_negation();
         let word = self.next("an address")?;
         let wrong = || FilterError::Host(word.to_string());
         let (address, bits, port) = split_host(word).ok_or_else(wrong)?;
@@ -302,7 +364,7 @@ impl<'a> Parser<'a> {
     }
 
     fn number(&self, word: &str) -> Result<u16, FilterError> {
-        let port = u16::from_str(word).ok().or_else(|| (self.services)(word));
+        let port = u16::from_str(word).ok().or_else(|| (self.names.service)(word));
         port.ok_or_else(|| FilterError::Port(word.to_string()))
     }
 
@@ -351,6 +413,18 @@ fn split_host(word: &str) -> Option<(&str, Option<&str>, Option<&str>)> {
     Some((address, bits, port))
 }
 
+/// `MARK`, or `MARK/MASK`.
+fn mark(word: &str) -> Option<(u32, u32)> {
+    let number = |text: &str| match text.strip_prefix("0x") {
+        Some(digits) => u32::from_str_radix(digits, 16).ok(),
+        None => text.parse().ok(),
+    };
+    match word.split_once('/') {
+        Some((mark, mask)) => Some((number(mark)?, number(mask)?)),
+        None => Some((number(word)?, u32::MAX)),
+    }
+}
+
 fn prefix(address: &str, bits: Option<&str>) -> Option<Prefix> {
     let address: IpAddr = address.parse().ok()?;
     let (most, before) = if address.is_ipv4() { (32, 96) } else { (128, 0) };
@@ -369,14 +443,16 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<Filter, FilterError> {
-        Filter::parse(&[text.to_string()], &|name| (name == "https").then_some(443))
+        let service = |name: &str| (name == "https").then_some(443);
+        let cgroup = |path: &str| (path == "/user.slice").then_some(9);
+        Filter::parse(&[text.to_string()], Names { service: &service, cgroup: &cgroup })
     }
 
-    /// Whether a filter wants the socket 10.0.0.1:1000 → 10.0.0.2:443.
+    /// Whether a filter wants the socket 10.0.0.1:1000 → 10.0.0.2:443 on eth0, with the mark 0x12, of the cgroup 9.
     fn wants(text: &str) -> bool {
-        let bytes = message(1, 1000, 443, &[]);
-        let socket = Diag::parse(&bytes).expect("it is one").socket;
-        parse(text).unwrap_or_else(|error| panic!("{text}: {error}")).wants(&socket)
+        let bytes = message(1, 1000, 443, &[(15, &0x12_u32.to_ne_bytes()), (21, &9_u64.to_ne_bytes())]);
+        let diag = Diag::parse(&bytes).expect("it is one");
+        parse(text).unwrap_or_else(|error| panic!("{text}: {error}")).wants(&diag, Some("eth0"))
     }
 
     #[test]
@@ -403,13 +479,30 @@ mod tests {
             "src *",
             "src *:*",
             "sport = :1 and dport = :2 or dport = :443",
+            "dev eth0",
+            "dev != eth1 and dev = 0",
+            "fwmark = 0x12",
+            "fwmark 18 and fwmark = 0x10/0x10",
+            "fwmark != 0x1/0x1",
+            "cgroup /user.slice",
+            "not cgroup != /user.slice",
         ];
         for text in holds {
             assert!(wants(text), "{text}");
         }
-        for text in
-            ["dport > :443", "src 10.0.0.2", "dst 192.168.0.0/16", "not dst :443", "dst 2001:db8::/32", "src *:1"]
-        {
+        for text in [
+            "dport > :443",
+            "src 10.0.0.2",
+            "dst 192.168.0.0/16",
+            "not dst :443",
+            "dst 2001:db8::/32",
+            "src *:1",
+            "dev eth1",
+            "dev 3",
+            "fwmark = 0x13",
+            "fwmark != 18",
+            "cgroup != /user.slice",
+        ] {
             assert!(!wants(text), "{text}");
         }
     }
@@ -439,6 +532,10 @@ mod tests {
         assert_eq!(said("sport = :gopher"), "\"gopher\" is neither a port nor a known service");
         assert!(said("dst 10.0.0.0/33").contains("neither an address nor a prefix"));
         assert!(said("dst example.org").contains("neither an address nor a prefix"));
+        assert!(said("fwmark = 0xg").contains("no mark"));
+        assert!(said("cgroup = /none").contains("no control group"));
+        assert_eq!(said("dev"), "the filter ends where an interface should follow");
+        assert!(parse("not ( dev lo or fwmark = 1 )").is_ok_and(|filter| filter.asks_for_marks()));
         assert!(said(&"(".repeat(1000)).contains("less deeply nested"));
         assert!(said(&"not ".repeat(100_000)).contains("less deeply nested"));
     }

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use super::Congestion;
 use crate::record::TcpInfo;
 use crate::time::Nanos;
 
@@ -61,19 +62,25 @@ impl<'a> Info<'a> {
     }
 
     /// Writes the fields by the names of `ss -i`, each after a space, those that say nothing left out. `congestion` is the
-    /// algorithm's name; `listens` where the numbers are those of a listener, of which most say nothing.
+    /// algorithm's name and what it says of itself; `listens` where the numbers are those of a listener, of which most say nothing.
     ///
     /// # Errors
     /// When `out` has one.
-    pub fn write(self, out: &mut dyn fmt::Write, congestion: Option<&str>, listens: bool) -> fmt::Result {
+    pub fn write(
+        self,
+        out: &mut dyn fmt::Write,
+        congestion: (Option<&str>, Option<Congestion>),
+        listens: bool,
+    ) -> fmt::Result {
         let options = self.octet(5);
         for (bit, name) in OPTIONS {
             if options & bit != 0 {
                 write!(out, " {name}")?;
             }
         }
-        if let Some(congestion) = congestion {
-            write!(out, " {congestion}")?;
+        let (algorithm, numbers) = congestion;
+        if let Some(algorithm) = algorithm {
+            write!(out, " {algorithm}")?;
         }
         if options & WINDOW_SCALE != 0 {
             write!(out, " wscale:{},{}", self.octet(6) & 15, self.octet(6) >> 4)?;
@@ -94,6 +101,9 @@ impl<'a> Info<'a> {
         }
         for (name, at) in [("segs_out", 136), ("segs_in", 140), ("data_segs_out", 156), ("data_segs_in", 152)] {
             self.number(out, name, at)?;
+        }
+        if let Some(numbers) = numbers {
+            write!(out, " {numbers}")?;
         }
         self.write_rates(out)?;
         self.write_limits(out)?;
@@ -234,12 +244,12 @@ mod tests {
         }
         (bytes[5], bytes[6]) = (1 | 2 | 4, 0xa7);
         let mut text = String::new();
-        Info::new(&bytes).write(&mut text, Some("cubic"), false).expect("a string takes all");
+        Info::new(&bytes).write(&mut text, (Some("cubic"), None), false).expect("a string takes all");
         let expected = " ts sack cubic wscale:7,10 rto:201 rtt:0.125/0.062 mss:1448 cwnd:10 send 926720000bps \
                         retrans:0/3 minrtt:0.021";
         assert_eq!(text, expected);
         let mut nothing = String::new();
-        Info::new(&[]).write(&mut nothing, None, true).expect("a string takes all");
+        Info::new(&[]).write(&mut nothing, (None, None), true).expect("a string takes all");
         assert_eq!(nothing, "");
     }
 }

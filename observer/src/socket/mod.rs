@@ -1,12 +1,14 @@
 //! TCP sockets as the kernel's sock_diag shows them: `struct inet_diag_msg` of include/uapi/linux/inet_diag.h and the
 //! attributes behind it, handed in as bytes.
 
+mod congestion;
 mod filter;
 mod info;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-pub use filter::{Filter, FilterError, Services};
+pub use congestion::Congestion;
+pub use filter::{Filter, FilterError, Names};
 pub use info::Info;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -103,7 +105,10 @@ mod kind {
     pub const CONG: u16 = 4;
     pub const SKMEMINFO: u16 = 7;
     pub const SHUTDOWN: u16 = 8;
+    pub const DCTCPINFO: u16 = 9;
     pub const SKV6ONLY: u16 = 11;
+    pub const MARK: u16 = 15;
+    pub const BBRINFO: u16 = 16;
     pub const CGROUP_ID: u16 = 21;
 }
 
@@ -162,6 +167,18 @@ impl<'a> Diag<'a> {
         let name = self.attribute(kind::CONG)?;
         let name = name.split(|octet| *octet == 0).next()?;
         std::str::from_utf8(name).ok().filter(|name| !name.is_empty())
+    }
+
+    /// What its congestion control says of itself (`INET_DIAG_BBRINFO`, `INET_DIAG_DCTCPINFO`); most say nothing.
+    pub fn congestion_numbers(&self) -> Option<Congestion> {
+        let bbr = || Congestion::bbr(self.attribute(kind::BBRINFO)?);
+        let dctcp = || Congestion::dctcp(self.attribute(kind::DCTCPINFO)?);
+        bbr().or_else(dctcp)
+    }
+
+    /// Its mark (`INET_DIAG_MARK`, SO_MARK of socket(7)); `None` where the kernel does not say, which takes CAP_NET_ADMIN.
+    pub fn mark(&self) -> Option<u32> {
+        Some(u32::from_ne_bytes(*self.attribute(kind::MARK)?.first_chunk()?))
     }
 
     /// What memory it takes (`INET_DIAG_SKMEMINFO`).

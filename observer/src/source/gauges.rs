@@ -5,21 +5,25 @@ mod survey;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use foldhash::{HashMap, HashMapExt as _, HashSet, HashSetExt as _};
-use observer::gauge::{Board, Seen, Text, Texts};
+use observer::gauge::{Board, Flows, Read, Seen, Text, Texts, Tracked};
 use observer::kernel;
 use observer::record::{GaugeRecord, TcpState};
 use observer::tracker::States;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::clock::WallClock;
+use super::conntrack::{Entries, Events};
 use super::namespace;
+use super::porter::{Errand, Porter};
 use super::sock_diag::dump::{More, Query, Table};
+use crate::privilege;
 use survey::Survey;
 
 /// From one sweep to the next, at least.
@@ -31,12 +35,25 @@ const SHARE: u32 = 200;
 /// The largest text that is read.
 const LONGEST: usize = 1 << 16;
 
+/// What is read.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// The entries of connection tracking, one by one.
+    pub entries: bool,
+    /// Namespaces that appear later, too.
+    pub follow: bool,
+}
+
 /// The gauges of some network namespaces.
 pub struct Gauges {
+    options: Options,
     clock: WallClock,
     /// Texts that the host has once.
     host: Vec<(Text, File)>,
     lanes: BTreeMap<u32, Lane>,
+    /// Opens what appears later; `None` where that is not wanted, or not allowed.
+    porter: Option<Porter>,
+    own_netns: Option<u32>,
     processes: Survey,
     next: Instant,
     /// When it is looked for owners again, between two sweeps.
@@ -46,52 +63,105 @@ pub struct Gauges {
     /// The last readings.
     readings: Vec<GaugeRecord>,
     sweeps: u32,
-    /// Time on the processor that all of it took.
+    /// Time on the processor that all sweeps took.
     spent: Duration,
+    /// The same of looking for owners between them.
+    looking: Duration,
+}
+
+/// How much work it was.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// How often everything was read.
+    pub sweeps: u32,
+    /// Time on the processor that each of these took.
+    pub each: Duration,
+    /// Time on the processor that it took besides to find whose the sockets are, for the first time.
+    pub looking: Duration,
 }
 
 /// One namespace.
 struct Lane {
     table: Option<Table>,
     files: Vec<(Text, File)>,
+    new_flows: Option<Events>,
+    entries: Option<Entries>,
+    flows: Flows,
     board: Board,
     /// Kept for its room.
     seen: Vec<Seen>,
 }
 
 impl Gauges {
-    /// Opens what is read again and again in each of the namespaces: inode, and where to enter those that are not ours.
-    pub fn open(namespaces: &[(u32, Option<PathBuf>)]) -> Self {
-        let mut unread = Vec::new();
-        let host = open_texts(Text::is_of_host, &mut unread);
-        let mut lanes = BTreeMap::new();
-        for (netns, path) in namespaces {
-            let opened = match path {
-                None => Ok(Lane::open()),
-                Some(path) => namespace::within(path, || Ok(Lane::open())),
-            };
-            match opened {
-                Ok((lane, why)) => {
-                    lanes.insert(*netns, lane);
-                    unread.extend(why);
-                }
-                Err(error) => unread.push(format!("gauges of the network namespace {netns}: {error:#}")),
-            }
-        }
-        unread.sort();
-        unread.dedup();
-        Self {
+    /// Opens what is read again and again in each of the namespaces: inode, and where to enter those that are not ours. To
+    /// be called while this process has one thread only.
+    pub fn open(namespaces: &[(u32, Option<PathBuf>)], options: Options) -> Self {
+        let mut gauges = Self {
+            options,
             clock: WallClock::new(),
-            host,
-            lanes,
+            host: Vec::new(),
+            lanes: BTreeMap::new(),
+            // Where namespaces cannot be entered, those that appear cannot either; the first ones say so.
+            porter: options.follow.then(|| Porter::start(privilege::GAUGE_PORTER).ok()).flatten(),
+            own_netns: namespace::own().ok(),
             processes: Survey::default(),
             next: Instant::now(),
             next_look: Instant::now(),
-            unread,
+            unread: Vec::new(),
             readings: Vec::new(),
             sweeps: 0,
             spent: Duration::ZERO,
+            looking: Duration::ZERO,
+        };
+        let here = |errand: Errand| errand.run(None);
+        gauges.host = open_texts(Text::is_of_host, &here, &mut gauges.unread);
+        for (netns, path) in namespaces {
+            let opened = match path {
+                None => Ok(Lane::open(options, &here)),
+                Some(path) => namespace::within(path, || Ok(Lane::open(options, &here))),
+            };
+            gauges.take_in(*netns, opened);
         }
+        gauges
+    }
+
+    fn take_in(&mut self, netns: u32, opened: Result<(Lane, Vec<String>)>) {
+        match opened {
+            Ok((lane, why)) => {
+                self.lanes.insert(netns, lane);
+                self.unread.extend(why);
+            }
+            Err(error) => self.unread.push(format!("gauges of the network namespace {netns}: {error:#}")),
+        }
+        self.unread.sort();
+        self.unread.dedup();
+    }
+
+    /// Takes in namespaces that have appeared, and lets go of those that have no name and no process any more: what is held
+    /// open keeps them alive.
+    fn follow(&mut self) {
+        let Some(porter) = self.porter.take() else { return };
+        let all = namespace::all();
+        self.lanes.retain(|netns, _| all.contains_key(netns) || Some(*netns) == self.own_netns);
+        for (netns, path) in all {
+            if !self.lanes.contains_key(&netns) {
+                let opened = Lane::open(self.options, &|errand| porter.open(errand, &path, None));
+                // One that goes while it is entered is none to tell of.
+                if opened.0.table.is_some() {
+                    self.take_in(netns, Ok(opened));
+                }
+            }
+        }
+        self.porter = Some(porter);
+    }
+
+    /// Takes what cannot wait until the next sweep: what the kernel tells of is kept in a queue that is not long.
+    pub fn listen(&mut self) {
+        let before = processor_time();
+        for lane in self.lanes.values_mut() {
+            lane.listen();
+        }
+        self.spent += processor_time().saturating_sub(before);
     }
 
     /// Reads everything, where it is time to. Until it is known for the first time whose the sockets are, that is looked
@@ -103,7 +173,7 @@ impl Gauges {
         } else if self.processes.is_new() && now >= self.next_look {
             let before = processor_time();
             self.processes.look_on();
-            self.spent += processor_time().saturating_sub(before);
+            self.looking += processor_time().saturating_sub(before);
             self.next_look = now + INTERVAL;
         }
     }
@@ -111,10 +181,16 @@ impl Gauges {
     /// Reads everything.
     pub fn sweep(&mut self) {
         let before = processor_time();
+        self.follow();
         for lane in self.lanes.values_mut() {
             if let Err(error) = lane.read_sockets() {
                 self.unread.push(format!("sockets: {error:#}"));
                 lane.table = None;
+            }
+            lane.listen();
+            if let Err(error) = lane.read_entries() {
+                self.unread.push(format!("{error:#}"));
+                lane.entries = None;
             }
         }
         let watched = self.lanes.keys().copied().collect();
@@ -126,8 +202,9 @@ impl Gauges {
             texts.0.extend(host.0.clone());
             let at = self.clock.at(WallClock::ktime());
             let sockets = lane.table.is_some().then_some(lane.seen.as_mut_slice());
-            let readings = lane.board.sweep(at, *netns, sockets, &texts, &self.processes.found);
-            self.readings.extend(readings);
+            let read = Read { sockets, texts: &texts, processes: &self.processes.found, flows: &lane.flows };
+            self.readings.extend(lane.board.sweep(at, *netns, read));
+            lane.flows = Flows { new: lane.new_flows.as_ref().map(|_| 0), tracked: None };
         }
         self.sweeps += 1;
         let cost = processor_time().saturating_sub(before);
@@ -157,19 +234,43 @@ impl Gauges {
         unread
     }
 
-    /// How many sweeps there were, and the time on the processor that each took, all in all.
-    pub fn effort(&self) -> (u32, Duration) {
-        (self.sweeps, self.spent / self.sweeps.max(1))
+    /// How much work it was.
+    pub fn effort(&self) -> Effort {
+        Effort { sweeps: self.sweeps, each: self.spent / self.sweeps.max(1), looking: self.looking }
     }
 }
 
 impl Lane {
-    /// Opens what there is in the namespace that this thread is in; also what cannot be opened, and why.
-    fn open() -> (Self, Vec<String>) {
+    /// Opens what there is in a namespace; also what cannot be opened, and why.
+    fn open(options: Options, open: &dyn Fn(Errand) -> Result<OwnedFd>) -> (Self, Vec<String>) {
         let mut unread = Vec::new();
-        let table = Table::open().map_err(|error| unread.push(format!("sockets: {error:#}"))).ok();
-        let files = open_texts(|text| !text.is_of_host(), &mut unread);
-        (Self { table, files, board: Board::default(), seen: Vec::new() }, unread)
+        let files = open_texts(|text| !text.is_of_host(), open, &mut unread);
+        let mut try_open =
+            |errand, what: &str| open(errand).map_err(|error| unread.push(format!("{what}: {error:#}"))).ok();
+        let table = try_open(Errand::Table, "sockets").map(Table::by);
+        // Without it there is nothing to hear.
+        let is_tracked = files.iter().any(|(text, _)| *text == Text::ConntrackCount);
+        let new_flows = is_tracked.then(|| try_open(Errand::NewFlows, "new flows").map(Events::by)).flatten();
+        let wants_entries = is_tracked && options.entries;
+        let entries = wants_entries.then(|| try_open(Errand::Entries, "entries").map(Entries::by)).flatten();
+        let flows = Flows { new: new_flows.as_ref().map(|_| 0), tracked: None };
+        let lane = Self { table, files, new_flows, entries, flows, board: Board::default(), seen: Vec::new() };
+        (lane, unread)
+    }
+
+    /// Counts the flows that have begun.
+    fn listen(&mut self) {
+        let Some(events) = &mut self.new_flows else { return };
+        let heard = events.take(|_| ()).unwrap_or(None);
+        self.flows.new = self.flows.new.zip(heard).map(|(before, new)| before + new);
+    }
+
+    fn read_entries(&mut self) -> Result<()> {
+        let Some(entries) = &mut self.entries else { return Ok(()) };
+        let mut tracked = Tracked::default();
+        entries.each(|entry| tracked.add(&entry))?;
+        self.flows.tracked = Some(tracked);
+        Ok(())
     }
 
     fn read_sockets(&mut self) -> Result<()> {
@@ -199,20 +300,26 @@ impl Lane {
     }
 }
 
-/// Opens the texts of the namespace that this thread is in; adds to `unread` what cannot be opened, and why.
-fn open_texts(wanted: impl Fn(Text) -> bool, unread: &mut Vec<String>) -> Vec<(Text, File)> {
+/// Opens texts; adds to `unread` what cannot be opened, and why.
+fn open_texts(
+    wanted: impl Fn(Text) -> bool,
+    open: &dyn Fn(Errand) -> Result<OwnedFd>,
+    unread: &mut Vec<String>,
+) -> Vec<(Text, File)> {
     let mut files = Vec::new();
     for text in Text::ALL.into_iter().filter(|text| wanted(*text)) {
-        // /proc/net is that of the process's first thread.
-        let path = text.source().replace("/proc/net/", "/proc/thread-self/net/");
-        match File::open(path) {
-            Ok(file) => files.push((text, file)),
+        match open(Errand::Text(text)) {
+            Ok(file) => files.push((text, file.into())),
             // Connection tracking may not be loaded: there is nothing to read.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => unread.push(format!("{}: {error}", text.source())),
+            Err(error) if is_missing(&error) || !Path::new(text.source()).exists() => {}
+            Err(error) => unread.push(format!("{}: {error:#}", text.source())),
         }
     }
     files
+}
+
+fn is_missing(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
 fn read_texts(files: &[(Text, File)]) -> Texts {
@@ -254,7 +361,7 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let port = listener.local_addr().expect("it has one").port();
         let own = namespace::own().expect("we are in one");
-        let mut gauges = Gauges::open(&[(own, None)]);
+        let mut gauges = Gauges::open(&[(own, None)], Options::default());
         gauges.sweep();
         let readings = gauges.readings();
         let is_ours = |reading: &&GaugeRecord| {

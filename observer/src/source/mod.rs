@@ -2,6 +2,7 @@
 
 mod clock;
 mod compression;
+pub mod conntrack;
 pub mod ebpf;
 pub mod features;
 mod file;
@@ -12,6 +13,7 @@ pub mod libpcap;
 pub mod live;
 mod merge;
 pub mod namespace;
+mod netlink;
 pub mod owner;
 mod porter;
 mod progress;
@@ -20,6 +22,7 @@ pub mod services;
 pub mod sock_diag;
 #[cfg(test)]
 mod tests;
+pub mod translations;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -150,6 +150,14 @@ pub fn root() -> Option<PathBuf> {
     })
 }
 
+/// The identifier of a cgroup by its path, below the root of cgroup v2 or in the file system; `None` where there is none.
+pub fn cgroup(path: &str) -> Option<u64> {
+    let root = root()?;
+    let below = root.join(path.trim_start_matches('/'));
+    let place = [PathBuf::from(path), below].into_iter().find(|place| place.starts_with(&root) && place.is_dir())?;
+    Some(fs::metadata(place).ok()?.ino())
+}
+
 /// The arguments of a process whose name is still that of `task`.
 fn read_args(task: &Task) -> Option<Vec<String>> {
     /// More is of no use to a reader.

@@ -8,24 +8,75 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
+use observer::gauge::Text;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use super::conntrack::{Entries, Events, Wanted};
 use super::namespace;
-use crate::privilege;
+use super::sock_diag::dump::Table;
+use crate::privilege::{self, Needs};
 
 /// What can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub enum Errand {
     /// A packet socket that receives nothing yet.
-    PacketSocket = 1,
+    PacketSocket,
     /// An eBPF iterator, of the program that is handed over.
-    Iterator = 2,
+    Iterator,
+    /// A socket for the tables of sockets.
+    Table,
+    /// A socket that hears of new entries of connection tracking.
+    NewFlows,
+    /// A socket for the entries of connection tracking.
+    Entries,
+    /// A text of /proc.
+    Text(Text),
+}
+
+impl Errand {
+    /// Where texts begin.
+    const TEXTS: u8 = 16;
+
+    fn number(self) -> u8 {
+        match self {
+            Self::PacketSocket => 1,
+            Self::Iterator => 2,
+            Self::Table => 3,
+            Self::NewFlows => 4,
+            Self::Entries => 5,
+            Self::Text(text) => Self::TEXTS + text as u8,
+        }
+    }
+
+    fn from_number(number: u8) -> Option<Self> {
+        let plain = [Self::PacketSocket, Self::Iterator, Self::Table, Self::NewFlows, Self::Entries];
+        let texts = Text::ALL.into_iter().map(Self::Text);
+        plain.into_iter().chain(texts).find(|errand| errand.number() == number)
+    }
+
+    /// Opens it in the namespace that this thread is in.
+    ///
+    /// # Errors
+    /// Where it is not there, or not allowed.
+    pub fn run(self, program: Option<BorrowedFd<'_>>) -> Result<OwnedFd> {
+        match self {
+            Self::PacketSocket => Ok(namespace::packet_socket()?.into()),
+            Self::Iterator => open_iterator(program.context("an iterator without a program")?),
+            Self::Table => Table::socket(),
+            Self::NewFlows => Events::socket(Wanted::New),
+            Self::Entries => Entries::socket(),
+            // /proc/net is that of the process's first thread.
+            Self::Text(text) => {
+                let file = File::open(text.source().replace("/proc/net/", "/proc/thread-self/net/"))?;
+                Ok(file.into())
+            }
+        }
+    }
 }
 
 /// What comes with a descriptor; a message without any octet would be the end of the line.
@@ -41,8 +92,8 @@ pub struct Porter {
 }
 
 impl Porter {
-    /// Starts it. To be called while this process has one thread only.
-    pub fn start() -> Result<Self> {
+    /// Starts it, with these rights. To be called while this process has one thread only.
+    pub fn start(needs: Needs) -> Result<Self> {
         // Messages keep their bounds, and the end of the other side is seen.
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
             .context("making a pair of sockets")?;
@@ -51,7 +102,7 @@ impl Porter {
             -1 => Err(std::io::Error::last_os_error()).context("starting the process that enters namespaces"),
             0 => {
                 drop(ours);
-                serve(&theirs);
+                serve(&theirs, needs);
                 // SAFETY: ends this process at once; there is nothing to be cleaned up.
                 unsafe { libc::_exit(0) }
             }
@@ -62,7 +113,7 @@ impl Porter {
     /// Has something opened in the namespace at `path`.
     pub fn open(&self, errand: Errand, path: &Path, program: Option<BorrowedFd<'_>>) -> Result<OwnedFd> {
         let line = self.line.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let mut message = vec![errand as u8];
+        let mut message = vec![errand.number()];
         message.extend_from_slice(path.as_os_str().as_bytes());
         send(&line, &message, program).context("asking the process that enters namespaces")?;
         let (answer, descriptor) = receive(&line).context("hearing from the process that enters namespaces")?;
@@ -74,14 +125,14 @@ impl Porter {
 }
 
 /// The child's life: an errand after the other, until nobody is left to send it on one.
-fn serve(line: &OwnedFd) {
+fn serve(line: &OwnedFd, needs: Needs) {
     // SAFETY: the arguments are numbers.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
     // A Ctrl-C is for the parent, which still has things to say.
     // SAFETY: ignoring a signal takes no handler.
     unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };
     // What it cannot lay down it keeps: less is better, but nothing depends on it.
-    let _ = privilege::lay_down(privilege::PORTER);
+    let _ = privilege::lay_down(needs);
     while let Ok((message, program)) = receive(line) {
         let Some((errand, path)) = message.split_first() else { return };
         let path = PathBuf::from(std::ffi::OsStr::from_bytes(path));
@@ -99,13 +150,8 @@ fn run(errand: u8, path: &Path, program: Option<&OwnedFd>) -> Result<OwnedFd> {
     let namespace = File::open(path).with_context(|| format!("opening the network namespace {}", path.display()))?;
     move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
         .with_context(|| format!("entering the network namespace {} (this takes CAP_SYS_ADMIN)", path.display()))?;
-    match errand {
-        errand if errand == Errand::PacketSocket as u8 => Ok(namespace::packet_socket()?.into()),
-        errand if errand == Errand::Iterator as u8 => {
-            open_iterator(program.context("an iterator without a program")?.as_fd())
-        }
-        other => bail!("no errand {other}"),
-    }
+    let errand = Errand::from_number(errand).with_context(|| format!("no errand {errand}"))?;
+    errand.run(program.map(|program| program.as_fd()))
 }
 
 /// `union bpf_attr` as `BPF_LINK_CREATE` and `BPF_ITER_CREATE` take it.
@@ -164,4 +210,18 @@ fn receive(line: &OwnedFd) -> Result<(Vec<u8>, Option<OwnedFd>)> {
         _ => None,
     });
     Ok((message, descriptor))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errands_are_told_apart_by_their_numbers() {
+        for number in 0..=u8::MAX {
+            assert!(Errand::from_number(number).is_none_or(|errand| errand.number() == number));
+        }
+        let errands = (0..=u8::MAX).filter_map(Errand::from_number);
+        assert_eq!(errands.count(), 5 + Text::ALL.len());
+    }
 }

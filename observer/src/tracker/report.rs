@@ -154,6 +154,7 @@ impl Connection {
             notable: self.notable(|direction| sides.side(direction)),
             reset: self.reset(|direction| sides.side(direction)).map(Box::new),
             silence: self.silence(|direction| sides.side(direction)).map(Box::new),
+            nat: None,
             findings: Vec::new(),
             timeline,
         });

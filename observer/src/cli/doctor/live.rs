@@ -16,7 +16,7 @@ use super::super::source::{Choice, From};
 use crate::live::News;
 use crate::privilege::{self, Needs};
 use crate::sink::{Diagnosis, Page, Sink as _, doctor, json};
-use crate::source::gauges::Gauges;
+use crate::source::gauges::{self, Effort, Gauges};
 
 /// How this host is watched.
 #[derive(Clone, Debug, clap::Args)]
@@ -33,6 +33,11 @@ pub struct Host {
     /// Where connections are seen
     #[arg(long, value_enum, default_value_t, value_name = "SOURCE", conflicts_with = "files")]
     source: Choice,
+
+    /// Also read every entry of connection tracking, for how many there are by state and by source: of 100,000 entries that
+    /// takes a tenth of a second or two each time
+    #[arg(long, conflicts_with = "files")]
+    conntrack: bool,
 }
 
 /// What was found.
@@ -44,7 +49,7 @@ pub struct Found {
     /// What could not be read, and why.
     unread: Vec<String>,
     capture: CaptureRecord,
-    effort: (u32, Duration),
+    effort: Effort,
 }
 
 impl Host {
@@ -56,12 +61,15 @@ impl Host {
         log::begin(0)?;
         let observe = Observe::everything(self.netns);
         // Namespaces are entered while that is allowed.
-        let gauges = Gauges::open(&self.netns.places()?);
+        let options = gauges::Options { entries: self.conntrack, follow: self.netns == Netns::All };
+        let gauges = Gauges::open(&self.netns.places()?, options);
         let mut source = From::usual(self.source).open(&observe)?;
         let mut watching = Watching {
             gauges,
             diagnosis: Diagnosis::new(thresholds),
-            needs: source.needs() | privilege::GAUGES,
+            needs: source.needs()
+                | privilege::GAUGES
+                | if self.conntrack { privilege::ENTRIES } else { Needs::empty() },
             how_long: self.how_long,
             capture: CaptureRecord::default(),
         };
@@ -108,7 +116,7 @@ fn doctor_page<'a>(host: &Host, found: &'a Found) -> crate::sink::Doctor<'a> {
         unread: &found.unread,
         capture: &found.capture,
         how_long: host.how_long,
-        effort: found.effort,
+        effort: (found.effort.sweeps, found.effort.each, found.effort.looking),
     }
 }
 
@@ -139,6 +147,7 @@ impl Teller for Watching {
     }
 
     fn pause(&mut self) -> Result<()> {
+        self.gauges.listen();
         self.gauges.sweep_in_time();
         Ok(())
     }

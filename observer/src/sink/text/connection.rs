@@ -1,8 +1,8 @@
 //! One connection: head line, facts, waterfall and ladder.
 
 use observer::record::{
-    CapturePoint, ConnState, ConnectionRecord, Encapsulation, NotableKind, RolesFrom, RttStats, Side, Sides, Tags,
-    Transport, TunnelRecord,
+    CapturePoint, ConnState, ConnectionRecord, Encapsulation, NatRecord, NotableKind, RolesFrom, RttStats, Side, Sides,
+    Tags, Transport, TunnelRecord,
 };
 use observer::time::Nanos;
 
@@ -85,6 +85,7 @@ fn facts(record: &ConnectionRecord, detail: Detail) -> Vec<(&'static str, Line)>
     }
     facts.extend(trouble(record).map(|text| ("trouble", text)));
     facts.extend(finding::facts(record, full).into_iter().map(|text| ("finding", text)));
+    facts.extend(record.nat.as_ref().map(|nat| ("translated", plain(translation(nat)))));
     facts.extend(record.tunnel.as_ref().map(|tunnel| ("around it", plain(encapsulation(tunnel)))));
     if full {
         facts.extend(record.history.as_ref().map(|history| ("history", plain(history.clone()))));
@@ -116,6 +117,17 @@ fn processes(record: &ConnectionRecord, full: bool) -> Option<Line> {
         }
     }
     (!line.is_empty()).then_some(line)
+}
+
+/// What is behind the addresses: `10.96.0.1:443 leads to 10.244.0.5:8443; 10.0.0.1:4711 shows as 192.0.2.1:4711`.
+fn translation(nat: &NatRecord) -> String {
+    let server = nat
+        .translates_destination()
+        .then(|| format!("{} leads to {}", units::end(nat.original.destination), units::end(nat.reply.source)));
+    let client = nat
+        .translates_source()
+        .then(|| format!("{} shows as {}", units::end(nat.original.source), units::end(nat.reply.destination)));
+    server.into_iter().chain(client).collect::<Vec<_>>().join("; ")
 }
 
 fn plain(text: impl Into<String>) -> Line {

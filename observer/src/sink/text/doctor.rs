@@ -23,8 +23,9 @@ pub struct Doctor<'a> {
     pub capture: &'a CaptureRecord,
     /// For how long.
     pub how_long: Duration,
-    /// How often gauges were read, and the time on the processor that it took the last time.
-    pub effort: (u32, Duration),
+    /// How often gauges were read, the time on the processor that each took, and that it took besides to find whose the
+    /// sockets are.
+    pub effort: (u32, Duration, Duration),
 }
 
 /// Bars that are drawn, the fullest first.
@@ -41,9 +42,12 @@ pub fn draw(page: &Page, out: &mut String, doctor: &Doctor<'_>) {
     let how_long = Nanos(u64::try_from(doctor.how_long.as_nanos()).unwrap_or(u64::MAX));
     let connections = units::number_of(doctor.capture.connections, "connection");
     let head = Line::new().then(Tone::Strong, "this host").then(Tone::Dim, format!(": {connections} seen in "));
-    let cost = Nanos(u64::try_from(doctor.effort.1.as_nanos()).unwrap_or(u64::MAX));
-    let effort =
-        format!("; gauges read {}, {} each", units::number_of(doctor.effort.0.into(), "time"), units::time(cost));
+    let time = |time: Duration| units::time(Nanos(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)));
+    let (sweeps, each, looking) = doctor.effort;
+    let mut effort = format!("; gauges read {}, {} each", units::number_of(sweeps.into(), "time"), time(each));
+    if looking > Duration::ZERO {
+        effort.push_str(&format!(", {} for whose the sockets are", time(looking)));
+    }
     page.paragraph(out, &Line::new(), &head.then(Tone::Dim, units::time(how_long) + &effort));
     page.blank(out);
     doctor
@@ -52,6 +56,7 @@ pub fn draw(page: &Page, out: &mut String, doctor: &Doctor<'_>) {
         .for_each(|record| finding::kind(page, out, record, doctor.capture.first_seen.unwrap_or_default()));
     bars(page, out, doctor.readings);
     states(page, out, doctor.readings);
+    tracked(page, out, doctor.readings);
     rates(page, out, doctor.readings);
     for what in doctor.unread {
         let first = Line::new().then(Tone::Notice, "not seen  ");
@@ -135,6 +140,33 @@ fn states(page: &Page, out: &mut String, readings: &[GaugeRecord]) {
     let words: Vec<_> = words.map(|(name, count)| format!("{name}\u{a0}{}", units::count(count))).collect();
     if !words.is_empty() {
         let mut first = Line::new().then(Tone::Plain, "sockets");
+        first.pad(NAME);
+        page.paragraph(out, &first, &Line::new().then(Tone::Plain, words.join(" · ")));
+    }
+}
+
+/// What connection tracking tells of itself: new flows, and entries where they were read.
+fn tracked(page: &Page, out: &mut String, readings: &[GaugeRecord]) {
+    let own = readings.first().and_then(|reading| reading.netns);
+    let mut words = Vec::new();
+    for reading in readings.iter().filter(|reading| reading.value.0 > 0.0) {
+        let mut word = match (reading.name, &reading.subject) {
+            ("conntrack_new_flows", _) => format!("{}\u{a0}new/s", reading.value.0),
+            (_, Subject { tracked: Some(state), .. }) => {
+                format!("{}\u{a0}{}\u{a0}{}", state.protocol, state.state, units::count(reading.value.0 as u64))
+            }
+            ("conntrack_of_source", Subject { source: Some(source), .. }) => {
+                format!("from\u{a0}{source}\u{a0}{}", units::count(reading.value.0 as u64))
+            }
+            _ => continue,
+        };
+        if let Some(netns) = reading.netns.filter(|netns| Some(*netns) != own) {
+            word.push_str(&format!("\u{a0}(netns\u{a0}{netns})"));
+        }
+        words.push(word);
+    }
+    if !words.is_empty() {
+        let mut first = Line::new().then(Tone::Plain, "tracked");
         first.pad(NAME);
         page.paragraph(out, &first, &Line::new().then(Tone::Plain, words.join(" · ")));
     }

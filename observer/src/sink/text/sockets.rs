@@ -129,6 +129,9 @@ impl Sockets {
             write!(text, " uid:{}", socket.uid)?;
         }
         write!(text, " ino:{} sk:{:x}", socket.inode, socket.cookie)?;
+        if let Some(mark @ 1..) = diag.mark() {
+            write!(text, " fwmark:{mark:#x}")?;
+        }
         if let Some(cgroup) = known.cgroup {
             write!(text, " cgroup:{}", escape(cgroup))?;
         }
@@ -162,7 +165,8 @@ impl Sockets {
             )?;
         }
         if let Some(info) = diag.info().filter(|_| self.fields.info) {
-            info.write(text, diag.congestion(), diag.socket.is_listener())?;
+            let congestion = (diag.congestion(), diag.congestion_numbers());
+            info.write(text, congestion, diag.socket.is_listener())?;
         }
         Ok(())
     }

@@ -112,7 +112,7 @@ impl Kernel {
     pub fn open(options: Options) -> Result<Self> {
         let own_netns = namespace::own()?;
         // First of all, while there is one thread and nothing to inherit.
-        let porter = if options.netns == Some(own_netns) { None } else { Some(Porter::start()?) };
+        let porter = if options.netns == Some(own_netns) { None } else { Some(Porter::start(privilege::PORTER)?) };
         let btf = Btf::of_kernel()?;
         let resolved = Resolved::new(&btf);
         let settings = Settings {

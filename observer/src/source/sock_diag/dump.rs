@@ -14,6 +14,8 @@ use observer::packet::{IpVersion, Tuple};
 use observer::record::TcpInfo;
 use observer::socket::Diag;
 
+use crate::source::netlink;
+
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 const IPPROTO_TCP: u8 = 6;
@@ -84,9 +86,19 @@ pub struct Table {
 impl Table {
     /// Opens the tables of the namespace that this thread is in.
     pub fn open() -> Result<Self> {
+        Ok(Self::by(Self::socket()?))
+    }
+
+    /// A socket for the tables of the namespace that this thread is in.
+    pub fn socket() -> Result<OwnedFd> {
         let mut socket = Socket::new(NETLINK_SOCK_DIAG).context("opening a socket of NETLINK_SOCK_DIAG")?;
         socket.bind_auto().context("binding a socket of NETLINK_SOCK_DIAG")?;
-        Ok(Self { socket, buffer: vec![0; BUFFER] })
+        netlink::into_descriptor(socket)
+    }
+
+    /// The tables of the namespace in which the socket was opened.
+    pub fn by(socket: OwnedFd) -> Self {
+        Self { socket: netlink::from_descriptor(socket), buffer: vec![0; BUFFER] }
     }
 
     /// Every TCP socket of the namespace, with its numbers.
@@ -179,7 +191,9 @@ fn both(query: Query<'_>) -> Vec<u8> {
 impl More {
     fn extensions(self) -> ExtensionFlags {
         let mut extensions = ExtensionFlags::empty();
-        extensions.set(ExtensionFlags::INFO | ExtensionFlags::CONG, self.info);
+        // The last is the word for what any algorithm says of itself.
+        let info = ExtensionFlags::INFO | ExtensionFlags::CONG | ExtensionFlags::VEGASINFO;
+        extensions.set(info, self.info);
         extensions.set(ExtensionFlags::SKMEMINFO, self.memory);
         extensions
     }

@@ -88,6 +88,7 @@ impl Flow {
             notable: Vec::new(),
             reset: None,
             silence: None,
+            nat: None,
             findings: Vec::new(),
             timeline: None,
         }

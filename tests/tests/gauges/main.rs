@@ -1,8 +1,10 @@
 //! Each gauge and the finding over it, for real: sockets in a network namespace of the test's own, `observer doctor` beside
 //! them.
 
+mod conntrack;
+mod namespaces;
+
 use std::net::SocketAddr;
-use std::os::fd::AsRawFd as _;
 use std::process::{Command, Output};
 use std::time::Instant;
 
@@ -179,62 +181,6 @@ fn cookies_are_told_when_they_are_sent() {
         assert!(found.value("syn_cookies_sent", any) > Some(0));
         assert_eq!(found.status, 10);
     });
-}
-
-/// `nf_conntrack_max` is the whole host's: whoever changes it holds this lock, and puts it back whatever happens.
-struct ConntrackMax {
-    before: String,
-    _lock: std::fs::File,
-}
-
-const CONNTRACK_MAX: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
-
-impl ConntrackMax {
-    fn set(test: &str, max: u32) -> Option<Self> {
-        let lock = std::fs::File::create(std::env::temp_dir().join("observer-conntrack.lock")).expect("it can be made");
-        // SAFETY: the descriptor is open.
-        assert_eq!(unsafe { libc::flock(lock.as_raw_fd(), libc::LOCK_EX) }, 0, "it can be locked");
-        let Ok(before) = std::fs::read_to_string(CONNTRACK_MAX) else {
-            skip(test, "there is no connection tracking");
-            return None;
-        };
-        let held = Self { before, _lock: lock };
-        if let Err(error) = std::fs::write(CONNTRACK_MAX, max.to_string()) {
-            skip(test, &format!("setting nf_conntrack_max: {error}"));
-            return None;
-        }
-        Some(held)
-    }
-}
-
-impl Drop for ConntrackMax {
-    fn drop(&mut self) {
-        let _ = std::fs::write(CONNTRACK_MAX, self.before.trim());
-    }
-}
-
-#[test]
-fn the_table_of_connection_tracking_fills() {
-    let test = "gauge conntrack";
-    let Some(netns) = Netns::new(test) else { return };
-    let rules = "add table ip t; add chain ip t c { type filter hook output priority 0; }; \
-                 add rule ip t c ct state established,new accept";
-    if let Err(why) = netns.try_run("nft", &[rules]) {
-        return skip(test, &why);
-    }
-    let server = netns.serve("127.0.0.1:0", "hold", 150);
-    let client = netns.connect(loopback(server.port.into()), "hold", 90);
-    let is_tracked = |diagnosis: &Diagnosis| diagnosis.value("conntrack", any) >= Some(90);
-    let calm = diagnosed(&netns, &[], "tracked connections", is_tracked);
-    assert!(calm.finding("conntrack-full").is_none());
-    let entries = calm.value("conntrack", any).expect("it is told") as u32;
-    let Some(_held) = ConntrackMax::set(test, entries + 10) else { return };
-    let full = diagnosed(&netns, &[], "a full table", |diagnosis| diagnosis.finding("conntrack-full").is_some());
-    let reading = full.gauge("conntrack", any).expect("it is told");
-    assert_eq!(reading["limit"], entries + 10);
-    assert!([10, 20].contains(&full.status));
-    assert!(full.value("conntrack_drop", any).is_some() && full.value("conntrack_insert_failed", any).is_some());
-    drop(client);
 }
 
 #[test]
