@@ -9,6 +9,7 @@ use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use netlink_sys::{Socket, SocketAddr};
 use observer::conntrack::{DST_NAT, Entry, HEADER, SRC_NAT, kind};
+use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_recv_buffer_size_force};
 
 use super::netlink;
 
@@ -31,7 +32,7 @@ const NETLINK: usize = 16;
 const BUFFER: usize = 1 << 15;
 
 /// Octets of events that wait for us, of those that are larger than their messages by far (`skb->truesize`).
-const WAITING: libc::c_int = 4 << 20;
+const WAITING: usize = 4 << 20;
 
 /// How many events are taken in at once, at most: where there are more, they are lost, and that is told.
 const MOST_EVENTS: usize = 20_000;
@@ -76,8 +77,10 @@ impl Events {
     pub fn socket(wanted: Wanted) -> Result<OwnedFd> {
         let mut socket = Socket::new(NETLINK_NETFILTER).context("opening a socket of NETLINK_NETFILTER")?;
         socket.set_non_blocking(true)?;
-        // Of a host that allows less, that is what there is.
-        let _ = socket.set_rx_buf_sz(WAITING);
+        // Where more than the host's limit (net.core.rmem_max) is not allowed, that is what there is.
+        if set_socket_recv_buffer_size_force(&socket, WAITING).is_err() {
+            let _ = set_socket_recv_buffer_size(&socket, WAITING);
+        }
         if wanted == Wanted::Translated {
             keep_translated(&socket).context("having the kernel leave out what is not translated")?;
         }

@@ -110,6 +110,8 @@ fn new_flows_are_told_as_a_rate() {
         scope.spawn(|| {
             while !stop.load(std::sync::atomic::Ordering::Relaxed) {
                 send_to_ports(&netns, 1..101);
+                // More than can be told would be told as nothing.
+                std::thread::sleep(std::time::Duration::from_millis(50));
             }
         });
         let grows = |diagnosis: &Diagnosis| {
