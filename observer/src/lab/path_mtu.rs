@@ -29,6 +29,8 @@ pub const SCENARIO: Scenario = Scenario {
             ("icmp.0.icmp_type", "3"),
             ("icmp.0.icmp_code", "4"),
             ("icmp.0.mtu", "1300"),
+            ("retransmissions.server.rto", "0"),
+            ("retransmissions.server.fast", ">= 1"),
         ]),
     }],
 };
