@@ -22,6 +22,7 @@ const PAGE: Page = Page {
     rule: &[
         "From the first octet of a request to its last slow_client or more went by.",
         "Its body has no more than 16 KiB: larger ones may take their time.",
+        "The server did not answer before that, nor did the client go on to another request.",
         "The client sent nothing again, and the server's window was never closed: nothing else held the request back.",
     ],
     remedy: &[
@@ -42,8 +43,15 @@ impl Finding for SlowClient {
 
     fn connection(&self, record: &ConnectionRecord, context: &Context<'_>) -> Option<Verdict> {
         let held = record.retransmitted_by(Side::Client) > 0 || record.flow?.server.zero_window_ns.0 > 0;
-        let took = |exchange: &Exchange| exchange.request_end?.checked_since(exchange.request?);
         let exchanges = record.exchanges.as_deref().map_or(&[][..], |exchanges| &exchanges.entries);
+        let last = exchanges.last();
+        // Where frames are cut, the end of a request only shows with the next one: who was answered, or asks again, had asked.
+        let took = |exchange: &Exchange| {
+            let end = exchange.request_end?;
+            let is_open = exchange.response.is_none() && last.is_some_and(|last| std::ptr::eq(last, exchange));
+            let had_asked = !is_open && exchange.response.is_none_or(|answer| answer < end);
+            if had_asked { None } else { end.checked_since(exchange.request?) }
+        };
         let slow = exchanges
             .iter()
             .filter(|exchange| exchange.request_bytes <= SMALL && !exchange.continued)

@@ -21,7 +21,7 @@ const PAGE: Page = Page {
         "One end sent its last segment again after a time of silence in which nothing else was sent, and before an RTO was \
          due: a tail loss probe (RFC 8985, section 7; tcp_send_loss_probe() in the kernel).",
         "The other end had not acknowledged it before, and did so afterwards; its window was never closed.",
-        "It was no FIN that nobody acknowledges (stuck-closing).",
+        "It held payload: a FIN alone keeps nobody waiting.",
     ],
     remedy: &[
         "Look for the loss: `mtr -T -P {PORT} {SERVER}`, `ip -s link`",
@@ -42,7 +42,10 @@ impl Finding for TailLoss {
         let flow = record.flow?;
         // What is sent into a closed window is no loss.
         let given_up = flow.of(by).unanswered.is_some() || flow.of(by.other()).zero_window_ns.0 > 0;
-        if probes == 0 || given_up || evidence::closes_in_vain(record, by) {
+        // A FIN alone keeps nobody waiting, and its probe is often needless.
+        let gaps = record.analysis.is_some_and(|analysis| *analysis.lost_segment.of(by) > 0);
+        let seen_twice = record.bytes?.of(by) > record.unique_bytes?.of(by);
+        if probes == 0 || given_up || !(gaps || seen_twice) || evidence::closes_in_vain(record, by) {
             return None;
         }
         let who = super::verdict::name(by);

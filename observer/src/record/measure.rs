@@ -173,7 +173,7 @@ pub struct Retransmissions {
     pub fast: u64,
     /// The last segment sent again after about two round trips of silence (tail loss probe, RFC 8985).
     pub tail_loss_probe: u64,
-    /// Sent again although it had been acknowledged.
+    /// Sent again although it had been acknowledged; or as a tail loss probe of what the other end had (DSACK, RFC 2883).
     pub spurious: u64,
     /// Sent again to fill a hole that SACK reported, within a recovery that was under way (RFC 6675).
     pub sack_repaired: u64,

@@ -3,7 +3,8 @@
 //! What the segment analysis calls a retransmission has the first cause that fits. *Answered* is the other end's highest
 //! ACK, *next* the highest end of what was sent; a *recovery* lasts until *answered* reaches what *next* was at its start.
 //!
-//! 1. Spurious: its payload was acknowledged when it was sent again.
+//! 1. Spurious: its payload was acknowledged when it was sent again; or it was a tail loss probe, and the other end says
+//!    that it had what it holds (DSACK, RFC 2883).
 //! 2. RTO: SYN and SYN-ACK; and all that is sent again in a recovery that an RTO began.
 //! 3. In a recovery that began fast: RTO where this end was silent for an RTO; SACK-repaired where SACK reported octets
 //!    after it; fast elsewhere (a partial ACK, RFC 6582).
@@ -64,6 +65,8 @@ struct State {
     sent_at: Timestamp,
     /// When a router last said that a segment was too large.
     too_large_at: Timestamp,
+    /// Where the last tail loss probe begins, until it is known to be needless.
+    probe: Option<Seq>,
     counts: [u32; 5],
 }
 
@@ -152,6 +155,16 @@ impl State {
             self.duplicate_acks = self.duplicate_acks.saturating_add(1);
         }
         // A block that is acknowledged already reports a duplicate (RFC 2883).
+        let is_double = |probe: Seq| {
+            let holds =
+                |&(left, right): &(Seq, Seq)| !right.after(answered) && left.at_or_before(probe) && probe.before(right);
+            options.sack().first().is_some_and(holds)
+        };
+        if self.probe.take_if(|probe| is_double(*probe)).is_some() {
+            let [.., probes, spurious, _] = &mut self.counts;
+            *probes = probes.saturating_sub(1);
+            *spurious += 1;
+        }
         for &(_, right) in options.sack().iter().filter(|(_, right)| right.after(answered)) {
             self.sacked = Some(self.sacked.map_or(right, |sacked| sacked.latest(right)));
         }
@@ -183,6 +196,7 @@ impl State {
                 let may_probe = path.has_sack && segment.end() == fwd.next() && waited && !self.has_sent_again;
                 let probe_wait = round_trip.0.saturating_mul(2).saturating_add(MIN_RTO.0 + SLACK.0);
                 if may_probe && (!is_first || silence.0 <= probe_wait) {
+                    self.probe = Some(segment.seq);
                     return RetransmissionCause::TailLossProbe;
                 }
             }
@@ -211,7 +225,7 @@ impl Pack for Recovery {
 }
 
 pack_fields! {
-    State { answered, sacked, recovery, duplicate_acks, has_sent_again, answered_at, sent_at, too_large_at, counts }
+    State { answered, sacked, recovery, duplicate_acks, has_sent_again, answered_at, sent_at, too_large_at, probe, counts }
 }
 
 pack_wrapped!(Retransmits);
