@@ -478,6 +478,10 @@ fn a_tail_that_only_a_probe_saves() {
     stage.after(20).send(Server, ".", b"");
     assert_eq!(names(&stage.finish_after(0)), ["tail-loss"]);
     let mut stage = Stage::new();
+    stage.sack().open().exchange(200).after(1).send(Client, "F.", b"").after(45).again(Client, "F.", 1, 0);
+    stage.after(20).send(Server, "F.", b"").after(1).send(Client, ".", b"");
+    assert_eq!(names(&stage.finish_after(0)), [""; 0], "a FIN alone keeps nobody waiting");
+    let mut stage = Stage::new();
     stage.sack().open();
     for _ in 0..6 {
         stage.after(1).send(Client, ".", &[b'x'; 1000]).after(20).send(Server, ".", b"");

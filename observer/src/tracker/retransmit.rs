@@ -287,6 +287,23 @@ mod tests {
     }
 
     #[test]
+    fn a_probe_of_what_had_arrived_is_spurious() {
+        let mut talk = Talk::sending(3);
+        talk.answers(3, None, 41);
+        assert_eq!(talk.sends(3, 150), Some(RetransmissionCause::TailLossProbe));
+        talk.answers(4, Some((3, 4)), 190);
+        let counts = talk.retransmits.counts();
+        assert_eq!((counts.tail_loss_probe, counts.spurious), (0, 1));
+    }
+
+    #[test]
+    fn what_was_too_large_is_sent_again_without_a_timeout() {
+        let mut talk = Talk::sending(3);
+        talk.retransmits.is_too_large(&talk.flows[1], Timestamp::from_nanos(1_030_000_000));
+        assert_eq!(talk.sends(0, 31), Some(RetransmissionCause::Fast));
+    }
+
+    #[test]
     fn three_duplicate_acks_make_it_fast() {
         let mut talk = Talk::sending(5);
         (1..5).for_each(|count| talk.answers(0, None, 40 + count));
