@@ -8,7 +8,7 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -510,6 +510,26 @@ impl Drop for Cgroup {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
+}
+
+/// Does something again and again beside `meanwhile`, and no longer than that, however it ends.
+pub fn beside<T>(mut again: impl FnMut() + Send, meanwhile: impl FnOnce() -> T) -> T {
+    struct Stop<'a>(&'a AtomicBool);
+    impl Drop for Stop<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                again();
+            }
+        });
+        let _stop = Stop(&stop);
+        meanwhile()
+    })
 }
 
 /// Waits for something to hold.

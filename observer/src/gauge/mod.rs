@@ -82,13 +82,13 @@ pub struct Sweep<'a> {
 /// What was read of one network namespace, for [`Board::sweep`].
 #[derive(Debug)]
 pub struct Read<'a> {
-    /// As [`Sweep::sockets`].
+    /// Every TCP socket; `None` where the table cannot be read.
     pub sockets: Option<&'a mut [Seen]>,
-    /// As [`Sweep::texts`].
+    /// Texts of /proc.
     pub texts: &'a Texts,
-    /// As [`Sweep::processes`].
+    /// Whose the sockets are.
     pub processes: &'a Processes,
-    /// As [`Sweep::flows`].
+    /// What connection tracking tells of itself.
     pub flows: &'a Flows,
 }
 

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::AsRawFd as _;
 
-use observer_tests::live::{Netns, Watch};
+use observer_tests::live::{Netns, Watch, beside};
 use observer_tests::skip;
 use serde_json::Value;
 
@@ -105,22 +105,16 @@ fn entries_are_read_only_where_they_are_asked_for() {
 #[test]
 fn new_flows_are_told_as_a_rate() {
     let Some(netns) = tracking("new flows") else { return };
-    let stop = std::sync::atomic::AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                send_to_ports(&netns, 1..101);
-                // More than can be told would be told as nothing.
-                std::thread::sleep(std::time::Duration::from_millis(50));
-            }
-        });
-        let grows = |diagnosis: &Diagnosis| {
-            diagnosis.gauge("conntrack_new_flows", any).is_some_and(|gauge| gauge["value"].as_f64() >= Some(100.0))
-        };
-        let diagnosis = diagnosed(&netns, &[], "a hundred new flows a second", grows);
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
-        assert_eq!(diagnosis.gauge("conntrack_new_flows", any).expect("it is told")["unit"], "entries_per_second");
-    });
+    let send = || {
+        send_to_ports(&netns, 1..101);
+        // More than can be told would be told as nothing.
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    };
+    let grows = |diagnosis: &Diagnosis| {
+        diagnosis.gauge("conntrack_new_flows", any).is_some_and(|gauge| gauge["value"].as_f64() >= Some(100.0))
+    };
+    let diagnosis = beside(send, || diagnosed(&netns, &[], "a hundred new flows a second", grows));
+    assert_eq!(diagnosis.gauge("conntrack_new_flows", any).expect("it is told")["unit"], "entries_per_second");
     // Nothing begins any more.
     let rate = |diagnosis: &Diagnosis| diagnosis.value("conntrack_new_flows", any);
     assert_eq!(rate(&Diagnosis::of(&netns, &[])), Some(0));

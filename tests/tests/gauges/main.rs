@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::process::{Command, Output};
 use std::time::Instant;
 
-use observer_tests::live::{DEADLINE, Netns, until};
+use observer_tests::live::{DEADLINE, Netns, beside, until};
 use observer_tests::run::observer;
 use observer_tests::skip;
 use serde_json::Value;
@@ -169,18 +169,11 @@ fn cookies_are_told_when_they_are_sent() {
     let server = netns.serve("127.0.0.1:0", "echo", 4000);
     assert!(Diagnosis::of(&netns, &[]).finding("syn-cookies").is_none());
     // With 2 every SYN is answered with one.
-    let stop = std::sync::atomic::AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                netns.connect(loopback(server.port.into()), "send", 1).end();
-            }
-        });
-        let found = diagnosed(&netns, &[], "cookies", |diagnosis| diagnosis.finding("syn-cookies").is_some());
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
-        assert!(found.value("syn_cookies_sent", any) > Some(0));
-        assert_eq!(found.status, 10);
-    });
+    let connect = || netns.connect(loopback(server.port.into()), "send", 1).end();
+    let are_told = |diagnosis: &Diagnosis| diagnosis.finding("syn-cookies").is_some();
+    let found = beside(connect, || diagnosed(&netns, &[], "cookies", are_told));
+    assert!(found.value("syn_cookies_sent", any) > Some(0));
+    assert_eq!(found.status, 10);
 }
 
 #[test]
@@ -205,23 +198,13 @@ fn descriptors_run_out() {
 fn what_the_stack_counts_is_told_as_rates() {
     let Some(netns) = Netns::new("gauges of the stack") else { return };
     // Nobody listens: each attempt is reset.
-    let stop = std::sync::atomic::AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                netns.connect(loopback(9), "fail", 5).end();
-            }
-        });
-        let grows = |diagnosis: &Diagnosis, name: &str| {
-            diagnosis.gauge(name, any).is_some_and(|gauge| gauge["rate"].as_f64() > Some(0.0))
-        };
-        diagnosed(&netns, &[], "resets", |diagnosis| {
-            grows(diagnosis, "resets_sent")
-                && grows(diagnosis, "segments_sent")
-                && grows(diagnosis, "connections_failed")
-        });
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
-    });
+    let fail = || netns.connect(loopback(9), "fail", 5).end();
+    let grow = |diagnosis: &Diagnosis| {
+        ["resets_sent", "segments_sent", "connections_failed"]
+            .iter()
+            .all(|name| diagnosis.gauge(name, any).is_some_and(|gauge| gauge["rate"].as_f64() > Some(0.0)))
+    };
+    beside(fail, || diagnosed(&netns, &[], "resets", grow));
     let calm = Diagnosis::of(&netns, &[]);
     assert!(calm.finding("retransmission-rate").is_none());
     let memory = calm.gauge("tcp_memory", any).expect("it is told");
