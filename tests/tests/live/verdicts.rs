@@ -50,7 +50,7 @@ fn refused_and_unanswered_are_two_things() {
 fn a_table_on_the_way_forgets_an_idle_connection() {
     let test = "a reset after an idle time";
     // Only who sees every packet knows that there was none.
-    let args = ["--source", "libpcap", "--threshold", "reset_after_idle=1s"];
+    let args = ["--source", "pcap", "--threshold", "reset_after_idle=1s"];
     let Some((netns, watch)) = stage(test, &args) else { return };
     let server = netns.serve("127.0.0.1:0", "hold", 1);
     let rules = [
