@@ -130,7 +130,7 @@ struct Sweeps {
 impl Sweeps {
     /// `gauges read 3 times, 18.2 ms each`, wherever the lines break.
     fn parse(text: &str) -> Option<Self> {
-        let words: Vec<_> = text.split_whitespace().collect();
+        let words: Vec<_> = text.split_whitespace().map(|word| word.trim_end_matches(',')).collect();
         let at = words.windows(2).position(|two| two == ["gauges", "read"])?;
         let [count, _, number, unit, "each", ..] = words.get(at + 2..)? else { return None };
         let unit = match *unit {
@@ -161,6 +161,8 @@ mod tests {
         let text = "this host: no connections seen in 10 s; gauges read\n3 times, 18.5 ms each\n\nsockets  ESTAB 5";
         let sweeps = Sweeps::parse(text).expect("it is told");
         assert_eq!((sweeps.count, sweeps.each, sweeps.total().as_micros()), (3, Duration::from_micros(18_500), 55_500));
+        let more = "gauges read 3 times, 24.1 ms each,\n54.4 ms for whose the sockets are";
+        assert_eq!(Sweeps::parse(more).expect("it is told").each, Duration::from_micros(24_100));
         assert!(Sweeps::parse("gauges read 3 times").is_none());
     }
 }
