@@ -294,8 +294,8 @@ pub struct ConnectionRecord {
     /// What was the case when it was reset; absent where it was not, or where not all segments were seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reset: Option<Box<Reset>>,
-    /// The last five seconds or more in which nothing was captured of it, before something was; absent where there were
-    /// none, or where not all segments were seen.
+    /// The last five seconds or more (`reset_after_idle`, where that is less) in which nothing was captured of it, before
+    /// something was; absent where there were none, or where not all segments were seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub silence: Option<Box<Silence>>,
     /// How its addresses are translated on this host; absent where they are not, or it was not observed live.

@@ -42,19 +42,27 @@ impl Page {
         toml::from_str(&text).with_context(|| format!("reading {}", path.display()))
     }
 
+    /// The connections that `observer` tells of a capture.
+    pub fn connections(&self, observer: &Path, capture: &Path) -> Result<Vec<Value>> {
+        objects(&self.run("replay", observer, capture)?, "connection")
+    }
+
     /// The findings that `observer` has in a capture, in the order of the alphabet.
     pub fn found(&self, observer: &Path, capture: &Path) -> Result<Vec<String>> {
-        let mut command = Command::new(observer);
-        command.args(["doctor", "--output", "json"]).arg(capture);
-        self.thresholds.iter().for_each(|threshold| {
-            command.args(["--threshold", threshold]);
-        });
-        let output = command.output().context("running observer doctor")?;
-        let records = objects(&String::from_utf8(output.stdout)?, "finding")?;
+        let records = objects(&self.run("doctor", observer, capture)?, "finding")?;
         let mut found: Vec<String> =
             records.iter().filter_map(|record| Some(record.get("name")?.as_str()?.to_owned())).collect();
         found.sort_unstable();
         Ok(found)
+    }
+
+    /// What a command of `observer` says of a capture. Its exit status tells whether something is wrong in it.
+    fn run(&self, command: &str, observer: &Path, capture: &Path) -> Result<String> {
+        let mut line = Command::new(observer);
+        line.args([command, "--output", "json"]).arg(capture);
+        line.args(self.thresholds.iter().flat_map(|threshold| ["--threshold", threshold]));
+        let output = line.output().with_context(|| format!("running observer {command}"))?;
+        Ok(String::from_utf8(output.stdout)?)
     }
 
     /// What does not hold of these connections, one line each.

@@ -77,7 +77,7 @@ fn captures_hold_what_their_descriptions_say() {
     let mut failures = Vec::new();
     for capture in capture_files() {
         let page = Page::read(&capture.with_extension("toml")).expect("every capture has a description");
-        let records = connections(&capture, &[]);
+        let records = page.connections(observer(), &capture).expect("the capture is replayed");
         failures.extend(page.failures(&records).iter().map(|failure| format!("{}: {failure}", page.name)));
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));

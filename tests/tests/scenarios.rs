@@ -66,8 +66,7 @@ fn holds(page: &Page, folder: &Path) -> Result<(), String> {
 
 /// What a fresh capture does not show of what it should.
 fn differences(page: &Page, capture: &Path) -> Result<Vec<String>, String> {
-    let lines = run::replay(observer(), capture, &[]).map_err(|e| format!("{e:#}"))?;
-    let records = run::objects(&lines, "connection").map_err(|e| format!("{e:#}"))?;
+    let records = page.connections(observer(), capture).map_err(|e| format!("{e:#}"))?;
     let found = page.found(observer(), capture).map_err(|e| format!("{e:#}"))?;
     let others = (found != page.findings).then(|| format!("{found:?} are found, not {:?}", page.findings));
     Ok(page.failures(&records).into_iter().chain(others).collect())

@@ -1,5 +1,6 @@
 //! What findings want to know of few connections: kept where it happens, at no cost to the others.
 
+use super::Config;
 use super::analysis::AnalysisSet;
 use super::connection::{Connection, both};
 use super::pack::{pack_fields, pack_values};
@@ -8,9 +9,9 @@ use crate::packet::{Flags, Packet, Segment};
 use crate::record::{self, NotableKind, RetransmissionCause, Side, Sides, Ttl};
 use crate::time::{Nanos, Timestamp};
 
-/// A silence that is worth remembering: shorter than any idle timeout in use, and than what anybody asks for
+/// A silence that is worth remembering: shorter than any idle timeout in use. Shorter ones are where they are asked for
 /// (`reset_after_idle`).
-const SILENCE: Nanos = Nanos::from_secs(1);
+const SILENCE: Nanos = Nanos::from_secs(5);
 
 /// What the analysis says that makes a segment notable.
 const NAMES: [(AnalysisSet, NotableKind); 5] = [
@@ -60,10 +61,10 @@ pub(super) struct Silence {
 
 impl Connection {
     /// Looks at a segment that is about to be taken in.
-    pub(super) fn note_before(&mut self, from: u8, packet: &Packet, segment: &Segment) {
+    pub(super) fn note_before(&mut self, from: u8, packet: &Packet, segment: &Segment, config: &Config) {
         let idle = packet.at.since(self.last_seen);
         let [low, high] = &self.sent;
-        if idle >= SILENCE {
+        if idle >= SILENCE.min(config.thresholds.reset_after_idle) {
             let packets_before = [low.packets, high.packets];
             let silence = Silence { length: idle, until: packet.at, frame: packet.number, by: from, packets_before };
             self.rare.get_or_insert_default().silence = Some(Box::new(silence));

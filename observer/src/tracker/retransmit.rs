@@ -20,6 +20,7 @@
 //! segment waits for two round trips and as much. Where both are due at once, Linux sends the probe.
 
 use super::analysis::{AnalysisSet, Flow};
+use super::moment::Moment;
 use super::pack::{Pack, Packer, Unpacker, pack_fields, pack_wrapped};
 use crate::packet::{Flags, Segment};
 use crate::record::{RetransmissionCause, Retransmissions};
@@ -64,7 +65,7 @@ struct State {
     /// When something was last sent again.
     sent_at: Timestamp,
     /// When a router last said that a segment was too large.
-    too_large_at: Timestamp,
+    too_large_at: Moment,
     /// Where the last tail loss probe begins, until it is known to be needless.
     probe: Option<Seq>,
     counts: [u32; 5],
@@ -94,7 +95,7 @@ impl Retransmits {
     /// A router says that a segment was too large to be passed on; `rev` is the memory of the other direction.
     pub fn is_too_large(&mut self, rev: &Flow, at: Timestamp) {
         let new = || Box::new(State { answered: rev.acknowledges(), ..State::default() });
-        self.0.get_or_insert_with(new).too_large_at = at;
+        self.0.get_or_insert_with(new).too_large_at.set(at);
     }
 
     /// Why `segment`, which the analysis calls a retransmission, was sent again. `fwd` and `rev` are the memories of its
@@ -187,7 +188,10 @@ impl State {
             Recovery::None => {
                 let just = |then: Timestamp| at.since(then).0 <= half_as_long_again.saturating_add(SLACK.0);
                 let is_asked_for = self.duplicate_acks >= DUPLICATE_ACKS && Some(segment.seq) == self.answered;
-                if is_asked_for || is_sacked_beyond && just(self.answered_at) || just(self.too_large_at) {
+                if is_asked_for
+                    || is_sacked_beyond && just(self.answered_at)
+                    || self.too_large_at.get().is_some_and(just)
+                {
                     self.recovery = Recovery::Fast(fwd.next());
                     return RetransmissionCause::Fast;
                 }

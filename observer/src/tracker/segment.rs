@@ -55,7 +55,7 @@ impl Connection {
             self.rare.get_or_insert_default().duplicates += 1;
             return Done { duplicate: true, ..Done::default() };
         }
-        self.note_before(from, packet, segment);
+        self.note_before(from, packet, segment, config);
         self.last_seen = self.last_seen.max(packet.at);
         self.take_layers(from, input.layers);
         let at = packet.at;
