@@ -6,6 +6,8 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
 use observer_ebpf::{EVENTS, Event, Fields, HOOKS, Hook, SOCKET_HEAD, Settings, Socket};
 
+use crate::kernel::Struct;
+
 /// Where the kernel's fields lie. User space sets it before it loads the programs, so that the verifier sees constants.
 #[unsafe(no_mangle)]
 static FIELDS: Fields = Fields::NONE;
@@ -25,6 +27,14 @@ static SOCKETS: HashMap<u64, Socket> = HashMap::with_max_entries(1 << 18, BPF_F_
 /// Records that could not be sent or kept, by hook: one entry, so that one look shows all.
 #[map]
 static LOST: PerCpuArray<[u64; HOOKS.len()]> = PerCpuArray::with_max_entries(1, 0);
+
+/// Of a tracepoint that has two programs, what the first has taken in last: a socket's address, and its state.
+#[map]
+static TAKEN: PerCpuArray<[u64; 2]> = PerCpuArray::with_max_entries(1, 0);
+
+/// What the second took in since the kernel had left the first out, by hook.
+#[map]
+static MADE_UP: PerCpuArray<[u64; HOOKS.len()]> = PerCpuArray::with_max_entries(1, 0);
 
 /// Octets of payload that the packet filter has passed on, by a hash of the direction's addresses and ports.
 #[map]
@@ -116,10 +126,40 @@ pub fn send_socket(socket: &Socket, hook: Hook) {
 /// Counts a record that was lost.
 #[inline(always)]
 pub fn lose(hook: Hook) {
-    if let Some(lost) = LOST.get_ptr_mut(0) {
+    count(&LOST, hook);
+}
+
+#[inline(always)]
+fn count(counts: &PerCpuArray<[u64; HOOKS.len()]>, hook: Hook) {
+    if let Some(counts) = counts.get_ptr_mut(0) {
         // SAFETY: a map's value, on this processor; an interrupt in between may cost one count.
-        unsafe { (*lost)[hook as usize] += 1 };
+        unsafe { (*counts)[hook as usize] += 1 };
     }
+}
+
+/// The kernel leaves a program out that is at work already on the same processor: where an interrupt came in between, or,
+/// since Linux 7.0, another task. So what must not be missed has a second program, which takes in what the first did not.
+/// Of the two, this one is the first's: it has taken in that `sk` came to `state`.
+#[inline(always)]
+pub fn set_taken(sk: Struct, state: u8) {
+    if let Some(taken) = TAKEN.get_ptr_mut(0) {
+        // SAFETY: a map's value, on this processor.
+        unsafe { *taken = [sk.address(), u64::from(state)] };
+    }
+}
+
+/// Whether the first program has just taken in that `sk` came to `state`. Where an interrupt came between the two, that is
+/// not known.
+#[inline(always)]
+pub fn is_taken(sk: Struct, state: u8) -> bool {
+    // SAFETY: as above.
+    TAKEN.get(0).is_some_and(|[address, last]| *address == sk.address() && *last == u64::from(state))
+}
+
+/// Counts what a second program took in.
+#[inline(always)]
+pub fn make_up(hook: Hook) {
+    count(&MADE_UP, hook);
 }
 
 /// Records that `hook` has lost on this processor.

@@ -24,6 +24,22 @@ const LISTEN: u8 = 10;
 fn state(context: BtfTracePointContext) -> i32 {
     let sk = Struct::new(context.arg(0));
     let (from, to) = (context.arg::<i32>(1) as u8, context.arg::<i32>(2) as u8);
+    maps::set_taken(sk, to);
+    if book::is_tcp(sk) && book::is_wanted(sk) {
+        change(&context, sk, from, to);
+    }
+    0
+}
+
+/// The same, where the kernel has left that out.
+#[btf_tracepoint(function = "inet_sock_set_state")]
+fn state_again(context: BtfTracePointContext) -> i32 {
+    let sk = Struct::new(context.arg(0));
+    let (from, to) = (context.arg::<i32>(1) as u8, context.arg::<i32>(2) as u8);
+    if maps::is_taken(sk, to) || book::find(sk).is_some_and(|entry| entry.state == to) {
+        return 0;
+    }
+    maps::make_up(Hook::State);
     if book::is_tcp(sk) && book::is_wanted(sk) {
         change(&context, sk, from, to);
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::kernel::{SocketInput, StrayInput};
 use crate::keylog::Keys;
 use crate::packet::{Layer, Packet};
+use crate::time::Timestamp;
 
 /// One thing that a source saw.
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +16,9 @@ pub enum Input<'a> {
     Socket(&'a SocketInput),
     /// An event of the kernel without a socket.
     Stray(&'a StrayInput),
+    /// Connections of this host that have no socket, and of which nothing was seen since then, are over: what was said of
+    /// their end was lost.
+    Socketless(Timestamp),
     /// All secrets that are known from now on.
     Keys(&'a Arc<Keys>),
 }

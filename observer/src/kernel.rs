@@ -28,7 +28,8 @@ pub struct SocketInput {
     pub polled: bool,
     /// It was looked at while it lives: events that were sent of it before may still be on their way.
     pub looked_at: bool,
-    /// It has gone away: the last that is said of it.
+    /// It has gone away: the last that is said of it. Where it was looked at, it was not there any more, and what the kernel
+    /// said of its end was lost.
     pub gone: bool,
     /// Its state now.
     pub state: TcpState,
@@ -40,6 +41,22 @@ pub struct SocketInput {
     pub first_event: u32,
     /// What happened, in order; some may have been handed over before.
     pub events: Vec<KernelEvent>,
+}
+
+/// What tells a socket from all others, at all times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SocketId {
+    /// [`SocketInput::key`].
+    pub key: u64,
+    /// [`SocketInput::first_seen`].
+    pub first_seen: Timestamp,
+}
+
+impl SocketInput {
+    /// What tells it from all others.
+    pub const fn id(&self) -> SocketId {
+        SocketId { key: self.key, first_seen: self.first_seen }
+    }
 }
 
 /// Something that happened to a packet or to a socket that is no more, or not yet.

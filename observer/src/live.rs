@@ -2,8 +2,7 @@
 //!
 //! Each network namespace has a tracker of its own: the same addresses and ports in two of them are two connections.
 
-use std::collections::BTreeMap;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -11,6 +10,7 @@ use observer::capture::{Chunk, Direction, Frame};
 use observer::decode::{Checksums, Decoder};
 use observer::finding::{Context, judge};
 use observer::input::{Input, PacketInput};
+use observer::kernel::SocketId;
 use observer::keylog::Keys;
 use observer::packet::{Decoded, FrameId, Notes, Packet};
 use observer::record::{CaptureRecord, ConnectionRecord, LookupRecord};
@@ -18,7 +18,7 @@ use observer::recording::Begin;
 use observer::time::{Nanos, Timestamp};
 use observer::tracker::{Config, Event, States, Tracker};
 
-use crate::source::live::{Batch, LiveSource, Seen, SeenPacket};
+use crate::source::live::{Batch, LiveSource, Roster, Seen, SeenPacket};
 
 /// How long a connection that is over is kept for what comes late.
 const LINGER: Nanos = Nanos::from_millis(150);
@@ -54,6 +54,8 @@ pub struct Live {
     gaps: VecDeque<Gap>,
     lost: Option<u64>,
     drained: Timestamp,
+    /// When the living sockets were last counted, and which were missing.
+    missing: Option<(Timestamp, HashSet<SocketId>)>,
     chunk: Chunk,
     decoded: Decoded,
     keys: Option<Arc<Keys>>,
@@ -98,6 +100,7 @@ impl Live {
             gaps: VecDeque::new(),
             lost: None,
             drained: now,
+            missing: None,
             chunk: Chunk::default(),
             decoded: Decoded::default(),
             keys: None,
@@ -119,6 +122,11 @@ impl Live {
                 Seen::Socket(netns, socket) => drop(self.lane(*netns).tracker.handle(Input::Socket(socket))),
                 Seen::Stray(netns, stray) => drop(self.lane(*netns).tracker.handle(Input::Stray(stray))),
                 Seen::Packet(netns, packet) => self.packet(*netns, packet, &batch.bytes, &mut tell)?,
+                Seen::Socketless(since) => {
+                    for lane in self.lanes.values_mut() {
+                        lane.tracker.handle(Input::Socketless(*since));
+                    }
+                }
             }
         }
         for lane in self.lanes.values_mut() {
@@ -128,8 +136,14 @@ impl Live {
         self.tell(tell)
     }
 
-    /// Notes how many records or packets were lost so far, all together; `None` where that cannot be known.
-    pub fn note_lost(&mut self, lost: Option<u64>, now: Timestamp) {
+    /// Until when everything was taken in.
+    pub fn drained(&self) -> Timestamp {
+        self.drained
+    }
+
+    /// Notes how many records or packets were lost up to `now`, all together; `None` where that cannot be known. What is new
+    /// of them was lost after `since`.
+    pub fn note_lost(&mut self, lost: Option<u64>, since: Timestamp, now: Timestamp) {
         let records = lost.unwrap_or(0).saturating_sub(self.lost.unwrap_or(0));
         self.lost = lost;
         if records == 0 {
@@ -138,10 +152,25 @@ impl Live {
         if self.gaps.len() >= MOST_GAPS
             && let (Some(first), Some(second)) = (self.gaps.pop_front(), self.gaps.front_mut())
         {
-            second.from = first.from;
+            second.from = second.from.min(first.from);
             second.records += first.records;
         }
-        self.gaps.push_back(Gap { from: self.drained, to: now, records });
+        self.gaps.push_back(Gap { from: since, to: now, records });
+    }
+
+    /// The sockets that are not among the living, twice in a row: what was said of their end was lost. The same of
+    /// connections that should have one.
+    pub fn missing(&mut self, roster: &Roster) -> Vec<Seen> {
+        let mut missing = Vec::new();
+        for (netns, lane) in &mut self.lanes {
+            let sockets = lane.tracker.sockets_missing(&roster.sockets, roster.at);
+            missing.extend(sockets.into_iter().map(|socket| (*netns, socket)));
+        }
+        let now: HashSet<_> = missing.iter().map(|(_, socket)| socket.id()).collect();
+        let Some((then, before)) = self.missing.replace((roster.at, now)) else { return Vec::new() };
+        missing.retain(|(_, socket)| before.contains(&socket.id()));
+        let ends = missing.into_iter().map(|(netns, socket)| Seen::Socket(netns, Box::new(socket)));
+        ends.chain([Seen::Socketless(then)]).collect()
     }
 
     /// Tells how every connection stands that began before `before`.

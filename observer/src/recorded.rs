@@ -111,9 +111,10 @@ impl<S: Sink> Replayer<S> {
             Mark::Interface { interface, netns } => drop(self.namespaces.insert(interface, netns)),
             Mark::Socket(netns, socket) => self.seen(Seen::Socket(netns, socket))?,
             Mark::Stray(netns, stray) => self.seen(Seen::Stray(netns, stray))?,
-            Mark::Lost(lost, at) => {
+            Mark::Socketless(since) => self.seen(Seen::Socketless(since))?,
+            Mark::Lost { records, since, at } => {
                 self.take()?;
-                self.live.note_lost(lost, at);
+                self.live.note_lost(records, since, at);
             }
             Mark::Now(now) => {
                 self.now = now;

@@ -166,14 +166,37 @@ impl Watch {
         self.object("update", turned, |object| has_turned(object) && wanted(object))
     }
 
+    /// Waits until `count` objects of `type: update` have come from now on for which `wanted` holds.
+    ///
+    /// # Panics
+    /// When they have not come by the deadline.
+    pub fn updates(&self, what: &str, wanted: impl Fn(&Value) -> bool, count: usize) {
+        let is_one = |object: &&Value| object["type"] == "update" && wanted(object);
+        let seen = |state: &State| state.objects.iter().filter(is_one).count();
+        let enough = seen(&self.shared.lock()) + count;
+        let state = self.wait_until(|state| seen(state) >= enough || state.ended);
+        assert!(seen(&state) >= enough, "{what} was not told {count} times: {:#?}", state.complaints);
+    }
+
+    /// All it has said so far.
+    pub fn objects(&self) -> Vec<Value> {
+        self.shared.lock().objects.clone()
+    }
+
     fn object(&self, kind: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let find =
             |state: &State| state.objects.iter().find(|object| object["type"] == kind && wanted(object)).cloned();
-        let state = self.wait_until(|state| find(state).is_some() || state.ended);
-        find(&state).unwrap_or_else(|| {
-            let seen: Vec<_> = state.objects.iter().map(brief).collect();
-            panic!("no record of {what}; there are {seen:#?}; on standard error {:#?}", state.complaints)
-        })
+        if let Some(found) = find(&self.wait_until(|state| find(state).is_some() || state.ended)) {
+            return found;
+        }
+        self.interrupt();
+        let state = self.wait_until(|state| state.ended);
+        let seen: Vec<_> = state.objects.iter().map(brief).collect();
+        let last = state.objects.iter().rev().take(2).map(Value::to_string).collect::<Vec<_>>().join("\n");
+        panic!(
+            "no record of {what}; there are {seen:#?}, the last two\n{last}\non standard error {:#?}",
+            state.complaints
+        )
     }
 
     /// Waits for a line on standard error that ends so.
@@ -191,8 +214,7 @@ impl Watch {
     /// # Panics
     /// When it does not end well.
     pub fn finish(mut self) -> Vec<Value> {
-        // SAFETY: the child is ours and not yet waited for.
-        unsafe { libc::kill(self.child.id().cast_signed(), libc::SIGINT) };
+        self.interrupt();
         let state = self.wait_until(|state| state.ended);
         let objects = state.objects.clone();
         let complaints = state.complaints.clone();
@@ -200,6 +222,12 @@ impl Watch {
         let status = self.child.wait().expect("it ends");
         assert!(status.success(), "observer ended with {status}: {complaints:#?}");
         objects
+    }
+
+    /// Ends it as Ctrl-C would.
+    fn interrupt(&self) {
+        // SAFETY: the child is ours and not yet waited for.
+        unsafe { libc::kill(self.child.id().cast_signed(), libc::SIGINT) };
     }
 
     /// Identifier of the process.

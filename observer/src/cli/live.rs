@@ -256,7 +256,7 @@ impl Observe {
             Seen::Socket(_, socket) => wants(&socket.tuple),
             Seen::Stray(_, stray) => wants(&stray.tuple),
             // What is in it, only decoding tells.
-            Seen::Packet(..) => true,
+            Seen::Packet(..) | Seen::Socketless(_) => true,
         });
     }
 
@@ -342,7 +342,8 @@ pub fn run(
     if let Some(why) = why.filter(|_| observe.verbose > 0) {
         eprintln!("observer: not seen: translated addresses: {why}");
     }
-    let mut run = Run { observe, source, live, teller, recorder, batch: Batch::default(), translations };
+    let looked = source.now();
+    let mut run = Run { observe, source, live, teller, recorder, batch: Batch::default(), looked, translations };
     let status = runtime.block_on(run.watch(observe, until))?;
     run.finish()?;
     Ok(status)
@@ -356,6 +357,8 @@ struct Run<'a> {
     teller: &'a mut dyn Teller,
     recorder: Option<Recorder>,
     batch: Batch,
+    /// When the living sockets were last looked at.
+    looked: Timestamp,
     translations: Translations,
 }
 
@@ -377,7 +380,7 @@ impl Run<'_> {
                 () = sleep(pause) => {
                     self.source.drain(&mut self.batch)?;
                     pause = if self.batch.seen.is_empty() { DRAIN_IDLE } else { DRAIN };
-                    self.note_lost()?;
+                    self.note_lost(self.live.drained())?;
                     self.take()?;
                     if Instant::now() >= next_look {
                         let sockets = self.look()?;
@@ -405,7 +408,7 @@ impl Run<'_> {
 
     fn drain_all(&mut self) -> Result<()> {
         self.source.drain_all(&mut self.batch)?;
-        self.note_lost()?;
+        self.note_lost(self.live.drained())?;
         self.take()
     }
 
@@ -427,15 +430,23 @@ impl Run<'_> {
     /// Takes in the sockets that live; gives their number.
     fn look(&mut self) -> Result<usize> {
         let sockets = self.source.look(&mut self.batch)?;
+        // What the kernel did not show is counted at looks.
+        self.note_lost(self.looked)?;
+        self.looked = self.source.now();
         self.take()?;
+        if let Some(roster) = self.source.roster() {
+            self.batch.clear();
+            self.batch.seen = self.live.missing(&roster);
+            self.take()?;
+        }
         Ok(sockets)
     }
 
-    fn note_lost(&mut self) -> Result<()> {
+    fn note_lost(&mut self, since: Timestamp) -> Result<()> {
         let (lost, now) = (self.source.lost()?, self.source.now());
-        self.live.note_lost(lost, now);
+        self.live.note_lost(lost, since, now);
         if let Some(recorder) = &mut self.recorder {
-            recorder.note_lost(lost, now);
+            recorder.note_lost(lost, since, now);
         }
         Ok(())
     }

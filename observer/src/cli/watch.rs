@@ -235,6 +235,10 @@ impl Teller for Printer {
                     "observer: the hook {name} lost {lost} records (by processor: {processors}); --ring makes more room"
                 );
             }
+            if hook.missed > 0 {
+                let (name, missed) = (hook.name, hook.missed);
+                eprintln!("observer: the kernel left the hook {name} out {missed} times, while it was at work already");
+            }
         }
         for interface in &capture.interfaces {
             if let (Some(name), Some(dropped @ 1..)) = (&interface.name, interface.dropped) {

@@ -99,6 +99,10 @@ pub struct HookRecord {
     /// Records that it lost, by processor: the ring buffer or the book of sockets was full. What was lost may have changed
     /// any verdict.
     pub lost: Vec<u64>,
+    /// How often the kernel did not show it something, since its program was at work on that processor already, and was
+    /// interrupted or had to wait (`recursion_misses` of `struct bpf_prog_info`), less what its second program has made up
+    /// for; 0 before Linux 5.12, which counts it first.
+    pub missed: u64,
 }
 
 /// One input file.

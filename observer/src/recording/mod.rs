@@ -18,7 +18,7 @@ pub const ENTERPRISE: u32 = 32_473;
 pub const MAGIC: [u8; 8] = *b"observer";
 
 /// The version of what follows the magic. It changes with every change of the encoding in `wire.rs`.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// The largest block that is read as observer's: what one holds takes some forty times as much memory.
 pub const MOST_OCTETS: usize = 1 << 20;
@@ -45,12 +45,21 @@ pub enum Mark {
     Socket(u32, Box<SocketInput>),
     /// An event without a socket, likewise.
     Stray(u32, Box<StrayInput>),
-    /// So many records were lost up to now, all together; `None` where that cannot be known.
-    Lost(Option<u64>, Timestamp),
+    /// Records were lost.
+    Lost {
+        /// How many up to now, all together; `None` where that cannot be known.
+        records: Option<u64>,
+        /// After when those were lost that are new.
+        since: Timestamp,
+        /// Now.
+        at: Timestamp,
+    },
     /// Everything before it was taken in, and it was this late: what is over is given out.
     Now(Timestamp),
     /// The end: what the source says of itself.
     End(End),
+    /// Connections without a socket are over: see [`crate::input::Input::Socketless`].
+    Socketless(Timestamp),
 }
 
 /// How it was observed.
@@ -224,6 +233,7 @@ mod tests {
                 why: None,
                 lacks: vec!["reason"],
                 lost: vec![1, 2],
+                missed: 3,
             }],
             interfaces: vec![InterfaceRecord {
                 name: Some("lo".to_string()),
@@ -243,10 +253,11 @@ mod tests {
             Mark::Interface { interface: 0, netns: 4_026_531_840 },
             Mark::Socket(4_026_531_840, Box::new(socket)),
             Mark::Stray(4_026_531_840, Box::new(stray)),
-            Mark::Lost(Some(12), at),
-            Mark::Lost(None, at),
+            Mark::Lost { records: Some(12), since: at, at },
+            Mark::Lost { records: None, since: at, at },
             Mark::Now(at),
             Mark::End(end),
+            Mark::Socketless(at),
         ];
         marks.into_iter().enumerate().map(|(number, mark)| Placed { after: number as u64, mark }).collect()
     }
@@ -284,14 +295,14 @@ mod tests {
         }
     }
 
-    /// The encoding of version 1, octet by octet. Where this fails, old recordings could not be read any more: give the
+    /// The encoding of version 2, octet by octet. Where this fails, old recordings could not be read any more: give the
     /// change a version of its own.
     #[test]
     fn the_encoding_is_that_of_its_version() {
         let mut data = Vec::new();
         encode(&samples(), &mut data);
         let hex: String = data.iter().map(|octet| format!("{octet:02x}")).collect();
-        assert_eq!(hex, include_str!("version-1.hex").trim_end());
+        assert_eq!(hex, include_str!("version-2.hex").trim_end());
     }
 
     #[test]
@@ -299,8 +310,8 @@ mod tests {
         let mut data = Vec::new();
         encode(&samples(), &mut data);
         let mut newer = data.clone();
-        newer[8] = 2;
-        assert_eq!(decode(&newer), Some(Err(Error::Version(2))));
+        newer[8] = 3;
+        assert_eq!(decode(&newer), Some(Err(Error::Version(3))));
         for end in 8..data.len() {
             assert!(matches!(decode(&data[..end]), Some(Err(Error::Damaged(_)))), "cut at {end}");
         }

@@ -80,9 +80,10 @@ enum WireMark {
     Interface { interface: u16, netns: u32 },
     Socket(u32, Box<WireSocket>),
     Stray { netns: u32, ends: WireTuple, flags: u16, event: WireEvent },
-    Lost { records: Option<u64>, at: u64 },
+    Lost { records: Option<u64>, since: u64, at: u64 },
     Now(u64),
     End { dropped: Option<u64>, unseen: Vec<String>, hooks: Vec<WireHook>, interfaces: Vec<WireInterface> },
+    Socketless(u64),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -147,6 +148,7 @@ struct WireHook {
     why: Option<String>,
     lacks: Vec<String>,
     lost: Vec<u64>,
+    missed: u64,
 }
 
 /// What [`HookRecord::lacks`] may name.
@@ -206,8 +208,11 @@ impl From<&Mark> for WireMark {
                 flags: stray.flags.bits(),
                 event: (&stray.event).into(),
             },
-            Mark::Lost(records, at) => Self::Lost { records: *records, at: at.as_nanos() },
+            Mark::Lost { records, since, at } => {
+                Self::Lost { records: *records, since: since.as_nanos(), at: at.as_nanos() }
+            }
             Mark::Now(at) => Self::Now(at.as_nanos()),
+            Mark::Socketless(since) => Self::Socketless(since.as_nanos()),
             Mark::End(End { dropped, unseen, hooks, interfaces }) => Self::End {
                 dropped: *dropped,
                 unseen: unseen.clone(),
@@ -237,8 +242,9 @@ impl TryFrom<WireMark> for Mark {
                 let (tuple, event) = (ends.into(), event.try_into()?);
                 Self::Stray(netns, Box::new(StrayInput { tuple, flags: Flags::from_bits_truncate(flags), event }))
             }
-            WireMark::Lost { records, at: when } => Self::Lost(records, at(when)),
+            WireMark::Lost { records, since, at: now } => Self::Lost { records, since: at(since), at: at(now) },
             WireMark::Now(when) => Self::Now(at(when)),
+            WireMark::Socketless(since) => Self::Socketless(at(since)),
             WireMark::End { dropped, unseen, hooks, interfaces } => Self::End(End {
                 dropped,
                 unseen,
@@ -384,9 +390,16 @@ impl TryFrom<WireProcess> for ProcessRecord {
 
 impl From<&HookRecord> for WireHook {
     fn from(hook: &HookRecord) -> Self {
-        let HookRecord { name, attached, why, lacks, lost } = hook;
+        let HookRecord { name, attached, why, lacks, lost, missed } = hook;
         let lacks = lacks.iter().map(|lack| (*lack).to_string()).collect();
-        Self { name: (*name).to_string(), attached: *attached, why: why.clone(), lacks, lost: lost.clone() }
+        Self {
+            name: (*name).to_string(),
+            attached: *attached,
+            why: why.clone(),
+            lacks,
+            lost: lost.clone(),
+            missed: *missed,
+        }
     }
 }
 
@@ -395,7 +408,7 @@ impl WireHook {
     fn into_record(self) -> Option<HookRecord> {
         let name = HOOKS.into_iter().map(observer_ebpf::Hook::name).find(|known| *known == self.name)?;
         let lacks = LACKS.into_iter().filter(|lack| self.lacks.iter().any(|own| own == lack)).collect();
-        Some(HookRecord { name, attached: self.attached, why: self.why, lacks, lost: self.lost })
+        Some(HookRecord { name, attached: self.attached, why: self.why, lacks, lost: self.lost, missed: self.missed })
     }
 }
 

@@ -120,6 +120,7 @@ impl Recorder {
                 Seen::Socket(netns, socket) => self.socket(*netns, socket),
                 Seen::Stray(netns, stray) => self.mark(Mark::Stray(*netns, stray.clone())),
                 Seen::Packet(netns, packet) => self.packet(*netns, packet, &batch.bytes),
+                Seen::Socketless(since) => self.mark(Mark::Socketless(*since)),
             }
         }
         self.now = Some(now);
@@ -129,9 +130,9 @@ impl Recorder {
     }
 
     /// Keeps how many records were lost so far.
-    pub fn note_lost(&mut self, lost: Option<u64>, now: Timestamp) {
+    pub fn note_lost(&mut self, lost: Option<u64>, since: Timestamp, now: Timestamp) {
         if self.lost.replace(lost) != Some(lost) {
-            self.mark(Mark::Lost(lost, now));
+            self.mark(Mark::Lost { records: lost, since, at: now });
         }
     }
 

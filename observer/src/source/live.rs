@@ -1,10 +1,11 @@
 //! What shows connections while they happen: the kernel's hooks, captured packets, or the kernel's tables of sockets.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use anyhow::Result;
 use observer::capture::{Direction, LinkType};
-use observer::kernel::{SocketInput, StrayInput};
+use observer::kernel::{SocketId, SocketInput, StrayInput};
 use observer::keylog::Keys;
 use observer::record::CaptureRecord;
 use observer::time::Timestamp;
@@ -23,6 +24,11 @@ pub trait LiveSource {
     /// The sockets that live, as they stand, where they are known without asking the kernel; gives their number. Replaces
     /// the contents of `batch`.
     fn look(&mut self, batch: &mut Batch) -> Result<usize>;
+
+    /// The sockets that lived at the last look, where the last words of some that went away may have been lost.
+    fn roster(&mut self) -> Option<Roster> {
+        None
+    }
 
     /// Asks the kernel for the numbers of every socket; [`Self::look`] tells them.
     fn count(&mut self) -> Result<()>;
@@ -57,6 +63,15 @@ pub trait LiveSource {
     fn describe(&self, record: &mut CaptureRecord) -> Result<()>;
 }
 
+/// All sockets that live.
+#[derive(Debug)]
+pub struct Roster {
+    /// When.
+    pub at: Timestamp,
+    /// Each of them.
+    pub sockets: HashSet<SocketId>,
+}
+
 /// What was seen since the last time, in order.
 #[derive(Debug, Default)]
 pub struct Batch {
@@ -75,6 +90,8 @@ pub enum Seen {
     Stray(u32, Box<StrayInput>),
     /// A packet: its bytes stand in [`Batch::bytes`].
     Packet(u32, SeenPacket),
+    /// In every namespace: [`Input::Socketless`](observer::input::Input::Socketless).
+    Socketless(Timestamp),
 }
 
 /// A packet's place in [`Batch::bytes`].
@@ -111,6 +128,7 @@ impl Seen {
             Self::Socket(_, socket) => socket.at,
             Self::Stray(_, stray) => stray.event.at,
             Self::Packet(_, packet) => packet.at,
+            Self::Socketless(since) => *since,
         }
     }
 }

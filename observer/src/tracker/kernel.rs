@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::AnalysisSet;
 use super::connection::both;
 use crate::kernel::{KernelEvent, SocketInput};
-use crate::packet::Flags;
+use crate::packet::{Flags, Tuple};
 use crate::record::{
     ConnState, DropRecord, EntryKind, KernelSocket, ProcessRecord, Side, Sides, Source, TcpState, Timeline,
     TimelineEntry,
@@ -94,7 +94,7 @@ impl Kernel {
         }
         socket.update(input);
         let sources = [Source::Destroy, Source::Existing, Source::SockDiag];
-        let fed = [input.gone && !input.polled, input.existed && !input.polled, input.polled];
+        let fed = [input.gone && !input.polled && !input.looked_at, input.existed && !input.polled, input.polled];
         sources.into_iter().zip(fed).filter(|(_, fed)| *fed).for_each(|(source, _)| self.fed_by(source));
         fresh.iter().for_each(|event| self.event(from, event.clone()));
     }
@@ -124,6 +124,14 @@ impl Kernel {
         let mut known = self.sockets.iter().flatten().peekable();
         known.peek()?;
         Some(known.all(|socket| socket.record.gone.is_some()))
+    }
+
+    /// The sockets that have not gone as far as is known, said to have gone by `at`. `ends` are the ends of the connection,
+    /// the lower one first.
+    pub(super) fn ended(&self, ends: Tuple, at: Timestamp) -> impl Iterator<Item = SocketInput> {
+        let tuples = [ends, ends.reversed()];
+        let sockets = self.sockets.iter().zip(tuples).filter_map(|(socket, tuple)| Some((socket.as_ref()?, tuple)));
+        sockets.filter(|(socket, _)| socket.record.gone.is_none()).map(move |(socket, tuple)| socket.ended(tuple, at))
     }
 
     /// How many of the ends' sockets are known.
@@ -391,6 +399,27 @@ impl Socket {
         }
         if !input.processes.is_empty() {
             self.processes.clone_from(&input.processes);
+        }
+    }
+
+    /// It, gone by `at`.
+    fn ended(&self, tuple: Tuple, at: Timestamp) -> SocketInput {
+        SocketInput {
+            key: self.key,
+            at,
+            tuple,
+            cookie: self.record.cookie,
+            first_seen: self.record.first_seen,
+            passive: self.passive,
+            existed: self.record.existed,
+            polled: false,
+            looked_at: true,
+            gone: true,
+            state: TcpState::Closed,
+            processes: Vec::new(),
+            info: None,
+            first_event: self.events,
+            events: Vec::new(),
         }
     }
 

@@ -30,7 +30,7 @@ mod table;
 mod timeline;
 mod turn;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 pub use analysis::AnalysisSet;
@@ -47,7 +47,7 @@ use self::table::{Key, Table, Taken};
 use self::turn::Turns;
 use crate::flow;
 use crate::input::{Input, PacketInput};
-use crate::kernel::{SocketInput, StrayInput};
+use crate::kernel::{SocketId, SocketInput, StrayInput};
 use crate::keylog::Keys;
 use crate::packet::{Body, Datagram, Flags, IcmpError, Packet, Segment, Tuple};
 use crate::protocol::dns;
@@ -184,6 +184,10 @@ impl Tracker {
                 self.stray(stray);
                 return None;
             }
+            Input::Socketless(since) => {
+                self.end_socketless(since);
+                return None;
+            }
             Input::Keys(keys) => {
                 self.books.keys = Some(Arc::clone(keys));
                 return None;
@@ -220,6 +224,31 @@ impl Tracker {
             if let Some(over) = self.books.half_over.pop_front() {
                 self.give_out_if_over(over);
             }
+        }
+    }
+
+    /// The sockets that were taken in and are not among those that live at `at`, gone by then. Their last words may still be
+    /// on their way.
+    pub fn sockets_missing(&mut self, living: &HashSet<SocketId>, at: Timestamp) -> Vec<SocketInput> {
+        let mut missing = Vec::new();
+        self.table.each(|connection| {
+            let known = connection.kernel.iter().flat_map(|kernel| kernel.ended(connection.ends, at));
+            missing.extend(known.filter(|socket| socket.first_seen < at && !living.contains(&socket.id())));
+        });
+        missing
+    }
+
+    fn end_socketless(&mut self, since: Timestamp) {
+        let mut over = Vec::new();
+        self.table.each(|connection| {
+            if connection.is_own && connection.kernel.is_none() && connection.last_seen < since {
+                over.push((connection.id, connection.ends));
+            }
+        });
+        over.sort_unstable_by_key(|(id, _)| *id);
+        for (id, ends) in over {
+            let hash = self.key_of(&ends).0.hash;
+            self.table.remove(hash, id).iter().for_each(|connection| self.give_out(connection));
         }
     }
 

@@ -383,3 +383,19 @@ fn a_connection_at_rest_is_small() {
     let octets = wire.tracker.table.resting_octets();
     assert!((100..240).contains(&octets), "{octets} octets");
 }
+
+#[test]
+fn connections_without_a_socket_end_when_they_are_told_to() {
+    let mut wire = Wire::new(Config { sampled: true, ..Config::default() });
+    let syn = Segment { seq: Seq(1), flags: SYN, window: 1000, ..Segment::default() };
+    wire.packet(CLIENT, SERVER, Body::Tcp(syn), Notes::OUTBOUND);
+    // What is only passed on has no socket here at any time.
+    wire.packet((3, 40_000), SERVER, Body::Tcp(syn), Notes::empty());
+    wire.tracker.handle(Input::Socketless(Timestamp::from_nanos(1)));
+    assert!(wire.tracker.poll().is_none(), "something was seen since");
+    wire.tracker.handle(Input::Socketless(wire.now));
+    let Some(Event::Connection(record)) = wire.tracker.poll() else { panic!("it is over") };
+    assert_eq!(record.client.port, CLIENT.1);
+    assert!(wire.tracker.poll().is_none());
+    assert_eq!(wire.tracker.open_connections(), 1);
+}

@@ -173,7 +173,7 @@ mod tests {
     use super::super::{Config, Event, Tracker};
     use super::*;
     use crate::input::Input;
-    use crate::kernel::{KernelEvent, SocketInput};
+    use crate::kernel::{KernelEvent, SocketId, SocketInput};
     use crate::packet::{Address, IpVersion, Tuple};
     use crate::record::{EntryKind, Source, TcpInfo};
 
@@ -269,5 +269,29 @@ mod tests {
         assert!(noticed(&mut tracker, 3, watched).is_empty());
         tracker.handle(Input::Socket(&socket(4, FinWait1, Vec::new())));
         assert_eq!(noticed(&mut tracker, 4, watched), [[Turn::State]]);
+    }
+
+    #[test]
+    fn sockets_that_are_missing_end_their_connection() {
+        use TcpState::Estab;
+        let config = Config { sampled: true, ..Config::default() };
+        let mut tracker = Tracker::new(Config { linger: Nanos(0), linger_half: Nanos(0), ..config });
+        let known = socket(1, Estab, Vec::new());
+        tracker.handle(Input::Socket(&known));
+        assert!(tracker.sockets_missing(&[known.id()].into(), second(2)).is_empty(), "it lives");
+        let another = SocketId { key: known.key, first_seen: second(1) };
+        let missing = tracker.sockets_missing(&[another].into(), second(3));
+        assert_eq!(
+            missing.iter().map(SocketInput::id).collect::<Vec<_>>(),
+            [known.id()],
+            "one in its place is another"
+        );
+        tracker.handle(Input::Socket(missing.first().expect("as above")));
+        tracker.handle_timeout(second(3));
+        let Some(Event::Connection(record)) = tracker.poll() else { panic!("it is over") };
+        let kernel = record.kernel.as_ref().and_then(|kernel| kernel.client.as_ref()).expect("the kernel spoke of it");
+        assert_eq!((kernel.state, kernel.gone), (TcpState::Closed, Some(second(3))));
+        assert!(!record.sources.contains(&Source::Destroy), "no hook said so");
+        assert!(tracker.sockets_missing(&[].into(), second(4)).is_empty(), "nothing is left");
     }
 }

@@ -87,8 +87,8 @@ fn what_is_lost_is_counted() {
     let objects = watch.finish();
     let capture = objects.iter().find(|object| object["type"] == "capture").expect("it is the last");
     let hooks = capture["hooks"].as_array().expect("they are listed");
-    let lost: u64 =
-        hooks.iter().flat_map(|hook| hook["lost"].as_array().into_iter().flatten()).filter_map(Value::as_u64).sum();
+    let of_each = hooks.iter().flat_map(|hook| hook["lost"].as_array().into_iter().flatten().chain([&hook["missed"]]));
+    let lost: u64 = of_each.filter_map(Value::as_u64).sum();
     assert_eq!(capture["dropped"].as_u64(), Some(lost));
     let told = objects.iter().filter(|object| object["type"] == "connection" && to_port(port)(object));
     let (touched, whole): (Vec<_>, Vec<_>) = told.partition(|record| record["lost"].as_u64() > Some(0));
@@ -97,6 +97,25 @@ fn what_is_lost_is_counted() {
     if lost > 0 {
         assert!(!touched.is_empty(), "{lost} records were lost, and no connection says so");
     }
+}
+
+#[test]
+fn connections_end_though_their_end_is_lost() {
+    let Some((netns, watch)) = stage("lost ends", &["--ring", "4", "--interval", "0.5"]) else { return };
+    let times = if is_emulated() { 300 } else { 3_000 };
+    let server = netns.serve("127.0.0.1:0", "close", times);
+    netns.connect(v4(server.port), "expect_reset", times).end();
+    let last = netns.serve("127.0.0.1:0", "hold", 1);
+    let client = netns.connect(v4(last.port), "hold", 1);
+    // The living are counted twice, at looks that are a second apart.
+    watch.updates("a connection that stays", to_port(last.port), 10);
+    let is_theirs = |object: &&Value| object["type"] == "connection" && to_port(server.port)(object);
+    let told = watch.objects().iter().filter(is_theirs).count();
+    let objects = watch.finish();
+    assert!(objects.last().is_some_and(|capture| capture["dropped"].as_u64() > Some(0)), "4 KiB are enough for all");
+    let open: Vec<_> = objects.iter().filter(is_theirs).skip(told).collect();
+    assert!(open.is_empty(), "{} of {} were still open: {open:?}", open.len(), told + open.len());
+    drop((client, last));
 }
 
 #[test]

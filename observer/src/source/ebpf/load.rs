@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Read as _;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 
 use anyhow::{Context as _, Result, bail};
@@ -34,8 +34,8 @@ struct SettingsValue(Settings);
 // SAFETY: `Settings` is `repr(C)`, of integers, without padding.
 unsafe impl Pod for SettingsValue {}
 
-/// Lost records of one processor, by hook.
-pub type LostCounts = [u64; HOOKS.len()];
+/// Counters of each processor, by hook.
+pub type Counts = PerCpuArray<MapData, [u64; HOOKS.len()]>;
 
 /// Programs in the kernel, and the maps they share with us. Dropping it detaches them.
 pub struct Loaded {
@@ -176,6 +176,20 @@ impl Loaded {
         Ok(())
     }
 
+    /// How often the kernel has left out the first program of a hook, as it counts it itself (`bpf_prog_show_fdinfo`); what
+    /// the second took in is still to be taken off.
+    pub fn left_out(&self, hook: Hook) -> Result<u64> {
+        let Some(program) = PROGRAMS.iter().find(|program| program.hook == hook && self.attached.contains(&hook))
+        else {
+            return Ok(0);
+        };
+        let found = self.ebpf.program(program.name).context("the eBPF object has lost a program")?;
+        let path = format!("/proc/self/fdinfo/{}", found.fd()?.as_fd().as_raw_fd());
+        let text = std::fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
+        let count = text.lines().find_map(|line| line.strip_prefix("recursion_misses:"));
+        Ok(count.and_then(|count| count.trim().parse().ok()).unwrap_or(0))
+    }
+
     /// Hands on what the programs have said.
     pub fn flush_log(&mut self) {
         self.log.flush();
@@ -196,9 +210,18 @@ impl Loaded {
     }
 
     /// The counters of lost records, once.
-    pub fn lost(&mut self) -> Result<PerCpuArray<MapData, LostCounts>> {
-        let map = self.ebpf.take_map("LOST").context("the eBPF object has no counters of lost records")?;
-        PerCpuArray::try_from(map).context("opening the counters of lost records")
+    pub fn lost(&mut self) -> Result<Counts> {
+        self.counts("LOST")
+    }
+
+    /// The counters of what second programs took in, once.
+    pub fn made_up(&mut self) -> Result<Counts> {
+        self.counts("MADE_UP")
+    }
+
+    fn counts(&mut self, name: &str) -> Result<Counts> {
+        let map = self.ebpf.take_map(name).with_context(|| format!("the eBPF object has no counters {name}"))?;
+        PerCpuArray::try_from(map).with_context(|| format!("opening the counters {name}"))
     }
 }
 

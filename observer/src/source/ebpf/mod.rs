@@ -15,8 +15,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use aya::maps::{MapData, PerCpuArray, RingBuf};
+use aya::maps::{MapData, RingBuf};
 use observer::capture::{Direction, LinkType};
+use observer::kernel::SocketId;
 use observer::record::{CaptureRecord, HookRecord, OwnerHow, ProcessRecord};
 use observer::time::Timestamp;
 use observer_ebpf::{HOOKS, Hook, How, PacketHead, Plain as _, Settings, Socket, Stray, tag};
@@ -24,13 +25,13 @@ use socket2::Socket as PacketSocket;
 
 use book::Book;
 use btf::Btf;
-use load::{Loaded, LostCounts, Sizes};
+use load::{Counts, Loaded, Sizes};
 use names::Names;
 use resolve::Resolved;
 use translate::{Occasion, Translator};
 
 use super::clock::WallClock;
-use super::live::{Batch, LiveSource, Seen, SeenPacket};
+use super::live::{Batch, LiveSource, Roster, Seen, SeenPacket};
 use super::namespace;
 use super::owner::Owners;
 use super::porter::{self, Errand, Porter};
@@ -74,7 +75,8 @@ pub struct Kernel {
     loaded: Loaded,
     ring: RingBuf<MapData>,
     sockets: Book,
-    lost: PerCpuArray<MapData, LostCounts>,
+    lost: Counts,
+    made_up: Counts,
     resolved: Resolved,
     translator: Translator,
     options: Options,
@@ -89,6 +91,13 @@ pub struct Kernel {
     populated: Option<BTreeSet<u32>>,
     /// Who listens where.
     listeners: HashMap<(u32, u16), Arc<ProcessRecord>>,
+    /// How often programs had been left out when it was last asked.
+    missed: u64,
+    /// Ends of sockets that were not told, likewise.
+    ends_lost: u64,
+    /// How often the living are still to be counted since then.
+    rosters: u8,
+    roster: Option<Roster>,
     /// Raw records that are not settled yet, with their times.
     waiting: Vec<(u64, Raw)>,
     bytes: Vec<u8>,
@@ -140,6 +149,7 @@ impl Kernel {
             ring: loaded.ring()?,
             sockets: loaded.sockets()?,
             lost: loaded.lost()?,
+            made_up: loaded.made_up()?,
             loaded,
             resolved,
             translator,
@@ -150,6 +160,10 @@ impl Kernel {
             searched: Instant::now(),
             populated: None,
             listeners: HashMap::new(),
+            missed: 0,
+            ends_lost: 0,
+            rosters: 0,
+            roster: None,
             waiting: Vec::new(),
             bytes: Vec::new(),
         };
@@ -287,6 +301,29 @@ impl Kernel {
         Some(Seen::Socket(socket.netns, Box::new(input)))
     }
 
+    /// Keeps which sockets live where what was said of the end of others was lost: at this look and at the next, since some
+    /// last words may still be on their way.
+    fn call_the_roll(&mut self, found: &[Socket], now: u64) -> Result<()> {
+        let lost = self.lost_by_hook()?.into_iter().filter(|(hook, _)| *hook == Hook::Destroy);
+        let lost: u64 = lost.flat_map(|(_, processors)| processors).sum();
+        if std::mem::replace(&mut self.ends_lost, lost) != lost {
+            self.rosters = 2;
+        }
+        let Some(left) = self.rosters.checked_sub(1) else { return Ok(()) };
+        self.rosters = left;
+        let clock = &self.translator.clock;
+        let id = |socket: &Socket| SocketId { key: socket.key, first_seen: clock.at(socket.born) };
+        self.roster = Some(Roster { at: clock.at(now), sockets: found.iter().map(id).collect() });
+        Ok(())
+    }
+
+    /// How often the kernel has not shown something to a hook.
+    fn missed_by(&self, hook: Hook) -> Result<u64> {
+        let processors = self.made_up.get(&0, 0).context("reading the counters of what was made up for")?;
+        let made_up: u64 = processors.iter().map(|counts| counts[hook as usize]).sum();
+        Ok(self.loaded.left_out(hook)?.saturating_sub(made_up))
+    }
+
     /// Records that were lost so far, by hook and processor.
     fn lost_by_hook(&self) -> Result<Vec<(Hook, Vec<u64>)>> {
         let processors = self.lost.get(&0, 0).context("reading the counters of lost records")?;
@@ -306,15 +343,22 @@ impl LiveSource for Kernel {
 
     fn look(&mut self, batch: &mut Batch) -> Result<usize> {
         batch.clear();
+        // Not as often as it is told.
+        self.missed = self.loaded.attached.iter().map(|hook| self.missed_by(*hook)).sum::<Result<u64>>()?;
         let now = WallClock::ktime();
         let found = self.sockets.read()?;
         self.populated = Some(found.iter().map(|socket| socket.netns).collect());
+        self.call_the_roll(&found, now)?;
         // Listeners first: they tell whose the others are.
         let (listening, others): (Vec<_>, Vec<_>) = found.iter().partition(|socket| socket.remote_port == 0);
         for socket in listening.iter().chain(&others) {
             batch.seen.extend(self.socket(socket, now, Occasion::Look));
         }
         Ok(found.len())
+    }
+
+    fn roster(&mut self) -> Option<Roster> {
+        self.roster.take()
     }
 
     fn count(&mut self) -> Result<()> {
@@ -352,7 +396,7 @@ impl LiveSource for Kernel {
     }
 
     fn lost(&self) -> Result<Option<u64>> {
-        Ok(Some(self.lost_by_hook()?.iter().flat_map(|(_, lost)| lost).sum()))
+        Ok(Some(self.missed + self.lost_by_hook()?.iter().flat_map(|(_, lost)| lost).sum::<u64>()))
     }
 
     fn now(&self) -> Timestamp {
@@ -379,9 +423,13 @@ impl LiveSource for Kernel {
             why: self.off().iter().find(|(off, _)| off == hook).map(|(_, why)| why.clone()),
             lacks: if attached.contains(hook) { self.resolved.lacks(*hook) } else { Vec::new() },
             lost: lost.iter().find(|(of, _)| of == hook).map(|(_, lost)| lost.clone()).unwrap_or_default(),
+            missed: 0,
         });
         record.hooks = hooks.collect();
-        Ok(())
+        record.hooks.iter_mut().zip(&self.options.hooks).try_for_each(|(record, hook)| {
+            record.missed = self.missed_by(*hook)?;
+            Ok(())
+        })
     }
 }
 

@@ -80,10 +80,12 @@ const ERROR_REPORT: &str = "inet_sk_error_report";
 /// The program for packets that leave, which its hook can do without.
 pub const LEAVING: Program = Program { hook: Hook::Packets, name: "leaving", kind: Kind::Egress, needs: &[] };
 
-/// Every program.
-pub const PROGRAMS: [Program; 13] = [
+/// Every program. Of two at the same tracepoint the second takes in what the kernel does not show the first.
+pub const PROGRAMS: [Program; 15] = [
     Program { hook: Hook::State, name: "state", kind: Kind::Tracepoint("inet_sock_set_state"), needs: &SOCKET },
+    Program { hook: Hook::State, name: "state_again", kind: Kind::Tracepoint("inet_sock_set_state"), needs: &SOCKET },
     Program { hook: Hook::Destroy, name: "destroy", kind: Kind::Tracepoint("tcp_destroy_sock"), needs: &SOCKET },
+    Program { hook: Hook::Destroy, name: "destroy_again", kind: Kind::Tracepoint("tcp_destroy_sock"), needs: &SOCKET },
     Program {
         hook: Hook::Retransmit,
         name: "retransmit",
