@@ -1,8 +1,9 @@
 //! Running observer live: namespaces, actors in them, and the records as they come.
 
+mod actor;
 mod capture;
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::process::CommandExt as _;
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+pub use self::actor::Actor;
 pub use self::capture::Capture;
 use crate::run::observer;
 
@@ -377,7 +379,7 @@ impl Netns {
     pub fn connect_from(&self, cgroup: &Path, address: SocketAddr, deed: &str) -> Actor {
         let processes =
             std::fs::File::options().write(true).open(cgroup.join("cgroup.procs")).expect("it can be joined");
-        let mut command = self.command(&actor_path());
+        let mut command = self.command(&actor::path());
         // SAFETY: writing to an open file is all that happens between fork and exec.
         unsafe { command.pre_exec(move || (&processes).write_all(b"0")) };
         Actor::spawn(command, "connect", &address.to_string(), deed, 1)
@@ -412,81 +414,6 @@ impl Drop for Netns {
     fn drop(&mut self) {
         let _ = Command::new("ip").args(["netns", "del", &self.name]).status();
     }
-}
-
-/// A process of `actor`.
-pub struct Actor {
-    child: Child,
-    /// The port it listens on; 0 for a client.
-    pub port: u16,
-    /// Its process identifier.
-    pub pid: u32,
-}
-
-impl Actor {
-    fn start(netns: Option<&Netns>, role: &str, address: &str, deed: &str, times: u32) -> Self {
-        let program = actor_path();
-        let command = match netns {
-            Some(netns) => netns.command(&program),
-            None => Command::new(&program),
-        };
-        Self::spawn(command, role, address, deed, times)
-    }
-
-    fn spawn(mut command: Command, role: &str, address: &str, deed: &str, times: u32) -> Self {
-        command.args([role, address, deed, &times.to_string()]).stdin(Stdio::piped()).stdout(Stdio::piped());
-        // A group of its own: what it forks ends with it.
-        command.process_group(0);
-        let mut child = command.spawn().expect("the actor starts");
-        let mut line = String::new();
-        let out = child.stdout.as_mut().expect("piped");
-        BufReader::new(out.by_ref()).read_line(&mut line).expect("it says its port");
-        let mut words = line.split_whitespace().map(|word| word.parse::<u32>().expect("a number"));
-        let (port, pid) = (words.next().expect("a port") as u16, words.next().expect("a process"));
-        Self { child, port, pid }
-    }
-
-    /// Lets go of what it waits for and waits until it has ended.
-    ///
-    /// # Panics
-    /// When it has not by the deadline.
-    pub fn end(mut self) {
-        drop(self.child.stdin.take());
-        self.await_end();
-    }
-
-    /// Waits until it has ended, and then lets go of what its children wait for.
-    ///
-    /// # Panics
-    /// When it has not ended by the deadline.
-    pub fn outlive(mut self) -> Self {
-        // Waiting would close it.
-        let stdin = self.child.stdin.take();
-        self.await_end();
-        drop(stdin);
-        self
-    }
-
-    fn await_end(&mut self) {
-        let pid = self.pid;
-        until(&format!("the actor {pid} ends"), || self.child.try_wait().expect("it can be waited for").is_some());
-    }
-}
-
-impl Drop for Actor {
-    fn drop(&mut self) {
-        drop(self.child.stdin.take());
-        // SAFETY: the group was made for the child, which is waited for only below.
-        unsafe { libc::kill(-self.child.id().cast_signed(), libc::SIGKILL) };
-        let _ = self.child.wait();
-    }
-}
-
-/// Where the actor was built: beside this test.
-fn actor_path() -> String {
-    let own = std::env::current_exe().expect("this program has a path");
-    let found = own.ancestors().skip(1).take(2).map(|folder| folder.join("actor")).find(|path| path.is_file());
-    found.expect("cargo builds the actor with the tests").to_string_lossy().into_owned()
 }
 
 fn run(program: &str, args: &[&str]) {

@@ -230,21 +230,7 @@ fn every_field_of_json_is_told() {
 #[test]
 fn without_root_sockets_are_shown_and_what_is_not_is_said() {
     let Some((_netns, actors)) = stage("sockets without root", 1) else { return };
-    // The build's folder may be closed to others.
-    let folder = tempfile::tempdir().expect("a folder can be made");
-    let copy = folder.path().join("observer");
-    std::fs::copy(observer().expect("there is an observer"), &copy).expect("it can be copied");
-    let mut open = std::fs::metadata(folder.path()).expect("it is there").permissions();
-    std::os::unix::fs::PermissionsExt::set_mode(&mut open, 0o755);
-    std::fs::set_permissions(folder.path(), open).expect("it can be opened to all");
-    let mut command = Command::new("nsenter");
-    command.arg(format!("--net=/proc/{}/ns/net", actors[0].pid));
-    command.args(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"]);
-    command.arg("--").arg(&copy).args(["sockets", "-tanp"]);
-    let output = match command.output() {
-        Ok(output) => output,
-        Err(error) => return skip("sockets without root", &format!("running nsenter: {error}")),
-    };
+    let Some(output) = actors[0].without_root("sockets without root", &["sockets", "-tanp"]) else { return };
     let (text, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{said}");
     assert_eq!(text.lines().count(), 4, "{text}");

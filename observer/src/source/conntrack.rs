@@ -132,9 +132,7 @@ pub struct Entries {
 impl Entries {
     /// A socket for the entries of the namespace that this thread is in.
     pub fn socket() -> Result<OwnedFd> {
-        let mut socket = Socket::new(NETLINK_NETFILTER).context("opening a socket of NETLINK_NETFILTER")?;
-        socket.bind_auto().context("binding a socket of NETLINK_NETFILTER")?;
-        netlink::into_descriptor(socket)
+        netlink::open(NETLINK_NETFILTER, "NETLINK_NETFILTER")
     }
 
     /// The entries of the namespace in which the socket was opened.

@@ -75,14 +75,18 @@ fn serve(address: SocketAddr, protocol: Option<Protocol>, deed: &str, times: u32
                 stream.peek(&mut [0])?;
             }
             "fork" => {
+                let (mut parent_closes, parent) = io::pipe()?;
                 // SAFETY: this process has one thread.
                 match unsafe { libc::fork() } {
                     0 => {
+                        drop(parent);
                         echo(&mut stream)?;
+                        // Who closes last closes the connection.
+                        parent_closes.read_to_end(&mut Vec::new())?;
                         return Ok(());
                     }
                     -1 => bail!("fork: {}", io::Error::last_os_error()),
-                    _ => drop(stream),
+                    _ => drop((stream, parent)),
                 }
             }
             "hold" => held.push(stream),

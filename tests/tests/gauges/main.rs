@@ -10,7 +10,6 @@ use std::time::Instant;
 
 use observer_tests::live::{DEADLINE, Netns, beside, until};
 use observer_tests::run::observer;
-use observer_tests::skip;
 use serde_json::Value;
 
 /// What `observer doctor` says of a namespace: the objects, and the exit status.
@@ -234,21 +233,7 @@ fn without_root_the_rest_is_shown() {
     let test = "doctor without root";
     let Some(netns) = Netns::new(test) else { return };
     let server = netns.serve("127.0.0.1:0", "hold", 1);
-    // The build's folder may be closed to others.
-    let folder = tempfile::tempdir().expect("a folder can be made");
-    let copy = folder.path().join("observer");
-    std::fs::copy(observer().expect("there is an observer"), &copy).expect("it can be copied");
-    let mut open = std::fs::metadata(folder.path()).expect("it is there").permissions();
-    std::os::unix::fs::PermissionsExt::set_mode(&mut open, 0o755);
-    std::fs::set_permissions(folder.path(), open).expect("it can be opened to all");
-    let mut command = Command::new("nsenter");
-    command.arg(format!("--net=/proc/{}/ns/net", server.pid));
-    command.args(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--"]);
-    command.arg(&copy).args(["doctor", "--netns", "own", "--for", "500ms"]);
-    let output = match command.output() {
-        Ok(output) => output,
-        Err(error) => return skip(test, &format!("running nsenter: {error}")),
-    };
+    let Some(output) = server.without_root(test, &["doctor", "--netns", "own", "--for", "500ms"]) else { return };
     let (text, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert_eq!(output.status.code(), Some(0), "{text}{said}");
     assert!(text.contains("not seen  descriptors and sockets of"), "{text}");

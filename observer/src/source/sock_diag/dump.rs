@@ -91,9 +91,7 @@ impl Table {
 
     /// A socket for the tables of the namespace that this thread is in.
     pub fn socket() -> Result<OwnedFd> {
-        let mut socket = Socket::new(NETLINK_SOCK_DIAG).context("opening a socket of NETLINK_SOCK_DIAG")?;
-        socket.bind_auto().context("binding a socket of NETLINK_SOCK_DIAG")?;
-        netlink::into_descriptor(socket)
+        netlink::open(NETLINK_SOCK_DIAG, "NETLINK_SOCK_DIAG")
     }
 
     /// The tables of the namespace in which the socket was opened.
