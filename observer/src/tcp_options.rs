@@ -51,6 +51,8 @@ pub struct TcpOptions {
     pub sack: [(Seq, Seq); 4],
     /// How many SACK blocks there are.
     pub sack_blocks: u8,
+    /// Left edge of the first SACK block where the rest of it was not captured: captures of 96 octets a packet end there.
+    pub sack_begins: Option<Seq>,
     /// The options do not parse to their end.
     pub malformed: bool,
     /// The capture ends before the options do: what was not read may have been there. Set by who knows.
@@ -70,7 +72,15 @@ impl TcpOptions {
         for option in iter(octets) {
             match option {
                 Ok(option) => options.take(option),
-                Err(Malformed) => options.malformed = true,
+                Err(Malformed(rest)) => {
+                    options.malformed = true;
+                    if let [kind::SACK, length, a, b, c, d, ..] = *rest
+                        && length >= 10
+                        && options.sack_blocks == 0
+                    {
+                        options.sack_begins = Some(Seq(u32::from_be_bytes([a, b, c, d])));
+                    }
+                }
             }
         }
         options
@@ -126,12 +136,12 @@ pub struct RawOption<'a> {
     pub data: &'a [u8],
 }
 
-/// An option whose length is less than 2 or more than what is left.
+/// An option whose length is less than 2 or more than what is left, from its kind to the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Malformed;
+pub struct Malformed<'a>(pub &'a [u8]);
 
 /// The options one by one, up to the end of the list or to the first that does not parse.
-pub fn iter(octets: &[u8]) -> impl Iterator<Item = Result<RawOption<'_>, Malformed>> {
+pub fn iter(octets: &[u8]) -> impl Iterator<Item = Result<RawOption<'_>, Malformed<'_>>> {
     let mut rest = octets;
     std::iter::from_fn(move || {
         let (&kind, after) = rest.split_first()?;
@@ -148,8 +158,7 @@ pub fn iter(octets: &[u8]) -> impl Iterator<Item = Result<RawOption<'_>, Malform
                 let whole = after.first().map_or(0, |&length| usize::from(length));
                 let option = (whole >= 2).then(|| rest.split_at_checked(whole)).flatten();
                 let Some((option, left)) = option else {
-                    rest = &[];
-                    return Some(Err(Malformed));
+                    return Some(Err(Malformed(std::mem::take(&mut rest))));
                 };
                 rest = left;
                 Some(Ok(RawOption { kind, data: option.get(2..).unwrap_or(&[]) }))
@@ -187,5 +196,15 @@ mod tests {
             assert!(TcpOptions::parse(octets).malformed, "{octets:?}");
         }
         assert!(!TcpOptions::parse(&[0, 2, 1]).malformed);
+    }
+
+    #[test]
+    fn a_block_that_was_cut_has_its_left_edge() {
+        let whole = [1, 1, 5, 10, 0, 0, 0, 7, 0, 0, 0, 9];
+        assert_eq!(TcpOptions::parse(&whole).sack(), [(Seq(7), Seq(9))]);
+        for (octets, begins) in [(10, Some(Seq(7))), (8, Some(Seq(7))), (7, None)] {
+            let options = TcpOptions::parse(&whole[..octets]);
+            assert_eq!((options.sack_begins, options.sack()), (begins, [].as_slice()));
+        }
     }
 }

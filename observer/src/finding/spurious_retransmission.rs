@@ -12,7 +12,7 @@ const PAGE: Page = Page {
     title: "spurious retransmissions",
     severity: Severity::Warning,
     rests_on: RestsOn::Absence,
-    meaning: "One end sent segments again that the other had acknowledged: nothing was lost, the sender only thought so. It \
+    meaning: "One end sent segments again that the other had: nothing was lost, the sender only thought so. It \
               costs bandwidth, and the sender slows down for no reason.",
     causes: &[
         "ACKs are lost or held up on the way back.",
@@ -21,7 +21,8 @@ const PAGE: Page = Page {
     ],
     rule: &[
         "One end sent spurious_segments or more segments again whose payload the other end had acknowledged before \
-         (Wireshark's tcp.analysis.spurious_retransmission; RFC 2883, section 4).",
+         (Wireshark's tcp.analysis.spurious_retransmission), or of which the other end says that it had them (DSACK, \
+         RFC 2883, section 4).",
         "That is spurious_percent or more of the segments that it sent.",
     ],
     remedy: &[
@@ -47,13 +48,14 @@ impl Finding for SpuriousRetransmission {
         }
         let who = super::verdict::name(by);
         let what = format!(
-            "The {who} sent {} of its {} again ({}) that had been acknowledged already.",
+            "The {who} sent {} of its {} again ({}) that had arrived already.",
             units::count(again),
             units::number_of(sent, "segment"),
             units::percent(again, sent)
         );
         let verdict = Verdict::new(Severity::Warning, what)
             .by(evidence::notable(record, NotableKind::Spurious, by, "needless retransmission"))
+            .by(evidence::notable(record, NotableKind::Dsack, by.other(), "DSACK"))
             .doubt_if(record.duplicates > 0, Doubt::CapturePoint);
         Some(verdict)
     }

@@ -37,6 +37,8 @@ pub enum NotableKind {
     Retransmission,
     /// Payload that was sent again although it had been acknowledged.
     Spurious,
+    /// An ACK that says that what the other end sent again had arrived already (DSACK, RFC 2883).
+    Dsack,
     /// A segment that came later than one that follows it in sequence.
     OutOfOrder,
     /// A segment that starts beyond what was seen.

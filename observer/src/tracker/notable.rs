@@ -193,7 +193,7 @@ pack_fields! {
 
 pack_values! {
     NotableKind {
-        SynAgain, SynAckAgain, Retransmission, Spurious, OutOfOrder, LostSegment, ZeroWindow, WindowFull, KeepAlive, Rst,
+        SynAgain, SynAckAgain, Retransmission, Spurious, Dsack, OutOfOrder, LostSegment, ZeroWindow, WindowFull, KeepAlive, Rst,
         Icmp,
     }
 }

@@ -3,8 +3,8 @@
 //! What the segment analysis calls a retransmission has the first cause that fits. *Answered* is the other end's highest
 //! ACK, *next* the highest end of what was sent; a *recovery* lasts until *answered* reaches what *next* was at its start.
 //!
-//! 1. Spurious: its payload was acknowledged when it was sent again; or it was a tail loss probe, and the other end says
-//!    that it had what it holds (DSACK, RFC 2883).
+//! 1. Spurious: its payload was acknowledged when it was sent again; or the other end says later that it had what it holds
+//!    (DSACK, RFC 2883): of what was sent several times, the last that was not taken back yet.
 //! 2. RTO: SYN and SYN-ACK; and all that is sent again in a recovery that an RTO began.
 //! 3. In a recovery that began fast: RTO where this end was silent for an RTO; SACK-repaired where SACK reported octets
 //!    after it; fast elsewhere (a partial ACK, RFC 6582).
@@ -37,6 +37,9 @@ const MIN_RTO: Nanos = Nanos::from_millis(200);
 /// What hosts and timers add to the time between an ACK and the segment that it asks for.
 const SLACK: Nanos = Nanos::from_millis(10);
 
+/// How many segments that were sent again may still be told to be needless.
+const MOST_OPEN: usize = 32;
+
 /// What segments go through, as far as known.
 #[derive(Clone, Copy, Debug)]
 pub struct Path {
@@ -50,7 +53,7 @@ pub struct Path {
 #[derive(Clone, Debug, Default)]
 pub struct Retransmits(Option<Box<State>>);
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct State {
     /// The other end's highest ACK; `None` where it was not captured.
     answered: Option<Seq>,
@@ -66,8 +69,8 @@ struct State {
     sent_at: Timestamp,
     /// When a router last said that a segment was too large.
     too_large_at: Moment,
-    /// Where the last tail loss probe begins, until it is known to be needless.
-    probe: Option<Seq>,
+    /// Where what was sent again last begins, and why it was, until it is known to be needless.
+    open: Vec<(Seq, u8)>,
     counts: [u32; 5],
 }
 
@@ -82,14 +85,16 @@ enum Recovery {
 }
 
 impl Retransmits {
-    /// Takes in a segment of the other end; `set` is what the analysis says of it.
-    pub fn answered(&mut self, segment: &Segment, set: AnalysisSet, options: &TcpOptions, at: Timestamp) {
+    /// Takes in a segment of the other end; `set` is what the analysis says of it. Gives how many segments it says to have
+    /// been sent again for nothing, of which that was not known.
+    pub fn answered(&mut self, segment: &Segment, set: AnalysisSet, options: &TcpOptions, at: Timestamp) -> u32 {
         let repeated = set.contains(AnalysisSet::DUPLICATE_ACK);
-        if self.0.is_none() && !repeated && options.sack_blocks == 0 || !segment.flags.contains(Flags::ACK) {
-            return;
+        let tells = repeated || options.sack_blocks > 0 || options.sack_begins.is_some();
+        if self.0.is_none() && !tells || !segment.flags.contains(Flags::ACK) {
+            return 0;
         }
         let new = || Box::new(State { answered: Some(segment.ack), ..State::default() });
-        self.0.get_or_insert_with(new).answered(segment, repeated, options, at);
+        self.0.get_or_insert_with(new).answered(segment, repeated, options, at)
     }
 
     /// A router says that a segment was too large to be passed on; `rev` is the memory of the other direction.
@@ -110,7 +115,10 @@ impl Retransmits {
     ) -> RetransmissionCause {
         let new = || Box::new(State { answered: rev.acknowledges(), ..State::default() });
         let state = self.0.get_or_insert_with(new);
-        let cause = if set.contains(AnalysisSet::SPURIOUS_RETRANSMISSION) {
+        // Wireshark says so of payload only; a FIN takes a number as well.
+        let is_acknowledged = |answered: Seq| answered.at_or_after(segment.end()) && segment.end() != segment.seq;
+        let is_needless = segment.flags.contains(Flags::FIN) && rev.acknowledges().is_some_and(is_acknowledged);
+        let cause = if set.contains(AnalysisSet::SPURIOUS_RETRANSMISSION) || is_needless {
             RetransmissionCause::Spurious
         } else {
             state.cause(segment, fwd, path, at)
@@ -120,6 +128,10 @@ impl Retransmits {
         if let Some(count) = state.counts.get_mut(cause as usize) {
             *count += 1;
         }
+        if state.open.len() >= MOST_OPEN {
+            state.open.remove(0);
+        }
+        state.open.push((segment.seq, cause as u8));
         cause
     }
 
@@ -138,7 +150,7 @@ impl Retransmits {
 }
 
 impl State {
-    fn answered(&mut self, segment: &Segment, repeated: bool, options: &TcpOptions, at: Timestamp) {
+    fn answered(&mut self, segment: &Segment, repeated: bool, options: &TcpOptions, at: Timestamp) -> u32 {
         self.answered_at = at;
         let before = *self.answered.get_or_insert(segment.ack);
         let answered = before.latest(segment.ack);
@@ -155,20 +167,37 @@ impl State {
         } else if segment.len == 0 && segment.ack == answered && (repeated || options.sack_blocks > 0) {
             self.duplicate_acks = self.duplicate_acks.saturating_add(1);
         }
-        // A block that is acknowledged already reports a duplicate (RFC 2883).
-        let is_double = |probe: Seq| {
-            let holds =
-                |&(left, right): &(Seq, Seq)| !right.after(answered) && left.at_or_before(probe) && probe.before(right);
-            options.sack().first().is_some_and(holds)
-        };
-        if self.probe.take_if(|probe| is_double(*probe)).is_some() {
-            let [.., probes, spurious, _] = &mut self.counts;
-            *probes = probes.saturating_sub(1);
-            *spurious += 1;
-        }
         for &(_, right) in options.sack().iter().filter(|(_, right)| right.after(answered)) {
             self.sacked = Some(self.sacked.map_or(right, |sacked| sacked.latest(right)));
         }
+        // A block that is acknowledged already reports a duplicate (RFC 2883).
+        let double = options.sack().first().copied().filter(|(_, right)| !right.after(answered));
+        // Of one that was not captured whole, at least its first octet is.
+        let cut = options.sack_begins.filter(|left| left.before(answered)).map(|left| (left, left.plus(1)));
+        double.or(cut).map_or(0, |double| self.take_back(double))
+    }
+
+    /// The other end had what lies between two places when it came once more. Gives how many segments that were sent again
+    /// are therefore counted as spurious, and were not before.
+    fn take_back(&mut self, (left, right): (Seq, Seq)) -> u32 {
+        let mut taken: Vec<Seq> = Vec::new();
+        let mut news = 0;
+        for place in (0..self.open.len()).rev() {
+            let Some(&(seq, cause)) = self.open.get(place) else { continue };
+            // A segment is told once of each copy.
+            if left.at_or_before(seq) && seq.before(right) && !taken.contains(&seq) {
+                taken.push(seq);
+                self.open.remove(place);
+                if cause != RetransmissionCause::Spurious as u8 {
+                    let count = self.counts.get_mut(usize::from(cause));
+                    count.into_iter().for_each(|count| *count = count.saturating_sub(1));
+                    let spurious = self.counts.get_mut(RetransmissionCause::Spurious as usize);
+                    spurious.into_iter().for_each(|count| *count += 1);
+                    news += 1;
+                }
+            }
+        }
+        news
     }
 
     /// Causes 2 to 6.
@@ -200,7 +229,6 @@ impl State {
                 let may_probe = path.has_sack && segment.end() == fwd.next() && waited && !self.has_sent_again;
                 let probe_wait = round_trip.0.saturating_mul(2).saturating_add(MIN_RTO.0 + SLACK.0);
                 if may_probe && (!is_first || silence.0 <= probe_wait) {
-                    self.probe = Some(segment.seq);
                     return RetransmissionCause::TailLossProbe;
                 }
             }
@@ -229,7 +257,7 @@ impl Pack for Recovery {
 }
 
 pack_fields! {
-    State { answered, sacked, recovery, duplicate_acks, has_sent_again, answered_at, sent_at, too_large_at, probe, counts }
+    State { answered, sacked, recovery, duplicate_acks, has_sent_again, answered_at, sent_at, too_large_at, open, counts }
 }
 
 pack_wrapped!(Retransmits);
@@ -365,6 +393,32 @@ mod tests {
         talk.answers(3, None, 41);
         assert_eq!(talk.sends(2, 42), Some(RetransmissionCause::Spurious));
         assert_eq!(talk.retransmits.counts().spurious, 1);
+    }
+
+    #[test]
+    fn timeouts_of_what_had_arrived_are_spurious() {
+        let mut talk = Talk::sending(0);
+        for millis in [400, 900, 1_900] {
+            assert_ne!(talk.sends(0, millis), Some(RetransmissionCause::Spurious));
+        }
+        talk.answers(1, None, 1_910);
+        assert_eq!(talk.retransmits.counts().spurious, 0, "the first may have been lost");
+        for (millis, known) in [(1_911, 1), (1_912, 2), (1_913, 3), (1_914, 3)] {
+            talk.answers(1, Some((0, 1)), millis);
+            let counts = talk.retransmits.counts();
+            assert_eq!((counts.spurious, counts.rto + counts.tail_loss_probe), (known, 3 - known));
+        }
+    }
+
+    #[test]
+    fn of_a_copy_that_was_needed_nothing_is_taken_back() {
+        let mut talk = Talk::sending(0);
+        assert_eq!(talk.sends(0, 400), Some(RetransmissionCause::Rto));
+        talk.answers(1, None, 440);
+        assert_eq!(talk.sends(0, 441), Some(RetransmissionCause::Spurious));
+        talk.answers(1, Some((0, 1)), 480);
+        let counts = talk.retransmits.counts();
+        assert_eq!((counts.spurious, counts.rto), (1, 1));
     }
 
     #[test]

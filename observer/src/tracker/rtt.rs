@@ -337,6 +337,7 @@ mod tests {
         mptcp: None,
         mptcp_operations: 0,
         sack: [(Seq(0), Seq(0)); 4],
+        sack_begins: None,
         sack_blocks: 0,
         malformed: false,
         cut: false,

@@ -15,7 +15,7 @@ use super::{Config, Timeouts};
 use crate::input::PacketInput;
 use crate::keylog::Keys;
 use crate::packet::{Flags, Layer, Notes, Packet, Segment};
-use crate::record::{EntryKind, RetransmissionCause, TcpState};
+use crate::record::{EntryKind, NotableKind, RetransmissionCause, TcpState};
 use crate::sequence::Seq;
 use crate::tcp_options::TcpOptions;
 use crate::time::{Nanos, Timestamp};
@@ -99,7 +99,7 @@ impl Connection {
             };
             fwd.retransmits.cause(segment, analysis, [fwd_flow, rev_flow], path, at)
         });
-        rev.retransmits.answered(segment, analysis, &options, at);
+        let needless = rev.retransmits.answered(segment, analysis, &options, at);
         if let Some(data) = &mut fwd.data {
             data.round_trips.sent(segment, analysis, &options, at);
         }
@@ -120,6 +120,9 @@ impl Connection {
         let part = self.handshake.segment(from, segment, &options, rev.isn(), at);
         if part == Part::SynAck && rev.isn().is_some_and(|isn| segment.ack.after(isn.plus(1))) {
             self.handshake.data_in_syn_accepted();
+        }
+        if needless > 0 {
+            self.note_one(NotableKind::Dsack, from, packet);
         }
         self.take_window(from, segment, at);
         self.take_state(from, segment, at);
