@@ -29,7 +29,8 @@ use survey::Survey;
 /// From one sweep to the next, at least.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Sweeps take no more than one part in so many of a processor: where they cost more, they are further apart.
+/// Sweeps take no more than one part in so many of a processor: where they cost more, they are further apart. The first and
+/// the last, without which nothing is known, are made all the same.
 const SHARE: u32 = 200;
 
 /// The largest text that is read.
@@ -55,6 +56,7 @@ pub struct Gauges {
     porter: Option<Porter>,
     own_netns: Option<u32>,
     processes: Survey,
+    started: Instant,
     next: Instant,
     /// When it is looked for owners again, between two sweeps.
     next_look: Instant,
@@ -105,6 +107,7 @@ impl Gauges {
             porter: options.follow.then(|| Porter::start(privilege::GAUGE_PORTER).ok()).flatten(),
             own_netns: namespace::own().ok(),
             processes: Survey::default(),
+            started: Instant::now(),
             next: Instant::now(),
             next_look: Instant::now(),
             unread: Vec::new(),
@@ -210,7 +213,9 @@ impl Gauges {
         let cost = processor_time().saturating_sub(before);
         self.spent += cost;
         let now = Instant::now();
-        self.next = now + INTERVAL.max(cost * SHARE);
+        // One more, and the last.
+        let paid = self.started + (self.spent + self.looking + 2 * cost) * SHARE;
+        self.next = paid.max(now + INTERVAL);
         self.next_look = now + INTERVAL;
     }
 

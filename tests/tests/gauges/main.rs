@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use observer_tests::live::{DEADLINE, Netns, beside, until};
 use observer_tests::run::observer;
+use observer_tests::skip;
 use serde_json::Value;
 
 /// What `observer doctor` says of a namespace: the objects, and the exit status.
@@ -226,6 +227,50 @@ fn text_reads_well_in_80_columns() {
     for part in ["accept-queue-overflow", "what to do", "accept queue", "time wait", "ESTAB", "1 kind of warning"] {
         assert!(text.contains(part), "{part} is not told of:\n{text}");
     }
+}
+
+/// `tcp_mem` is the whole host's: whoever changes it puts it back whatever happens. nextest runs this test alone
+/// (.config/nextest.toml), since all that is diagnosed meanwhile is told of the pressure.
+struct TcpMem(String);
+
+impl TcpMem {
+    const PATH: &'static str = "/proc/sys/net/ipv4/tcp_mem";
+
+    /// Has pressure begin at `mark` pages. The last mark, from which on segments are dropped, stays where it was.
+    fn set(test: &str, mark: u32) -> Option<Self> {
+        let before = std::fs::read_to_string(Self::PATH).expect("there is TCP");
+        let most = before.split_whitespace().nth(2).expect("it has three marks");
+        match std::fs::write(Self::PATH, format!("{mark} {mark} {most}")) {
+            Ok(()) => Some(Self(before)),
+            Err(error) => {
+                skip(test, &format!("setting tcp_mem: {error}"));
+                None
+            }
+        }
+    }
+}
+
+impl Drop for TcpMem {
+    fn drop(&mut self) {
+        let _ = std::fs::write(Self::PATH, self.0.trim());
+    }
+}
+
+#[test]
+fn memory_is_short() {
+    let test = "gauge memory";
+    let Some(netns) = Netns::new(test) else { return };
+    let server = netns.serve("127.0.0.1:0", "hold", 1);
+    // Nobody reads what they send.
+    let client = netns.connect(loopback(server.port.into()), "pour", 1);
+    let is_used = |diagnosis: &Diagnosis| diagnosis.value("tcp_memory", any) >= Some(200);
+    let calm = diagnosed(&netns, &[], "200 pages in use", is_used);
+    assert!(calm.finding("memory-pressure").is_none(), "{:#?}", calm.objects);
+    let Some(_held) = TcpMem::set(test, 100) else { return };
+    let short = diagnosed(&netns, &[], "pressure", |diagnosis| diagnosis.finding("memory-pressure").is_some());
+    let finding = short.finding("memory-pressure").expect("it was told");
+    assert_eq!((&finding["severity"], short.status), (&Value::from("warning"), 10), "{finding}");
+    drop(client);
 }
 
 #[test]

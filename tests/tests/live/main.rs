@@ -11,7 +11,7 @@ mod verdicts;
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use observer_tests::live::{Actor, Netns, Watch, events, hooks, lacks, tolerance};
+use observer_tests::live::{Actor, Netns, Watch, events, hooks, is_emulated, lacks, tolerance};
 use serde_json::Value;
 
 #[test]
@@ -53,6 +53,11 @@ fn between(test: &str, serve: &str, connect: &str) -> Option<(Value, Actor, Acto
     let server = netns.serve("127.0.0.1:0", serve, 1);
     let client = netns.connect(v4(server.port), connect, 1);
     let record = watch.connection("the connection", to_port(server.port));
+    // An emulated machine stops programs in the middle, and its kernel may leave both of a hook's out. Then it says so.
+    if is_emulated() && record["lost"].as_u64() > Some(0) {
+        println!("told that something was missed: {record}");
+        return between(test, serve, connect);
+    }
     let objects = watch.finish();
     let records = objects.iter().filter(|object| object["type"] == "connection" && to_port(server.port)(object));
     let records: Vec<_> = records.collect();

@@ -81,10 +81,10 @@ impl Args {
         let [table, table_of_ss, summary, summary_of_ss] = middles;
         let share = median(sweeps.iter().map(|sweep| sweep.total()));
         let share = share.map(|total| 100.0 * total.as_secs_f64() / self.seconds as f64);
-        println!("{:>9.2} % of a processor over {} s, sweeps and all", share.unwrap_or(f64::NAN), self.seconds);
         let sweep = median(sweeps.iter().map(|sweep| sweep.each)).map(milliseconds);
         Ok(vec![
             Target::at_most("a sweep of the gauges", 30.0, sweep, " ms"),
+            Target::at_most("all sweeps of a run, of a processor", 0.5, share, " %"),
             Target::at_most("observer sockets -tan, in those of ss", 1.0, Some(table / table_of_ss), ""),
             Target::at_most("observer sockets -s, in those of ss", 1.0, Some(summary / summary_of_ss), ""),
         ])
