@@ -1,6 +1,7 @@
 //! Sockets that were there before observer was, and the numbers of those that live long: user space reads these iterators
 //! at the start and at every interval.
 
+use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_ebpf::helpers::generated::bpf_skc_to_tcp_sock;
 use observer_ebpf::{How, Socket, Task};
 
@@ -54,6 +55,8 @@ extern "C" fn existing_sockets(context: *const TcpContext) -> i32 {
         book::count(entry, sk);
     } else if let Some(entry) = book::find(sk) {
         book::count(entry, sk);
+        // SAFETY: the helper takes nothing.
+        entry.visited = unsafe { bpf_ktime_get_ns() };
     }
     0
 }

@@ -50,6 +50,8 @@ pub struct Socket {
     pub closer: Task,
     /// The connection's numbers when it was last looked at.
     pub counters: Counters,
+    /// When it was last found in the kernel's tables, as [`Self::born`]; 0 where it was not yet.
+    pub visited: u64,
     /// How many events were sent in chapters before [`Self::events`].
     pub sent: u32,
     /// How many of [`Self::events`] are filled.
@@ -87,6 +89,7 @@ impl Socket {
         owner: Task::NONE,
         closer: Task::NONE,
         counters: Counters::NONE,
+        visited: 0,
         sent: 0,
         filled: 0,
         events: [Event::NONE; EVENTS],
@@ -293,9 +296,9 @@ impl Kind {
 const _: () = assert!(size_of::<Event>() == 16 && align_of::<Event>() == 8);
 const _: () = assert!(size_of::<Task>() == 40 && align_of::<Task>() == 8);
 const _: () = assert!(size_of::<Counters>() == 112 && align_of::<Counters>() == 8);
-const _: () = assert!(size_of::<Socket>() == 536 && align_of::<Socket>() == 8);
+const _: () = assert!(size_of::<Socket>() == 544 && align_of::<Socket>() == 8);
 const _: () = assert!(core::mem::offset_of!(Socket, local_port) == 64);
-const _: () = assert!(core::mem::offset_of!(Socket, events) == 280);
+const _: () = assert!(core::mem::offset_of!(Socket, events) == 288);
 
 // SAFETY: repr(C) of integers; the size asserted above is the sum of the fields.
 unsafe impl Plain for Event {}
@@ -311,12 +314,12 @@ mod tests {
         let mut socket = Socket { cookie: 7, local_port: 443, filled: 1, ..Socket::NONE };
         socket.events[0] = Event { at: 1 << 40, kind: Kind::Drop as u8, value: -1, ..Event::NONE };
         let bytes = socket.bytes();
-        assert_eq!(bytes.len(), 536);
+        assert_eq!(bytes.len(), 544);
         let read = Socket::parse(bytes).expect("it is whole");
         assert_eq!((read.cookie, read.local_port, read.events[0]), (7, 443, socket.events[0]));
         for cut in 0..bytes.len() {
-            assert_eq!(Socket::parse(&bytes[..cut]).map(|_| ()), Err(TooShort { need: 536, got: cut }));
-            assert_eq!(Socket::read(&bytes[..cut]).is_ok(), cut >= 280 + 16, "one event is filled");
+            assert_eq!(Socket::parse(&bytes[..cut]).map(|_| ()), Err(TooShort { need: 544, got: cut }));
+            assert_eq!(Socket::read(&bytes[..cut]).is_ok(), cut >= 288 + 16, "one event is filled");
         }
     }
 }

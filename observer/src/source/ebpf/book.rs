@@ -16,6 +16,9 @@ const AT_ONCE: usize = 512;
 /// `BPF_MAP_LOOKUP_BATCH` of include/uapi/linux/bpf.h.
 const LOOKUP_BATCH: libc::c_long = 24;
 
+/// `BPF_MAP_DELETE_ELEM`.
+const DELETE_ELEMENT: libc::c_long = 3;
+
 /// The map of sockets.
 #[derive(Debug)]
 pub struct Book {
@@ -36,10 +39,41 @@ struct BatchAttributes {
     flags: u64,
 }
 
+/// The part that calls for one element use.
+#[repr(C)]
+#[derive(Default)]
+struct ElementAttributes {
+    map_fd: u32,
+    padding: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
 impl Book {
     /// The book in a map whose keys are 8 octets and whose values are [`Socket`]s.
     pub fn new(map: MapData) -> Self {
         Self { map }
+    }
+
+    /// Takes a socket out, if it is in it.
+    pub fn remove(&self, key: u64) -> Result<()> {
+        let fd = self.map.fd().as_fd().as_raw_fd();
+        let mut attributes = ElementAttributes {
+            map_fd: fd.cast_unsigned(),
+            key: std::ptr::from_ref(&key) as u64,
+            ..Default::default()
+        };
+        // SAFETY: the key is of the map's type, and outlives the call.
+        let result = unsafe {
+            let attributes = std::ptr::from_mut(&mut attributes);
+            libc::syscall(libc::SYS_bpf, DELETE_ELEMENT, attributes, size_of::<ElementAttributes>())
+        };
+        match io::Error::last_os_error() {
+            _ if result == 0 => Ok(()),
+            error if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+            error => Err(error).context("taking a socket out of the map"),
+        }
     }
 
     /// Every socket in it.

@@ -1,7 +1,7 @@
 //! Loading the programs into the kernel and attaching them.
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 
@@ -96,7 +96,7 @@ impl Loaded {
 
     /// Starts all programs of a hook.
     fn attach_hook(&mut self, hook: Hook, resolved: &Resolved, btf: &Btf) -> Result<()> {
-        let programs = || PROGRAMS.iter().filter(|program| program.hook == hook);
+        let programs = || PROGRAMS.iter().filter(|program| program.hook == hook && resolved.wants(program));
         if let Some(obstacle) = programs().find_map(|program| resolved.obstacle(program, btf)) {
             bail!(obstacle);
         }
@@ -176,18 +176,15 @@ impl Loaded {
         Ok(())
     }
 
-    /// How often the kernel has left out the first program of a hook, as it counts it itself (`bpf_prog_show_fdinfo`); what
-    /// the second took in is still to be taken off.
+    /// How often the kernel has left out the first program of a hook, as it counts it itself; what the second took in is
+    /// still to be taken off.
     pub fn left_out(&self, hook: Hook) -> Result<u64> {
         let Some(program) = PROGRAMS.iter().find(|program| program.hook == hook && self.attached.contains(&hook))
         else {
             return Ok(0);
         };
         let found = self.ebpf.program(program.name).context("the eBPF object has lost a program")?;
-        let path = format!("/proc/self/fdinfo/{}", found.fd()?.as_fd().as_raw_fd());
-        let text = std::fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
-        let count = text.lines().find_map(|line| line.strip_prefix("recursion_misses:"));
-        Ok(count.and_then(|count| count.trim().parse().ok()).unwrap_or(0))
+        recursion_misses(found.fd()?.as_fd())
     }
 
     /// Hands on what the programs have said.
@@ -223,6 +220,34 @@ impl Loaded {
         let map = self.ebpf.take_map(name).with_context(|| format!("the eBPF object has no counters {name}"))?;
         PerCpuArray::try_from(map).with_context(|| format!("opening the counters {name}"))
     }
+}
+
+/// How often the kernel did not run a program since it was at work already: `recursion_misses` of `struct bpf_prog_info`; 0
+/// before Linux 5.12, which has no such field.
+fn recursion_misses(program: BorrowedFd<'_>) -> Result<u64> {
+    /// `BPF_OBJ_GET_INFO_BY_FD` of include/uapi/linux/bpf.h.
+    const GET_INFO: libc::c_long = 15;
+    /// Octets of `struct bpf_prog_info` up to the end of that field.
+    const LENGTH: usize = 216;
+    /// The part of `union bpf_attr` that the call uses.
+    #[repr(C)]
+    struct Attributes {
+        program: u32,
+        length: u32,
+        info: u64,
+    }
+    let mut info = [0_u64; LENGTH / 8];
+    let length = LENGTH as u32;
+    let mut attributes =
+        Attributes { program: program.as_raw_fd().cast_unsigned(), length, info: info.as_mut_ptr() as u64 };
+    // SAFETY: the attributes say where there is room and how much; it outlives the call, and any octets make it up.
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, GET_INFO, std::ptr::from_mut(&mut attributes), size_of::<Attributes>()) };
+    if result != 0 {
+        return Err(io::Error::last_os_error()).context("asking how often a program was left out");
+    }
+    let [.., misses] = info;
+    Ok(misses)
 }
 
 /// The cgroup that every process is in.

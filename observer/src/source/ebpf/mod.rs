@@ -47,6 +47,9 @@ const DESCRIPTORS: &str = "existing_descriptors";
 /// A record is written a moment after its time is taken: what is younger than this may still have company on the way.
 const SETTLED: u64 = 2_000_000;
 
+/// After so long, in nanoseconds, a socket of which nothing happened is in a table of the kernel, or has gone.
+const A_WHILE: u64 = 2_000_000_000;
+
 /// How often namespaces are searched for in which no socket was seen yet.
 const SEARCH: Duration = Duration::from_secs(5);
 
@@ -93,6 +96,8 @@ pub struct Kernel {
     listeners: HashMap<(u32, u16), Arc<ProcessRecord>>,
     /// How often programs had been left out when it was last asked.
     missed: u64,
+    /// How many ends the kernel had not shown when sockets were last struck off the book.
+    struck_at: u64,
     /// Ends of sockets that were not told, likewise.
     ends_lost: u64,
     /// How often the living are still to be counted since then.
@@ -161,6 +166,7 @@ impl Kernel {
             populated: None,
             listeners: HashMap::new(),
             missed: 0,
+            struck_at: 0,
             ends_lost: 0,
             rosters: 0,
             roster: None,
@@ -305,7 +311,7 @@ impl Kernel {
     /// last words may still be on their way.
     fn call_the_roll(&mut self, found: &[Socket], now: u64) -> Result<()> {
         let lost = self.lost_by_hook()?.into_iter().filter(|(hook, _)| *hook == Hook::Destroy);
-        let lost: u64 = lost.flat_map(|(_, processors)| processors).sum();
+        let lost: u64 = lost.flat_map(|(_, processors)| processors).sum::<u64>() + self.missed;
         if std::mem::replace(&mut self.ends_lost, lost) != lost {
             self.rosters = 2;
         }
@@ -314,6 +320,25 @@ impl Kernel {
         let clock = &self.translator.clock;
         let id = |socket: &Socket| SocketId { key: socket.key, first_seen: clock.at(socket.born) };
         self.roster = Some(Roster { at: clock.at(now), sockets: found.iter().map(id).collect() });
+        Ok(())
+    }
+
+    /// Strikes sockets off the book that are not in the kernel's tables any more, where their end may not have been shown.
+    /// `begun` is when the tables were begun to be visited; those of some namespaces were not.
+    fn strike_off(&mut self, begun: u64, unvisited: &BTreeSet<u32>) -> Result<()> {
+        let missed = self.missed_by(Hook::Destroy)?;
+        if missed == self.struck_at {
+            return Ok(());
+        }
+        self.struck_at = missed;
+        // One that has just been made may be in no table yet.
+        let is_old = |socket: &Socket| socket.born.max(last_event(socket)) + A_WHILE < begun;
+        for socket in self.sockets.read()? {
+            if socket.visited < begun && is_old(&socket) && !unvisited.contains(&socket.netns) {
+                self.sockets.remove(socket.key)?;
+            }
+        }
+        self.rosters = 2;
         Ok(())
     }
 
@@ -365,6 +390,8 @@ impl LiveSource for Kernel {
         if !self.loaded.attached.contains(&Hook::Existing) {
             return Ok(());
         }
+        let begun = WallClock::ktime();
+        let mut unvisited = BTreeSet::new();
         // Each visit goes over the kernel's whole table, which all namespaces share.
         let wanted = |inode: &u32| {
             self.options.netns.is_none_or(|one| one == *inode)
@@ -378,10 +405,11 @@ impl LiveSource for Kernel {
                 // A namespace may go while we look; its sockets go with it.
                 if let Err(error) = self.loaded.iterate(SOCKETS, open) {
                     tracing::info!("the sockets of network namespace {inode} are not counted: {error:#}");
+                    unvisited.insert(inode);
                 }
             }
         }
-        Ok(())
+        self.strike_off(begun, &unvisited)
     }
 
     fn look_for_namespaces(&mut self) -> Result<()> {
@@ -433,14 +461,19 @@ impl LiveSource for Kernel {
     }
 }
 
+/// When something last happened to a socket; 0 where nothing did.
+fn last_event(socket: &Socket) -> u64 {
+    let filled = socket.events.get(..socket.filled as usize).unwrap_or(&socket.events);
+    filled.last().map_or(0, |event| event.at)
+}
+
 /// Takes every record out of a ring buffer.
 fn take(ring: &mut RingBuf<MapData>, out: &mut Vec<(u64, Raw)>, bytes: &mut Vec<u8>) -> Result<()> {
     while let Some(item) = ring.next() {
         let raw = match translate::tag_of(&item) {
             tag::GONE | tag::CHAPTER => {
                 let socket = Socket::read(&item)?;
-                let filled = socket.events.get(..socket.filled as usize).unwrap_or(&socket.events);
-                let at = filled.last().map_or(socket.born, |event| event.at);
+                let at = if socket.filled == 0 { socket.born } else { last_event(&socket) };
                 (at, Raw::Socket(Box::new(socket)))
             }
             tag::STRAY => {

@@ -3,6 +3,7 @@
 use observer_ebpf::{ABSENT, Fields, Hook, PATHS, Settings};
 
 use super::btf::Btf;
+use crate::source::rights;
 
 /// What was found out about the running kernel.
 #[derive(Debug)]
@@ -11,6 +12,9 @@ pub struct Resolved {
     offsets: Vec<u32>,
     /// What holds for this kernel; the wishes of the run are still to be set.
     pub settings: Settings,
+    /// Another task may come in between while a program is at work at a tracepoint, and the kernel leaves the program out for
+    /// that one: since Linux 7.0, where SRCU guards tracepoints. Before, only interrupts may, for a moment.
+    tracepoints_are_preemptible: bool,
 }
 
 /// A hook's program: its name in the object, the tracepoint or iterator it goes to, and the fields without which it
@@ -21,6 +25,8 @@ pub struct Program {
     pub name: &'static str,
     pub kind: Kind,
     needs: &'static [&'static str],
+    /// The second at its tracepoint: takes in what the kernel does not show the first.
+    again: bool,
 }
 
 /// Where a program is attached.
@@ -78,45 +84,104 @@ const OF_TASK: [&str; 9] = [
 const ERROR_REPORT: &str = "inet_sk_error_report";
 
 /// The program for packets that leave, which its hook can do without.
-pub const LEAVING: Program = Program { hook: Hook::Packets, name: "leaving", kind: Kind::Egress, needs: &[] };
+pub const LEAVING: Program =
+    Program { hook: Hook::Packets, name: "leaving", kind: Kind::Egress, needs: &[], again: false };
 
-/// Every program. Of two at the same tracepoint the second takes in what the kernel does not show the first.
+/// Every program. Of two at the same tracepoint the second is attached only where that is worth its price.
 pub const PROGRAMS: [Program; 15] = [
-    Program { hook: Hook::State, name: "state", kind: Kind::Tracepoint("inet_sock_set_state"), needs: &SOCKET },
-    Program { hook: Hook::State, name: "state_again", kind: Kind::Tracepoint("inet_sock_set_state"), needs: &SOCKET },
-    Program { hook: Hook::Destroy, name: "destroy", kind: Kind::Tracepoint("tcp_destroy_sock"), needs: &SOCKET },
-    Program { hook: Hook::Destroy, name: "destroy_again", kind: Kind::Tracepoint("tcp_destroy_sock"), needs: &SOCKET },
+    Program {
+        hook: Hook::State,
+        name: "state",
+        kind: Kind::Tracepoint("inet_sock_set_state"),
+        needs: &SOCKET,
+        again: false,
+    },
+    Program {
+        hook: Hook::State,
+        name: "state_again",
+        kind: Kind::Tracepoint("inet_sock_set_state"),
+        needs: &SOCKET,
+        again: true,
+    },
+    Program {
+        hook: Hook::Destroy,
+        name: "destroy",
+        kind: Kind::Tracepoint("tcp_destroy_sock"),
+        needs: &SOCKET,
+        again: false,
+    },
+    Program {
+        hook: Hook::Destroy,
+        name: "destroy_again",
+        kind: Kind::Tracepoint("tcp_destroy_sock"),
+        needs: &SOCKET,
+        again: true,
+    },
     Program {
         hook: Hook::Retransmit,
         name: "retransmit",
         kind: Kind::Tracepoint("tcp_retransmit_skb"),
         needs: &SOCKET,
+        again: false,
     },
-    Program { hook: Hook::SynAck, name: "synack", kind: Kind::Tracepoint("tcp_retransmit_synack"), needs: &SOCKET },
-    Program { hook: Hook::ResetSent, name: "reset_sent", kind: Kind::Tracepoint("tcp_send_reset"), needs: &PACKET },
+    Program {
+        hook: Hook::SynAck,
+        name: "synack",
+        kind: Kind::Tracepoint("tcp_retransmit_synack"),
+        needs: &SOCKET,
+        again: false,
+    },
+    Program {
+        hook: Hook::ResetSent,
+        name: "reset_sent",
+        kind: Kind::Tracepoint("tcp_send_reset"),
+        needs: &PACKET,
+        again: false,
+    },
     Program {
         hook: Hook::ResetReceived,
         name: "reset_received",
         kind: Kind::Tracepoint("tcp_receive_reset"),
         needs: &SOCKET,
+        again: false,
     },
-    Program { hook: Hook::Drop, name: "drop", kind: Kind::Tracepoint("kfree_skb"), needs: &PACKET },
-    Program { hook: Hook::Error, name: "error", kind: Kind::Tracepoint(ERROR_REPORT), needs: &SOCKET },
-    Program { hook: Hook::Accept, name: "accept", kind: Kind::Tracepoint("sys_exit"), needs: &DESCRIPTOR },
+    Program { hook: Hook::Drop, name: "drop", kind: Kind::Tracepoint("kfree_skb"), needs: &PACKET, again: false },
+    Program { hook: Hook::Error, name: "error", kind: Kind::Tracepoint(ERROR_REPORT), needs: &SOCKET, again: false },
+    Program {
+        hook: Hook::Accept,
+        name: "accept",
+        kind: Kind::Tracepoint("sys_exit"),
+        needs: &DESCRIPTOR,
+        again: false,
+    },
     Program {
         hook: Hook::Congestion,
         name: "congestion",
         kind: Kind::Tracepoint("tcp_cong_state_set"),
         needs: &SOCKET,
+        again: false,
     },
     Program {
         hook: Hook::Packets,
         name: "packets",
         kind: Kind::SocketFilter,
         needs: &["skb_dev", "dev_net", "net_inum"],
+        again: false,
     },
-    Program { hook: Hook::Existing, name: "existing_sockets", kind: Kind::Iterator("tcp"), needs: &SOCKET },
-    Program { hook: Hook::Existing, name: "existing_descriptors", kind: Kind::Iterator("task_file"), needs: &OF_TASK },
+    Program {
+        hook: Hook::Existing,
+        name: "existing_sockets",
+        kind: Kind::Iterator("tcp"),
+        needs: &SOCKET,
+        again: false,
+    },
+    Program {
+        hook: Hook::Existing,
+        name: "existing_descriptors",
+        kind: Kind::Iterator("task_file"),
+        needs: &OF_TASK,
+        again: false,
+    },
 ];
 
 impl Resolved {
@@ -141,7 +206,8 @@ impl Resolved {
             has_task_btf: u32::from(has_helper("BPF_FUNC_get_current_task_btf")),
             ..quiet(btf)
         };
-        Self { offsets, settings }
+        let tracepoints_are_preemptible = rights::version(&rights::release()).is_some_and(|version| version >= (7, 0));
+        Self { offsets, settings, tracepoints_are_preemptible }
     }
 
     /// The offsets as the programs' global has them.
@@ -159,6 +225,11 @@ impl Resolved {
             _ => return Vec::new(),
         };
         vec![lack]
+    }
+
+    /// Whether a program is worth its price on this kernel.
+    pub fn wants(&self, program: &Program) -> bool {
+        !program.again || self.tracepoints_are_preemptible
     }
 
     /// Why a program cannot work on this kernel; `None` where it can.
