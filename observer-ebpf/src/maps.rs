@@ -142,7 +142,9 @@ fn count(counts: &PerCpuArray<[u64; HOOKS.len()]>, hook: Hook) {
 /// Of the two, this one is the first's: it has taken in that `sk` came to `state`.
 #[inline(always)]
 pub fn set_taken(sk: Struct, state: u8) {
-    if let Some(taken) = TAKEN.get_ptr_mut(0) {
+    if setting!(has_second) != 0
+        && let Some(taken) = TAKEN.get_ptr_mut(0)
+    {
         // SAFETY: a map's value, on this processor.
         unsafe { *taken = [sk.address(), u64::from(state)] };
     }

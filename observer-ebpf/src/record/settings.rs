@@ -31,8 +31,8 @@ pub struct Settings {
     pub error_at_close: u32,
     /// Whether there is the helper `bpf_get_current_task_btf` (Linux 5.11).
     pub has_task_btf: u32,
-    /// Always 0.
-    pub padding: u32,
+    /// Whether what must not be missed has a second program at its tracepoint.
+    pub has_second: u32,
 }
 
 impl Settings {
@@ -51,6 +51,6 @@ impl Settings {
         has_cookie_helper: 0,
         error_at_close: 0,
         has_task_btf: 0,
-        padding: 0,
+        has_second: 0,
     };
 }

@@ -116,7 +116,7 @@ impl Loaded {
         let name = program.name;
         let found = self.ebpf.program_mut(name).with_context(|| format!("the eBPF object has no program {name}"))?;
         match program.kind {
-            Kind::Tracepoint(tracepoint) => {
+            Kind::Tracepoint(tracepoint) | Kind::Second(tracepoint) => {
                 let found: &mut BtfTracePoint = found.try_into()?;
                 found
                     .load(tracepoint, &self.types)

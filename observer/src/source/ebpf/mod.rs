@@ -94,6 +94,8 @@ pub struct Kernel {
     populated: Option<BTreeSet<u32>>,
     /// Who listens where.
     listeners: HashMap<(u32, u16), Arc<ProcessRecord>>,
+    /// Something came out of the ring since the last look.
+    has_heard: bool,
     /// How often programs had been left out when it was last asked.
     missed: u64,
     /// How many ends the kernel had not shown when sockets were last struck off the book.
@@ -165,6 +167,7 @@ impl Kernel {
             searched: Instant::now(),
             populated: None,
             listeners: HashMap::new(),
+            has_heard: false,
             missed: 0,
             struck_at: 0,
             ends_lost: 0,
@@ -236,6 +239,7 @@ impl Kernel {
         batch.clear();
         self.loaded.flush_log();
         take(&mut self.ring, &mut self.waiting, &mut self.bytes)?;
+        self.has_heard |= !self.waiting.is_empty();
         self.waiting.sort_by_key(|(at, _)| *at);
         let settled = self.waiting.partition_point(|(at, _)| *at <= until);
         let left = self.waiting.split_off(settled);
@@ -344,6 +348,9 @@ impl Kernel {
 
     /// How often the kernel has not shown something to a hook.
     fn missed_by(&self, hook: Hook) -> Result<u64> {
+        if self.resolved.settings.has_second == 0 {
+            return self.loaded.left_out(hook);
+        }
         let processors = self.made_up.get(&0, 0).context("reading the counters of what was made up for")?;
         let made_up: u64 = processors.iter().map(|counts| counts[hook as usize]).sum();
         Ok(self.loaded.left_out(hook)?.saturating_sub(made_up))
@@ -368,8 +375,10 @@ impl LiveSource for Kernel {
 
     fn look(&mut self, batch: &mut Batch) -> Result<usize> {
         batch.clear();
-        // Not as often as it is told.
-        self.missed = self.loaded.attached.iter().map(|hook| self.missed_by(*hook)).sum::<Result<u64>>()?;
+        // Where nothing happens, nothing is missed.
+        if std::mem::take(&mut self.has_heard) {
+            self.missed = self.loaded.attached.iter().map(|hook| self.missed_by(*hook)).sum::<Result<u64>>()?;
+        }
         let now = WallClock::ktime();
         let found = self.sockets.read()?;
         self.populated = Some(found.iter().map(|socket| socket.netns).collect());

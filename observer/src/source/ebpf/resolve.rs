@@ -12,9 +12,6 @@ pub struct Resolved {
     offsets: Vec<u32>,
     /// What holds for this kernel; the wishes of the run are still to be set.
     pub settings: Settings,
-    /// Another task may come in between while a program is at work at a tracepoint, and the kernel leaves the program out for
-    /// that one: since Linux 7.0, where SRCU guards tracepoints. Before, only interrupts may, for a moment.
-    tracepoints_are_preemptible: bool,
 }
 
 /// A hook's program: its name in the object, the tracepoint or iterator it goes to, and the fields without which it
@@ -25,8 +22,6 @@ pub struct Program {
     pub name: &'static str,
     pub kind: Kind,
     needs: &'static [&'static str],
-    /// The second at its tracepoint: takes in what the kernel does not show the first.
-    again: bool,
 }
 
 /// Where a program is attached.
@@ -34,6 +29,8 @@ pub struct Program {
 pub enum Kind {
     /// A tracepoint whose arguments the kernel describes (`tp_btf`).
     Tracepoint(&'static str),
+    /// The same a second time: for what the kernel does not show the first.
+    Second(&'static str),
     /// An iterator over the kernel's objects.
     Iterator(&'static str),
     /// A filter on packet sockets.
@@ -84,104 +81,45 @@ const OF_TASK: [&str; 9] = [
 const ERROR_REPORT: &str = "inet_sk_error_report";
 
 /// The program for packets that leave, which its hook can do without.
-pub const LEAVING: Program =
-    Program { hook: Hook::Packets, name: "leaving", kind: Kind::Egress, needs: &[], again: false };
+pub const LEAVING: Program = Program { hook: Hook::Packets, name: "leaving", kind: Kind::Egress, needs: &[] };
 
-/// Every program. Of two at the same tracepoint the second is attached only where that is worth its price.
+/// Every program.
 pub const PROGRAMS: [Program; 15] = [
-    Program {
-        hook: Hook::State,
-        name: "state",
-        kind: Kind::Tracepoint("inet_sock_set_state"),
-        needs: &SOCKET,
-        again: false,
-    },
-    Program {
-        hook: Hook::State,
-        name: "state_again",
-        kind: Kind::Tracepoint("inet_sock_set_state"),
-        needs: &SOCKET,
-        again: true,
-    },
-    Program {
-        hook: Hook::Destroy,
-        name: "destroy",
-        kind: Kind::Tracepoint("tcp_destroy_sock"),
-        needs: &SOCKET,
-        again: false,
-    },
-    Program {
-        hook: Hook::Destroy,
-        name: "destroy_again",
-        kind: Kind::Tracepoint("tcp_destroy_sock"),
-        needs: &SOCKET,
-        again: true,
-    },
+    Program { hook: Hook::State, name: "state", kind: Kind::Tracepoint("inet_sock_set_state"), needs: &SOCKET },
+    Program { hook: Hook::State, name: "state_again", kind: Kind::Second("inet_sock_set_state"), needs: &SOCKET },
+    Program { hook: Hook::Destroy, name: "destroy", kind: Kind::Tracepoint("tcp_destroy_sock"), needs: &SOCKET },
+    Program { hook: Hook::Destroy, name: "destroy_again", kind: Kind::Second("tcp_destroy_sock"), needs: &SOCKET },
     Program {
         hook: Hook::Retransmit,
         name: "retransmit",
         kind: Kind::Tracepoint("tcp_retransmit_skb"),
         needs: &SOCKET,
-        again: false,
     },
-    Program {
-        hook: Hook::SynAck,
-        name: "synack",
-        kind: Kind::Tracepoint("tcp_retransmit_synack"),
-        needs: &SOCKET,
-        again: false,
-    },
-    Program {
-        hook: Hook::ResetSent,
-        name: "reset_sent",
-        kind: Kind::Tracepoint("tcp_send_reset"),
-        needs: &PACKET,
-        again: false,
-    },
+    Program { hook: Hook::SynAck, name: "synack", kind: Kind::Tracepoint("tcp_retransmit_synack"), needs: &SOCKET },
+    Program { hook: Hook::ResetSent, name: "reset_sent", kind: Kind::Tracepoint("tcp_send_reset"), needs: &PACKET },
     Program {
         hook: Hook::ResetReceived,
         name: "reset_received",
         kind: Kind::Tracepoint("tcp_receive_reset"),
         needs: &SOCKET,
-        again: false,
     },
-    Program { hook: Hook::Drop, name: "drop", kind: Kind::Tracepoint("kfree_skb"), needs: &PACKET, again: false },
-    Program { hook: Hook::Error, name: "error", kind: Kind::Tracepoint(ERROR_REPORT), needs: &SOCKET, again: false },
-    Program {
-        hook: Hook::Accept,
-        name: "accept",
-        kind: Kind::Tracepoint("sys_exit"),
-        needs: &DESCRIPTOR,
-        again: false,
-    },
+    Program { hook: Hook::Drop, name: "drop", kind: Kind::Tracepoint("kfree_skb"), needs: &PACKET },
+    Program { hook: Hook::Error, name: "error", kind: Kind::Tracepoint(ERROR_REPORT), needs: &SOCKET },
+    Program { hook: Hook::Accept, name: "accept", kind: Kind::Tracepoint("sys_exit"), needs: &DESCRIPTOR },
     Program {
         hook: Hook::Congestion,
         name: "congestion",
         kind: Kind::Tracepoint("tcp_cong_state_set"),
         needs: &SOCKET,
-        again: false,
     },
     Program {
         hook: Hook::Packets,
         name: "packets",
         kind: Kind::SocketFilter,
         needs: &["skb_dev", "dev_net", "net_inum"],
-        again: false,
     },
-    Program {
-        hook: Hook::Existing,
-        name: "existing_sockets",
-        kind: Kind::Iterator("tcp"),
-        needs: &SOCKET,
-        again: false,
-    },
-    Program {
-        hook: Hook::Existing,
-        name: "existing_descriptors",
-        kind: Kind::Iterator("task_file"),
-        needs: &OF_TASK,
-        again: false,
-    },
+    Program { hook: Hook::Existing, name: "existing_sockets", kind: Kind::Iterator("tcp"), needs: &SOCKET },
+    Program { hook: Hook::Existing, name: "existing_descriptors", kind: Kind::Iterator("task_file"), needs: &OF_TASK },
 ];
 
 impl Resolved {
@@ -195,6 +133,9 @@ impl Resolved {
         let helpers = btf.enumerators("bpf_func_id");
         let has_helper = |wanted| helpers.iter().any(|(name, _)| *name == wanted);
         let (accept, accept4) = accept_calls();
+        // Since then SRCU guards tracepoints: while a program is at work there, another task may come in between, for which
+        // the kernel leaves the program out. Before, only interrupts may, for a moment.
+        let tracepoints_are_preemptible = rights::version(&rights::release()).is_some_and(|version| version >= (7, 0));
         let settings = Settings {
             accept,
             accept4,
@@ -203,11 +144,11 @@ impl Resolved {
             has_retransmit_error: has("tcp_retransmit_skb", 3),
             error_at_close: u32::from(btf.arguments(ERROR_REPORT).is_none()),
             has_cookie_helper: u32::from(btf.has_function("bpf_get_socket_ptr_cookie")),
+            has_second: tracepoints_are_preemptible.into(),
             has_task_btf: u32::from(has_helper("BPF_FUNC_get_current_task_btf")),
             ..quiet(btf)
         };
-        let tracepoints_are_preemptible = rights::version(&rights::release()).is_some_and(|version| version >= (7, 0));
-        Self { offsets, settings, tracepoints_are_preemptible }
+        Self { offsets, settings }
     }
 
     /// The offsets as the programs' global has them.
@@ -229,12 +170,12 @@ impl Resolved {
 
     /// Whether a program is worth its price on this kernel.
     pub fn wants(&self, program: &Program) -> bool {
-        !program.again || self.tracepoints_are_preemptible
+        !matches!(program.kind, Kind::Second(_)) || self.settings.has_second != 0
     }
 
     /// Why a program cannot work on this kernel; `None` where it can.
     pub fn obstacle(&self, program: &Program, btf: &Btf) -> Option<String> {
-        if let Kind::Tracepoint(name) = program.kind
+        if let Kind::Tracepoint(name) | Kind::Second(name) = program.kind
             && btf.arguments(name).is_none()
         {
             let instead =
