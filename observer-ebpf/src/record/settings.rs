@@ -33,6 +33,10 @@ pub struct Settings {
     pub has_task_btf: u32,
     /// Whether what must not be missed has a second program at its tracepoint.
     pub has_second: u32,
+    /// How many arguments `inet_csk_accept` has: 2, or 4 before Linux 6.10.
+    pub accept_arguments: u32,
+    /// Always 0.
+    pub padding: u32,
 }
 
 impl Settings {
@@ -52,5 +56,7 @@ impl Settings {
         error_at_close: 0,
         has_task_btf: 0,
         has_second: 0,
+        accept_arguments: 0,
+        padding: 0,
     };
 }

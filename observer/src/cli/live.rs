@@ -29,6 +29,12 @@ const DRAIN: Duration = Duration::from_millis(20);
 /// The same while nothing happens. What the kernel keeps for us has room for much more than can happen in that time.
 const DRAIN_IDLE: Duration = Duration::from_millis(120);
 
+/// The same after nothing has happened for a while.
+const DRAIN_ASLEEP: Duration = Duration::from_millis(250);
+
+/// How many drains in a row that bring nothing are a while: about two seconds.
+const A_WHILE: u32 = 16;
+
 /// How often the living sockets are looked at, and new namespaces looked for.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -366,7 +372,7 @@ impl Run<'_> {
     async fn watch(&mut self, observe: &Observe, until: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
         let mut interrupted = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
         let mut terminated = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
-        let mut pause = DRAIN;
+        let (mut pause, mut idle) = (DRAIN, 0_u32);
         let mut report = interval(observe.interval);
         report.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut next_look = Instant::now();
@@ -379,7 +385,12 @@ impl Run<'_> {
                 ended = &mut until => return ended,
                 () = sleep(pause) => {
                     self.source.drain(&mut self.batch)?;
-                    pause = if self.batch.seen.is_empty() { DRAIN_IDLE } else { DRAIN };
+                    idle = if self.batch.seen.is_empty() { idle.saturating_add(1) } else { 0 };
+                    pause = match idle {
+                        0 => DRAIN,
+                        1..A_WHILE => DRAIN_IDLE,
+                        _ => DRAIN_ASLEEP,
+                    };
                     self.note_lost(self.live.drained())?;
                     self.take()?;
                     if Instant::now() >= next_look {

@@ -142,10 +142,11 @@ impl Btf {
         (function.kind == FUNC_PROTO).then(|| function.count.saturating_sub(1))
     }
 
-    /// Whether the kernel has a function of that name.
-    pub fn has_function(&self, name: &str) -> bool {
+    /// How many arguments a function of the kernel has; `None` where there is no such function.
+    pub fn function(&self, name: &str) -> Option<usize> {
         let types = self.starts.iter().skip(1).filter_map(|start| self.type_from(*start as usize));
-        types.into_iter().any(|found| found.kind == FUNC && self.string(found.name) == name.as_bytes())
+        let found = types.into_iter().find(|found| found.kind == FUNC && self.string(found.name) == name.as_bytes())?;
+        self.type_of(found.size_or_type).map(|function| function.count)
     }
 
     fn find(&self, name: &str, kinds: &[u32]) -> Option<u32> {

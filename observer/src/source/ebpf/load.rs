@@ -5,10 +5,10 @@ use std::io::{self, Read as _};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use aya::maps::{Array, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::{
-    BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, Iter, ProgramError, SocketFilter,
+    BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, FExit, Iter, ProgramError, SocketFilter,
 };
 use aya::{Ebpf, EbpfLoader, Pod};
 use aya_log::EbpfLogger;
@@ -16,7 +16,7 @@ use observer_ebpf::{HOOKS, Hook, Settings};
 
 use super::book::Book;
 use super::btf::Btf;
-use super::resolve::{Kind, LEAVING, PROGRAMS, Program, Resolved};
+use super::resolve::{ACCEPTED, Kind, LEAVING, PROGRAMS, Program, Resolved};
 use crate::source::owner;
 
 /// The programs as they are delivered.
@@ -49,6 +49,8 @@ pub struct Loaded {
     pub off: Vec<(Hook, String)>,
     /// Whether packets that leave are seen without a packet socket.
     pub sees_leaving: bool,
+    /// Whether accept(2) is seen without looking at every system call.
+    sees_accepts: bool,
 }
 
 /// How large the shared maps are.
@@ -78,7 +80,7 @@ impl Loaded {
             .context("creating the eBPF maps")?;
         let types = aya::Btf::from_sys_fs().context("reading the kernel's types")?;
         let log = EbpfLogger::init(&mut ebpf).context("opening the log of the programs in the kernel")?;
-        Ok(Self { ebpf, types, log, attached: Vec::new(), off: Vec::new(), sees_leaving: false })
+        Ok(Self { ebpf, types, log, attached: Vec::new(), off: Vec::new(), sees_leaving: false, sees_accepts: false })
     }
 
     /// Attaches what `wanted` names, as far as this kernel allows; what it does not allow is kept in [`Self::off`].
@@ -96,6 +98,19 @@ impl Loaded {
 
     /// Starts all programs of a hook.
     fn attach_hook(&mut self, hook: Hook, resolved: &Resolved, btf: &Btf) -> Result<()> {
+        if hook == ACCEPTED.hook {
+            let accepted = match resolved.obstacle(&ACCEPTED, btf) {
+                Some(obstacle) => Err(anyhow!(obstacle)),
+                None => self.start(&ACCEPTED),
+            };
+            match accepted {
+                Ok(()) => {
+                    self.sees_accepts = true;
+                    return Ok(());
+                }
+                Err(error) => tracing::info!("every system call has to show whether it is accept(2): {error:#}"),
+            }
+        }
         let programs = || PROGRAMS.iter().filter(|program| program.hook == hook && resolved.wants(program));
         if let Some(obstacle) = programs().find_map(|program| resolved.obstacle(program, btf)) {
             bail!(obstacle);
@@ -123,6 +138,14 @@ impl Loaded {
                     .map_err(brief)
                     .with_context(|| format!("loading the program for {tracepoint}"))?;
                 found.attach().with_context(|| format!("attaching to the tracepoint {tracepoint}"))?;
+            }
+            Kind::Exit(function) => {
+                let found: &mut FExit = found.try_into()?;
+                found
+                    .load(function, &self.types)
+                    .map_err(brief)
+                    .with_context(|| format!("loading the program for the end of {function}"))?;
+                found.attach().with_context(|| format!("attaching to the end of {function}"))?;
             }
             Kind::Iterator(over) => {
                 let found: &mut Iter = found.try_into()?;
@@ -179,10 +202,12 @@ impl Loaded {
     /// How often the kernel has left out the first program of a hook, as it counts it itself; what the second took in is
     /// still to be taken off.
     pub fn left_out(&self, hook: Hook) -> Result<u64> {
-        let Some(program) = PROGRAMS.iter().find(|program| program.hook == hook && self.attached.contains(&hook))
-        else {
-            return Ok(0);
+        let first = if hook == ACCEPTED.hook && self.sees_accepts {
+            Some(&ACCEPTED)
+        } else {
+            PROGRAMS.iter().find(|program| program.hook == hook)
         };
+        let Some(program) = first.filter(|_| self.attached.contains(&hook)) else { return Ok(0) };
         let found = self.ebpf.program(program.name).context("the eBPF object has lost a program")?;
         recursion_misses(found.fd()?.as_fd())
     }

@@ -31,6 +31,8 @@ pub enum Kind {
     Tracepoint(&'static str),
     /// The same a second time: for what the kernel does not show the first.
     Second(&'static str),
+    /// The end of a function (`fexit`).
+    Exit(&'static str),
     /// An iterator over the kernel's objects.
     Iterator(&'static str),
     /// A filter on packet sockets.
@@ -79,6 +81,13 @@ const OF_TASK: [&str; 9] = [
 
 /// The tracepoint of errors.
 const ERROR_REPORT: &str = "inet_sk_error_report";
+
+/// The function that ends every accept(2).
+const ACCEPT: &str = "inet_csk_accept";
+
+/// The program at its end, in place of the one that its hook has at every system call's.
+pub const ACCEPTED: Program =
+    Program { hook: Hook::Accept, name: "accepted", kind: Kind::Exit(ACCEPT), needs: &["skc_net", "net_inum"] };
 
 /// The program for packets that leave, which its hook can do without.
 pub const LEAVING: Program = Program { hook: Hook::Packets, name: "leaving", kind: Kind::Egress, needs: &[] };
@@ -143,7 +152,8 @@ impl Resolved {
             has_reset_reason: has("tcp_send_reset", 3),
             has_retransmit_error: has("tcp_retransmit_skb", 3),
             error_at_close: u32::from(btf.arguments(ERROR_REPORT).is_none()),
-            has_cookie_helper: u32::from(btf.has_function("bpf_get_socket_ptr_cookie")),
+            has_cookie_helper: u32::from(btf.function("bpf_get_socket_ptr_cookie").is_some()),
+            accept_arguments: btf.function(ACCEPT).unwrap_or(0) as u32,
             has_second: tracepoints_are_preemptible.into(),
             has_task_btf: u32::from(has_helper("BPF_FUNC_get_current_task_btf")),
             ..quiet(btf)
@@ -181,6 +191,11 @@ impl Resolved {
             let instead =
                 if name == ERROR_REPORT { "; errors that end a connection are seen by its state" } else { "" };
             return Some(format!("this kernel has no tracepoint {name}{instead}"));
+        }
+        if let Kind::Exit(name) = program.kind
+            && btf.function(name).is_none()
+        {
+            return Some(format!("this kernel has no function {name}"));
         }
         let is_absent = |name: &&&str| {
             let at = PATHS.iter().position(|path| path.name == **name);
