@@ -2,7 +2,7 @@
 //!
 //! Segments with SYN, FIN or RST are passed on, and the first octets of payload of each direction whose SYN was seen;
 //! bulk data costs a look at its headers. Of datagrams, those of this host's own lookups of names are passed on, and those
-//! with which connections of QUIC begin.
+//! with which connections of QUIC and DTLS begin.
 //!
 //! Those that arrive are seen by a filter on packet sockets, which queues nothing there; those that leave by a program on
 //! the root of the cgroups, because a packet socket would have each of them cloned. Where there are no cgroups of version 2
@@ -67,7 +67,7 @@ fn look(context: &SkBuffContext, interface: u32, direction: u32) {
     let (protocol, len) = unsafe { ((*context.skb.skb).protocol, (*context.skb.skb).len) };
     let wanted = match Headers::of(context, protocol) {
         Some(Headers::Tcp(headers)) => headers.wanted(len),
-        Some(Headers::Udp(message)) if message.begins_quic() || message.is_own_lookup(interface, direction) => len,
+        Some(Headers::Udp(message)) if message.is_wanted(interface, direction) => len,
         _ => 0,
     };
     if wanted != 0 {
@@ -236,6 +236,20 @@ impl Message {
         let by_content = flags & OPCODE == 0 && questions == 1_u16.to_be();
         let answers = flags & RESPONSE != 0;
         (by_port || by_content) && (interface == LOOPBACK || answers == (direction != PACKET_OUTGOING))
+    }
+
+    #[inline(always)]
+    fn is_wanted(&self, interface: u32, direction: u32) -> bool {
+        self.begins_quic() || self.begins_dtls() || self.is_own_lookup(interface, direction)
+    }
+
+    /// Whether it begins with a record of DTLS that is a part of a handshake in the clear (RFC 6347, section 4.1): its
+    /// content type, the version 1.0 or 1.2, which 1.3 says as well, and the epoch 0.
+    #[inline(always)]
+    fn begins_dtls(&self) -> bool {
+        const HANDSHAKE: u8 = 22;
+        let [kind, major, minor, epoch] = self.start[0].to_ne_bytes();
+        kind == HANDSHAKE && major == 0xfe && matches!(minor, 0xff | 0xfd) && epoch == 0
     }
 
     /// Whether it begins with a long header of QUIC (RFC 9000, section 17.2), of version 1 or 2 (RFC 9369) or of version

@@ -143,6 +143,7 @@ pub const SERVERS: &[Need] = &[
         probe: Probe::Program("redis-server"),
         packages: ["redis-server", "redis", "redis", "redis"],
     },
+    Need { what: "memcached", probe: Probe::Program("memcached"), packages: ["memcached"; 4] },
     Need { what: "mosquitto", probe: Probe::Program("mosquitto"), packages: ["mosquitto"; 4] },
     Need {
         what: "mosquitto_pub",

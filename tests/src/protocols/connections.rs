@@ -17,7 +17,7 @@ const TOOL: &str = "tshark";
 
 /// What is asked of each packet. TLS of several messages in one packet has their values in one list, the first message's
 /// first.
-const FIELDS: [&str; 52] = [
+const FIELDS: [&str; 53] = [
     "ip.src",
     "ipv6.src",
     "ip.dst",
@@ -60,6 +60,7 @@ const FIELDS: [&str; 52] = [
     "dtls.handshake.session_id",
     "dtls.handshake.server_named_curve",
     "dtls.alert_message.desc",
+    "memcache.command",
     "resp.array",
     "resp.error",
     "mqtt.msgtype",
@@ -313,7 +314,7 @@ impl Connection<'_> {
         }
     }
 
-    /// How often Redis and MQTT are asked for something, and how often the answer is an error.
+    /// How often Redis, memcached and MQTT are asked for something, and how often the answer is an error.
     fn compare_calls(&mut self, sent: &[&Row], received: &[&Row], record: &Value) {
         // CONNECT, SUBSCRIBE, UNSUBSCRIBE and PINGREQ; PUBACK and PUBREC, each for a PUBLISH that wants it.
         const ASKED: [&str; 4] = ["1", "8", "10", "12"];
@@ -325,6 +326,7 @@ impl Connection<'_> {
                 self.says("Redis commands", &of("requests"), &count(sent, "resp.array"));
                 self.says("Redis errors", &of("errors"), &count(received, "resp.error"));
             }
+            Some("memcached") => self.says("memcached commands", &of("requests"), &count(sent, "memcache.command")),
             Some("mqtt") => {
                 let kinds = |rows: &[&Row], wanted: &[&str]| {
                     rows.iter().flat_map(|row| all(row, "mqtt.msgtype")).filter(|kind| wanted.contains(kind)).count()

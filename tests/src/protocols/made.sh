@@ -299,6 +299,17 @@ redis() {
     redis-cli GET long >/dev/null
 }
 
+# Commands to memcached, a segment each, those that tshark counts; their data come with them.
+memcached_text() {
+    has 'commands of memcached' memcached curl || return 0
+    memcached -u root -l 127.0.0.1 -p 11211 -U 0 >/dev/null 2>&1 &
+    listening 11211
+    for command in 'set a 0 0 5\r\nhello' 'set n 0 0 1\r\n1' 'incr n 4' 'incr none 1' 'append a 0 0 1\r\nx' 'delete a' \
+        'delete none' version flush_all quit; do
+        printf "$command\\r\\n"
+    done | curl --silent telnet://127.0.0.1:11211 >/dev/null
+}
+
 # Messages of each quality of service in each version of MQTT.
 mqtt() {
     has 'messages of mosquitto' mosquitto mosquitto_pub mosquitto_sub || return 0
@@ -315,7 +326,7 @@ mqtt() {
 }
 
 serve_nginx
-for part in web nghttp2 tls names redis mqtt; do
+for part in web nghttp2 tls names redis memcached_text mqtt; do
     $part &
     parts="${parts-} $!"
 done

@@ -2,6 +2,7 @@
 
 mod connections;
 mod counts;
+mod datagrams;
 mod failures;
 mod filters;
 mod names;

@@ -51,8 +51,10 @@ impl Translator {
         {
             processes.push(self.owners.record(&socket.closer, how, 0));
         }
+        // Who listens has most likely accepted it, where that was not seen; who has closed it, too, is known already.
         if socket.owner_how == 0
             && let Some(listener) = listener
+            && !processes.iter().any(|process| process.pid == listener.pid)
         {
             processes.push(Arc::clone(listener));
         }
