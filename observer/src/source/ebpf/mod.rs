@@ -96,8 +96,8 @@ pub struct Kernel {
     listeners: HashMap<(u32, u16), Arc<ProcessRecord>>,
     /// Something came out of the ring since the last look.
     has_heard: bool,
-    /// How often programs had been left out when it was last asked.
-    missed: u64,
+    /// How often the kernel had not shown something to each hook, when it was last asked.
+    missed: BTreeMap<Hook, u64>,
     /// How many ends the kernel had not shown when sockets were last struck off the book.
     struck_at: u64,
     /// Ends of sockets that were not told, likewise.
@@ -168,7 +168,7 @@ impl Kernel {
             populated: None,
             listeners: HashMap::new(),
             has_heard: false,
-            missed: 0,
+            missed: BTreeMap::new(),
             struck_at: 0,
             ends_lost: 0,
             rosters: 0,
@@ -315,7 +315,7 @@ impl Kernel {
     /// last words may still be on their way.
     fn call_the_roll(&mut self, found: &[Socket], now: u64) -> Result<()> {
         let lost = self.lost_by_hook()?.into_iter().filter(|(hook, _)| *hook == Hook::Destroy);
-        let lost: u64 = lost.flat_map(|(_, processors)| processors).sum::<u64>() + self.missed;
+        let lost: u64 = lost.flat_map(|(_, processors)| processors).sum::<u64>() + self.missed.values().sum::<u64>();
         if std::mem::replace(&mut self.ends_lost, lost) != lost {
             self.rosters = 2;
         }
@@ -346,6 +346,12 @@ impl Kernel {
         Ok(())
     }
 
+    fn count_missed(&mut self) -> Result<()> {
+        let counts = self.loaded.attached.iter().map(|hook| Ok((*hook, self.missed_by(*hook)?)));
+        self.missed = counts.collect::<Result<_>>()?;
+        Ok(())
+    }
+
     /// How often the kernel has not shown something to a hook.
     fn missed_by(&self, hook: Hook) -> Result<u64> {
         if self.resolved.settings.has_second == 0 {
@@ -370,6 +376,7 @@ impl LiveSource for Kernel {
     }
 
     fn drain_all(&mut self, batch: &mut Batch) -> Result<()> {
+        self.count_missed()?;
         self.drain_until(batch, u64::MAX)
     }
 
@@ -377,7 +384,7 @@ impl LiveSource for Kernel {
         batch.clear();
         // Where nothing happens, nothing is missed.
         if std::mem::take(&mut self.has_heard) {
-            self.missed = self.loaded.attached.iter().map(|hook| self.missed_by(*hook)).sum::<Result<u64>>()?;
+            self.count_missed()?;
         }
         let now = WallClock::ktime();
         let found = self.sockets.read()?;
@@ -433,7 +440,8 @@ impl LiveSource for Kernel {
     }
 
     fn lost(&self) -> Result<Option<u64>> {
-        Ok(Some(self.missed + self.lost_by_hook()?.iter().flat_map(|(_, lost)| lost).sum::<u64>()))
+        let missed = self.missed.values().sum::<u64>();
+        Ok(Some(missed + self.lost_by_hook()?.iter().flat_map(|(_, lost)| lost).sum::<u64>()))
     }
 
     fn now(&self) -> Timestamp {
@@ -460,13 +468,10 @@ impl LiveSource for Kernel {
             why: self.off().iter().find(|(off, _)| off == hook).map(|(_, why)| why.clone()),
             lacks: if attached.contains(hook) { self.resolved.lacks(*hook) } else { Vec::new() },
             lost: lost.iter().find(|(of, _)| of == hook).map(|(_, lost)| lost.clone()).unwrap_or_default(),
-            missed: 0,
+            missed: self.missed.get(hook).copied().unwrap_or(0),
         });
         record.hooks = hooks.collect();
-        record.hooks.iter_mut().zip(&self.options.hooks).try_for_each(|(record, hook)| {
-            record.missed = self.missed_by(*hook)?;
-            Ok(())
-        })
+        Ok(())
     }
 }
 
