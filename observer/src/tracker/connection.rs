@@ -226,6 +226,11 @@ impl Connection {
         }
     }
 
+    /// Whether a socket of this host is known to be its.
+    pub(super) fn has_socket(&self) -> bool {
+        self.kernel.as_ref().is_some_and(|kernel| kernel.known_ends() > 0)
+    }
+
     /// Whether it can be kept in short form: what the kernel says of it cannot, one that is over is soon given out, and
     /// what holds payload may have to give it up.
     pub(super) fn may_rest(&self) -> bool {

@@ -241,7 +241,7 @@ impl Tracker {
     fn end_socketless(&mut self, since: Timestamp) {
         let mut over = Vec::new();
         self.table.each(|connection| {
-            if connection.is_own && connection.kernel.is_none() && connection.last_seen < since {
+            if connection.is_own && !connection.has_socket() && connection.last_seen < since {
                 over.push((connection.id, connection.ends));
             }
         });

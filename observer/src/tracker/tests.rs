@@ -6,10 +6,11 @@ use super::{Config, Effect, Event, Timeouts, Tracker};
 use crate::finding::{Context, Thresholds, judge};
 use crate::flow;
 use crate::input::{Input, PacketInput};
+use crate::kernel::{KernelEvent, StrayInput};
 use crate::packet::{
     Address, Body, Flags, FrameId, IcmpError, IpVersion, Layer, Notes, Packet, Segment, Span, Tunnel, TunnelKind, Tuple,
 };
-use crate::record::{ConnectionRecord, RolesFrom, Side, Sides, TcpState};
+use crate::record::{ConnectionRecord, EntryKind, RolesFrom, Side, Sides, Source, TcpState};
 use crate::sequence::Seq;
 use crate::time::{Nanos, Timestamp};
 
@@ -389,6 +390,22 @@ fn connections_without_a_socket_end_when_they_are_told_to() {
     let mut wire = Wire::new(Config { sampled: true, ..Config::default() });
     let syn = Segment { seq: Seq(1), flags: SYN, window: 1000, ..Segment::default() };
     wire.packet(CLIENT, SERVER, Body::Tcp(syn), Notes::OUTBOUND);
+    // An event without a socket is none.
+    let event = KernelEvent {
+        at: wire.now,
+        kind: EntryKind::Drop,
+        states: (TcpState::Unknown, TcpState::Unknown),
+        detail: None,
+        source: Source::Drop,
+    };
+    let tuple = Tuple {
+        src: Address::v4([10, 0, 0, CLIENT.0]),
+        dst: Address::v4([10, 0, 0, SERVER.0]),
+        sport: CLIENT.1,
+        dport: SERVER.1,
+        version: IpVersion::V4,
+    };
+    wire.tracker.handle(Input::Stray(&StrayInput { tuple, flags: SYN, event }));
     // What is only passed on has no socket here at any time.
     wire.packet((3, 40_000), SERVER, Body::Tcp(syn), Notes::empty());
     wire.tracker.handle(Input::Socketless(Timestamp::from_nanos(1)));
