@@ -267,6 +267,8 @@ impl Kernel {
                 *now.of_mut(side) = socket.first_state;
             }
         }
+        // An end that is closed by now has sent one before.
+        let mut fins = Sides { client: has_sent_fin(now.client), server: has_sent_fin(now.server) };
         for entry in &mut timeline.entries {
             for side in [Side::Client, Side::Server] {
                 // Elsewhere it is what the packets say.
@@ -274,8 +276,7 @@ impl Kernel {
                     Some(socket) if entry.kind == EntryKind::State && entry.from == side => {
                         let to = *entry.state.of(side);
                         let waits = to == TcpState::Closed && socket.waits;
-                        let peer_has_closed = has_sent_fin(*now.of(side.other()));
-                        Some(match (waits, peer_has_closed) {
+                        Some(match (waits, *fins.of(side.other())) {
                             (false, _) => to,
                             (true, true) => TcpState::TimeWait,
                             (true, false) => TcpState::FinWait2,
@@ -288,6 +289,7 @@ impl Kernel {
                 let state = now.of_mut(side);
                 *state = tells.unwrap_or(*state);
                 *entry.state.of_mut(side) = *state;
+                *fins.of_mut(side) |= has_sent_fin(*state);
             }
         }
     }

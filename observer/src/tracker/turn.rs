@@ -175,7 +175,7 @@ mod tests {
     use crate::input::Input;
     use crate::kernel::{KernelEvent, SocketId, SocketInput};
     use crate::packet::{Address, IpVersion, Tuple};
-    use crate::record::{EntryKind, Source, TcpInfo};
+    use crate::record::{EntryKind, Side, Source, TcpInfo};
 
     const fn second(number: u64) -> Timestamp {
         Timestamp::from_nanos(1_700_000_000_000_000_000 + number * 1_000_000_000)
@@ -293,5 +293,25 @@ mod tests {
         assert_eq!((kernel.state, kernel.gone), (TcpState::Closed, Some(second(3))));
         assert!(!record.sources.contains(&Source::Destroy), "no hook said so");
         assert!(tracker.sockets_missing(&[].into(), second(4)).is_empty(), "nothing is left");
+    }
+
+    /// The ACK of the other end's FIN is sent before TIME-WAIT is entered, and may be answered to before that is seen.
+    #[test]
+    fn who_closes_last_waits_though_the_other_end_has_closed_before() {
+        use TcpState::{CloseWait, Closed, Estab, FinWait1, FinWait2, LastAck};
+        let config = Config { sampled: true, timeline_entries: 100, ..Config::default() };
+        let mut tracker = Tracker::new(Config { linger: Nanos(0), linger_half: Nanos(0), ..config });
+        let change = |at, from, to| event(at, EntryKind::State, from, to);
+        let first = vec![change(1, Estab, FinWait1), change(4, FinWait1, FinWait2), change(6, FinWait2, Closed)];
+        let others = vec![change(2, Estab, CloseWait), change(3, CloseWait, LastAck), change(5, LastAck, Closed)];
+        let here = SocketInput { gone: true, looked_at: false, ..socket(7, Closed, first) };
+        let there = SocketInput { key: 2, tuple: here.tuple.reversed(), passive: Some(true), ..here.clone() };
+        tracker.handle(Input::Socket(&here));
+        tracker.handle(Input::Socket(&SocketInput { events: others, ..there }));
+        tracker.handle_timeout(second(7));
+        let Some(Event::Connection(record)) = tracker.poll() else { panic!("it is over") };
+        let entries = record.timeline.as_ref().map(|timeline| timeline.entries.as_slice()).unwrap_or_default();
+        let last = entries.iter().rfind(|entry| entry.from == Side::Client).map(|entry| entry.state.client);
+        assert_eq!((last, record.tcp_state.client), (Some(TcpState::TimeWait), TcpState::TimeWait));
     }
 }

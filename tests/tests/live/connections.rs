@@ -16,7 +16,9 @@ fn a_connection_is_told_with_states_packets_and_owners() {
     let states = |side| kinds(&record, side).into_iter().filter(|kind| kind.starts_with("state ")).collect::<Vec<_>>();
     assert_eq!(
         states("client"),
-        ["state SYN-SENT", established, "state FIN-WAIT-1", "state FIN-WAIT-2", "state TIME-WAIT"]
+        ["state SYN-SENT", established, "state FIN-WAIT-1", "state FIN-WAIT-2", "state TIME-WAIT"],
+        "{}",
+        record["timeline"]
     );
     assert_eq!(states("server"), ["state SYN-RECV", established, "state CLOSE-WAIT", "state LAST-ACK", "state CLOSED"]);
     assert_eq!(owners(&record, "client"), [(client.pid, "connect".into())]);
@@ -35,7 +37,7 @@ fn a_server_that_forks_has_accepted_and_its_child_has_closed() {
     let Some((record, server, _client)) = between("a server that forks", "fork", "send") else { return };
     let owners = owners(&record, "server");
     assert_eq!(owners.first(), Some(&(server.pid, "accept".to_string())));
-    assert!(matches!(owners.get(1), Some((pid, how)) if *pid != server.pid && how == "close"), "{owners:?}");
+    assert!(matches!(owners.get(1), Some((pid, how)) if *pid != server.pid && how == "close"), "{record}");
 }
 
 #[test]
