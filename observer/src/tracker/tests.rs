@@ -30,6 +30,11 @@ const SYN_ACK: Flags = SYN.union(ACK);
 const FIN_ACK: Flags = Flags::FIN.union(ACK);
 const PSH_ACK: Flags = Flags::PSH.union(ACK);
 
+fn between(from: (u8, u16), to: (u8, u16)) -> Tuple {
+    let address = |last| Address::v4([10, 0, 0, last]);
+    Tuple { src: address(from.0), dst: address(to.0), sport: from.1, dport: to.1, version: IpVersion::V4 }
+}
+
 impl Wire {
     fn new(config: Config) -> Self {
         Self { tracker: Tracker::new(config), number: 0, now: Timestamp::from_nanos(1), layers: Vec::new() }
@@ -42,13 +47,7 @@ impl Wire {
     fn packet(&mut self, from: (u8, u16), to: (u8, u16), body: Body, notes: Notes) -> Option<Effect> {
         self.pass(Nanos::from_millis(1));
         self.number += 1;
-        let tuple = Tuple {
-            src: Address::v4([10, 0, 0, from.0]),
-            dst: Address::v4([10, 0, 0, to.0]),
-            sport: from.1,
-            dport: to.1,
-            version: IpVersion::V4,
-        };
+        let tuple = between(from, to);
         let packet = Packet {
             at: self.now,
             number: self.number,
@@ -398,13 +397,7 @@ fn connections_without_a_socket_end_when_they_are_told_to() {
         detail: None,
         source: Source::Drop,
     };
-    let tuple = Tuple {
-        src: Address::v4([10, 0, 0, CLIENT.0]),
-        dst: Address::v4([10, 0, 0, SERVER.0]),
-        sport: CLIENT.1,
-        dport: SERVER.1,
-        version: IpVersion::V4,
-    };
+    let tuple = between(CLIENT, SERVER);
     wire.tracker.handle(Input::Stray(&StrayInput { tuple, flags: SYN, event }));
     // What is only passed on has no socket here at any time.
     wire.packet((3, 40_000), SERVER, Body::Tcp(syn), Notes::empty());
