@@ -213,9 +213,9 @@ impl Gauges {
         let cost = processor_time().saturating_sub(before);
         self.spent += cost;
         let now = Instant::now();
-        // One more, and the last.
+        // One more, and the last. What was not used up before is not used up all at once.
         let paid = self.started + (self.spent + self.looking + 2 * cost) * SHARE;
-        self.next = paid.max(now + INTERVAL);
+        self.next = paid.max(now + INTERVAL.max(cost * SHARE));
         self.next_look = now + INTERVAL;
     }
 
