@@ -37,8 +37,8 @@ const MIN_RTO: Nanos = Nanos::from_millis(200);
 /// What hosts and timers add to the time between an ACK and the segment that it asks for.
 const SLACK: Nanos = Nanos::from_millis(10);
 
-/// How many segments that were sent again may still be told to be needless.
-const MOST_OPEN: usize = 32;
+/// How many segments that were sent again may still be told to be needless: a bit each.
+const MOST_OPEN: usize = u32::BITS as usize;
 
 /// What segments go through, as far as known.
 #[derive(Clone, Copy, Debug)]
@@ -180,23 +180,24 @@ impl State {
     /// The other end had what lies between two places when it came once more. Gives how many segments that were sent again
     /// are therefore counted as spurious, and were not before.
     fn take_back(&mut self, (left, right): (Seq, Seq)) -> u32 {
-        let mut taken: Vec<Seq> = Vec::new();
-        let mut news = 0;
-        for place in (0..self.open.len()).rev() {
-            let Some(&(seq, cause)) = self.open.get(place) else { continue };
-            // A segment is told once of each copy.
-            if left.at_or_before(seq) && seq.before(right) && !taken.contains(&seq) {
-                taken.push(seq);
-                self.open.remove(place);
-                if cause != RetransmissionCause::Spurious as u8 {
-                    let count = self.counts.get_mut(usize::from(cause));
-                    count.into_iter().for_each(|count| *count = count.saturating_sub(1));
-                    let spurious = self.counts.get_mut(RetransmissionCause::Spurious as usize);
-                    spurious.into_iter().for_each(|count| *count += 1);
-                    news += 1;
-                }
+        // Of one that was sent several times, each report takes back the last.
+        let is_last = |place: usize, seq: Seq| !self.open.iter().skip(place + 1).any(|(later, _)| *later == seq);
+        let is_reported = |place, seq: Seq| left.at_or_before(seq) && seq.before(right) && is_last(place, seq);
+        let reported = self.open.iter().enumerate().filter(|(place, (seq, _))| is_reported(*place, *seq));
+        let reported = reported.fold(0_u32, |places, (place, _)| places | 1 << place);
+        let (mut place, mut news) = (0, 0);
+        self.open.retain(|(_, cause)| {
+            let is_reported = reported >> place & 1 != 0;
+            place += 1;
+            if is_reported && *cause != RetransmissionCause::Spurious as u8 {
+                let count = self.counts.get_mut(usize::from(*cause));
+                count.into_iter().for_each(|count| *count = count.saturating_sub(1));
+                news += 1;
             }
-        }
+            !is_reported
+        });
+        let spurious = self.counts.get_mut(RetransmissionCause::Spurious as usize);
+        spurious.into_iter().for_each(|count| *count += news);
         news
     }
 
