@@ -79,13 +79,22 @@ pub fn is_wanted(sk: Struct) -> bool {
 /// Whether `socket` is between ports that this run does not want; takes it out of the book then. As long as it is not bound
 /// and connected, that is not known.
 #[inline(always)]
-pub fn drop_unwanted(socket: &Socket, sk: Struct) -> bool {
+pub fn drop_unwanted(socket: &mut Socket, sk: Struct) -> bool {
     let (local, remote) = (socket.local_port, socket.remote_port);
     let unwanted = local != 0 && remote != 0 && !maps::wants_ports(local, remote);
     if unwanted {
-        let _ = maps::sockets().remove(sk.address());
+        take_out(socket, sk);
     }
     unwanted
+}
+
+/// Takes the entry of `sk` out of the book. Where this interrupts what is at work on the same bucket of the map, the kernel
+/// refuses it; user space does it then.
+#[inline(always)]
+pub fn take_out(socket: &mut Socket, sk: Struct) {
+    if maps::sockets().remove(sk.address()).is_err() {
+        socket.marks |= Socket::OVER;
+    }
 }
 
 /// Fills in what is known of the ends only after the socket is bound and connected.

@@ -40,6 +40,6 @@ fn send(sk: Struct) {
             book::count(entry, sk);
         }
         maps::send_socket(entry, Hook::Destroy);
-        let _ = maps::sockets().remove(sk.address());
+        book::take_out(entry, sk);
     }
 }

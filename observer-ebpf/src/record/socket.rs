@@ -36,7 +36,7 @@ pub struct Socket {
     pub remote_port: u16,
     /// Its state now, as `TCP_*` of `include/net/tcp_states.h` numbers it.
     pub state: u8,
-    /// Bits: [`Self::PASSIVE`], [`Self::EXISTED`], [`Self::COUNTED`], [`Self::V6`].
+    /// Bits: [`Self::PASSIVE`], [`Self::EXISTED`], [`Self::COUNTED`], [`Self::V6`], [`Self::OVER`].
     pub marks: u8,
     /// What [`Self::owner`] is known from: a [`How`] as a number, 0 where it is not known.
     pub owner_how: u8,
@@ -69,6 +69,8 @@ impl Socket {
     pub const COUNTED: u8 = 4;
     /// It is an IPv6 socket; its addresses may still be IPv4's.
     pub const V6: u8 = 8;
+    /// It is to go out of the map, which could not be done at once.
+    pub const OVER: u8 = 16;
 
     /// Nothing known.
     pub const NONE: Self = Self {

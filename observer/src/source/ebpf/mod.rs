@@ -3,9 +3,11 @@
 mod book;
 mod btf;
 mod load;
+mod losses;
 mod names;
 pub mod probe;
 mod resolve;
+mod roll;
 mod translate;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -14,20 +16,22 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use aya::maps::{MapData, RingBuf};
 use observer::capture::{Direction, LinkType};
 use observer::kernel::SocketId;
 use observer::record::{CaptureRecord, HookRecord, OwnerHow, ProcessRecord};
 use observer::time::Timestamp;
-use observer_ebpf::{HOOKS, Hook, How, PacketHead, Plain as _, Settings, Socket, Stray, tag};
+use observer_ebpf::{Hook, How, PacketHead, Plain as _, Settings, Socket, Stray, tag};
 use socket2::Socket as PacketSocket;
 
 use book::Book;
 use btf::Btf;
-use load::{Counts, Loaded, Sizes};
+use load::{Loaded, Sizes};
+use losses::Losses;
 use names::Names;
 use resolve::Resolved;
+use roll::{A_WHILE, Roll};
 use translate::{Occasion, Translator};
 
 use super::clock::WallClock;
@@ -46,9 +50,6 @@ const DESCRIPTORS: &str = "existing_descriptors";
 
 /// A record is written a moment after its time is taken: what is younger than this may still have company on the way.
 const SETTLED: u64 = 2_000_000;
-
-/// After so long, in nanoseconds, a socket of which nothing happened is in a table of the kernel, or has gone.
-const A_WHILE: u64 = 2_000_000_000;
 
 /// How often namespaces are searched for in which no socket was seen yet.
 const SEARCH: Duration = Duration::from_secs(5);
@@ -78,8 +79,7 @@ pub struct Kernel {
     loaded: Loaded,
     ring: RingBuf<MapData>,
     sockets: Book,
-    lost: Counts,
-    made_up: Counts,
+    losses: Losses,
     resolved: Resolved,
     translator: Translator,
     options: Options,
@@ -96,14 +96,7 @@ pub struct Kernel {
     listeners: HashMap<(u32, u16), Arc<ProcessRecord>>,
     /// Something came out of the ring since the last look.
     has_heard: bool,
-    /// How often the kernel had not shown something to each hook, when it was last asked.
-    missed: BTreeMap<Hook, u64>,
-    /// How many ends the kernel had not shown when sockets were last struck off the book.
-    struck_at: u64,
-    /// Ends of sockets that were not told, likewise.
-    ends_lost: u64,
-    /// How often the living are still to be counted since then.
-    rosters: u8,
+    roll: Roll,
     roster: Option<Roster>,
     /// Raw records that are not settled yet, with their times.
     waiting: Vec<(u64, Raw)>,
@@ -155,8 +148,7 @@ impl Kernel {
         let mut kernel = Self {
             ring: loaded.ring()?,
             sockets: loaded.sockets()?,
-            lost: loaded.lost()?,
-            made_up: loaded.made_up()?,
+            losses: Losses::new(&mut loaded, resolved.settings.has_second != 0)?,
             loaded,
             resolved,
             translator,
@@ -168,10 +160,7 @@ impl Kernel {
             populated: None,
             listeners: HashMap::new(),
             has_heard: false,
-            missed: BTreeMap::new(),
-            struck_at: 0,
-            ends_lost: 0,
-            rosters: 0,
+            roll: Roll::default(),
             roster: None,
             waiting: Vec::new(),
             bytes: Vec::new(),
@@ -311,30 +300,13 @@ impl Kernel {
         Some(Seen::Socket(socket.netns, Box::new(input)))
     }
 
-    /// Keeps which sockets live where what was said of the end of others was lost: at this look and at the next, since some
-    /// last words may still be on their way.
-    fn call_the_roll(&mut self, found: &[Socket], now: u64) -> Result<()> {
-        let lost = self.lost_by_hook()?.into_iter().filter(|(hook, _)| *hook == Hook::Destroy);
-        let lost: u64 = lost.flat_map(|(_, processors)| processors).sum::<u64>() + self.missed.values().sum::<u64>();
-        if std::mem::replace(&mut self.ends_lost, lost) != lost {
-            self.rosters = 2;
-        }
-        let Some(left) = self.rosters.checked_sub(1) else { return Ok(()) };
-        self.rosters = left;
-        let clock = &self.translator.clock;
-        let id = |socket: &Socket| SocketId { key: socket.key, first_seen: clock.at(socket.born) };
-        self.roster = Some(Roster { at: clock.at(now), sockets: found.iter().map(id).collect() });
-        Ok(())
-    }
-
     /// Strikes sockets off the book that are not in the kernel's tables any more, where their end may not have been shown.
     /// `begun` is when the tables were begun to be visited; those of some namespaces were not.
     fn strike_off(&mut self, begun: u64, unvisited: &BTreeSet<u32>) -> Result<()> {
-        let missed = self.missed_by(Hook::Destroy)?;
-        if missed == self.struck_at {
+        let missed = self.losses.ask_missed(&self.loaded, Hook::Destroy)?;
+        if !self.roll.is_to_strike_off(missed, begun) {
             return Ok(());
         }
-        self.struck_at = missed;
         // One that has just been made may be in no table yet.
         let is_old = |socket: &Socket| socket.born.max(last_event(socket)) + A_WHILE < begun;
         for socket in self.sockets.read()? {
@@ -342,31 +314,16 @@ impl Kernel {
                 self.sockets.remove(socket.key)?;
             }
         }
-        self.rosters = 2;
         Ok(())
     }
 
-    fn count_missed(&mut self) -> Result<()> {
-        let counts = self.loaded.attached.iter().map(|hook| Ok((*hook, self.missed_by(*hook)?)));
-        self.missed = counts.collect::<Result<_>>()?;
-        Ok(())
-    }
-
-    /// How often the kernel has not shown something to a hook.
-    fn missed_by(&self, hook: Hook) -> Result<u64> {
-        if self.resolved.settings.has_second == 0 {
-            return self.loaded.left_out(hook);
+    /// The sockets in the book. Those go out of it that the kernel could not take out itself.
+    fn read_book(&self) -> Result<Vec<Socket>> {
+        let mut all = self.sockets.read()?;
+        for over in all.extract_if(.., |socket| socket.marks & Socket::OVER != 0) {
+            self.sockets.remove(over.key)?;
         }
-        let processors = self.made_up.get(&0, 0).context("reading the counters of what was made up for")?;
-        let made_up: u64 = processors.iter().map(|counts| counts[hook as usize]).sum();
-        Ok(self.loaded.left_out(hook)?.saturating_sub(made_up))
-    }
-
-    /// Records that were lost so far, by hook and processor.
-    fn lost_by_hook(&self) -> Result<Vec<(Hook, Vec<u64>)>> {
-        let processors = self.lost.get(&0, 0).context("reading the counters of lost records")?;
-        let of_hook = |hook: Hook| processors.iter().map(|counts| counts[hook as usize]).collect();
-        Ok(HOOKS.iter().map(|hook| (*hook, of_hook(*hook))).collect())
+        Ok(all)
     }
 }
 
@@ -376,7 +333,7 @@ impl LiveSource for Kernel {
     }
 
     fn drain_all(&mut self, batch: &mut Batch) -> Result<()> {
-        self.count_missed()?;
+        self.losses.count_missed(&self.loaded)?;
         self.drain_until(batch, u64::MAX)
     }
 
@@ -384,12 +341,18 @@ impl LiveSource for Kernel {
         batch.clear();
         // Where nothing happens, nothing is missed.
         if std::mem::take(&mut self.has_heard) {
-            self.count_missed()?;
+            self.losses.count_missed(&self.loaded)?;
         }
+        // What is lost from now on is for the next look: its sockets may be found by this one.
+        let calls_roll = self.roll.is_due(self.losses.ends()?);
         let now = WallClock::ktime();
-        let found = self.sockets.read()?;
+        let found = self.read_book()?;
         self.populated = Some(found.iter().map(|socket| socket.netns).collect());
-        self.call_the_roll(&found, now)?;
+        if calls_roll {
+            let clock = &self.translator.clock;
+            let id = |socket: &Socket| SocketId { key: socket.key, first_seen: clock.at(socket.born) };
+            self.roster = Some(Roster { at: clock.at(now), sockets: found.iter().map(id).collect() });
+        }
         // Listeners first: they tell whose the others are.
         let (listening, others): (Vec<_>, Vec<_>) = found.iter().partition(|socket| socket.remote_port == 0);
         for socket in listening.iter().chain(&others) {
@@ -440,8 +403,7 @@ impl LiveSource for Kernel {
     }
 
     fn lost(&self) -> Result<Option<u64>> {
-        let missed = self.missed.values().sum::<u64>();
-        Ok(Some(missed + self.lost_by_hook()?.iter().flat_map(|(_, lost)| lost).sum::<u64>()))
+        self.losses.total().map(Some)
     }
 
     fn now(&self) -> Timestamp {
@@ -461,14 +423,14 @@ impl LiveSource for Kernel {
     }
 
     fn describe(&self, record: &mut CaptureRecord) -> Result<()> {
-        let (attached, lost) = (self.attached(), self.lost_by_hook()?);
+        let (attached, lost) = (self.attached(), self.losses.by_hook()?);
         let hooks = self.options.hooks.iter().map(|hook| HookRecord {
             name: hook.name(),
             attached: attached.contains(hook),
             why: self.off().iter().find(|(off, _)| off == hook).map(|(_, why)| why.clone()),
             lacks: if attached.contains(hook) { self.resolved.lacks(*hook) } else { Vec::new() },
             lost: lost.iter().find(|(of, _)| of == hook).map(|(_, lost)| lost.clone()).unwrap_or_default(),
-            missed: self.missed.get(hook).copied().unwrap_or(0),
+            missed: self.losses.missed(*hook),
         });
         record.hooks = hooks.collect();
         Ok(())
