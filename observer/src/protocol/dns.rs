@@ -213,6 +213,10 @@ impl Protocol for DnsOverTcp {
         }
     }
 
+    fn has_prelude(&self) -> bool {
+        false
+    }
+
     fn record(&self, into: &mut Application) {
         into.speaks(ProtocolName::Dns);
         into.malformed += self.malformed;

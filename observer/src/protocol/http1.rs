@@ -154,6 +154,10 @@ impl Protocol for Http {
         }
     }
 
+    fn has_prelude(&self) -> bool {
+        false
+    }
+
     fn record(&self, into: &mut Application) {
         into.speaks(ProtocolName::Http);
         into.malformed += self.malformed;

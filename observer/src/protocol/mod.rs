@@ -9,6 +9,7 @@ pub mod dns;
 mod http1;
 mod http2;
 mod mail;
+mod prelude;
 mod proxy;
 pub mod quic;
 mod ssh;
@@ -20,6 +21,7 @@ mod websocket;
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use self::prelude::Prelude;
 pub use self::stream::{Arrival, Next, Payload, Stream, Take, Taker};
 use crate::keylog::Keys;
 use crate::record::{Application, LookupRecord, NameRecord, NameSource, Side};
@@ -42,6 +44,11 @@ pub trait Protocol: Debug + Send {
     /// Who takes over where it asks to be replaced; `None` where content has to tell.
     fn successor(&mut self) -> Option<Box<dyn Protocol>> {
         None
+    }
+
+    /// Whether something is said before its first request that it tells nothing of.
+    fn has_prelude(&self) -> bool {
+        true
     }
 
     /// Takes in the secrets that are known from now on. The conversation is the `depth`th inside of others.
@@ -103,6 +110,7 @@ pub struct Conversation {
     opener: u8,
     /// What was spoken before.
     former: Vec<Box<dyn Protocol>>,
+    prelude: Prelude,
     /// Octets that were kept were given up.
     given_up: bool,
     /// The lookup that gave the client the server's address.
@@ -158,6 +166,7 @@ impl Conversation {
     /// Takes in payload that direction `from` sent.
     pub fn payload(&mut self, from: u8, payload: &Payload<'_>) {
         self.with(from, payload.at, |stream, take| stream.payload(payload, take));
+        self.prelude.hear(from, payload);
     }
 
     /// Direction `from` has sent a FIN, before which come the octets up to `end`.
@@ -207,6 +216,9 @@ impl Conversation {
     fn tell(&self, into: &mut Application) {
         into.given_up |= self.given_up;
         into.malformed += self.streams.iter().map(Stream::conflicts).sum::<u64>();
+        let (turns, cut) = self.prelude.turns(self.client);
+        into.prelude.turns.extend(turns);
+        into.prelude.cut = into.prelude.cut.or(cut);
         self.former.iter().chain(&self.protocol).for_each(|protocol| protocol.record(into));
     }
 
@@ -227,7 +239,7 @@ impl Conversation {
 
     /// Has one direction's stream do something, and the protocol take what comes of it.
     fn with(&mut self, from: u8, at: Timestamp, act: impl FnOnce(&mut Stream, &mut Taker<'_>)) {
-        let Self { streams: [low, high], protocol, client, opener, keys, depth, .. } = self;
+        let Self { streams: [low, high], protocol, client, opener, prelude, keys, depth, .. } = self;
         let own = if from == 0 { low } else { high };
         let mut turn = None;
         act(own, &mut |arrival| {
@@ -246,8 +258,11 @@ impl Conversation {
                     }
                 }
                 turn = Some(Turn::Recognised);
-                if let Some((protocol, keys)) = protocol.as_mut().zip(keys.as_ref()) {
-                    protocol.unlock(keys, *depth);
+                if let Some(protocol) = protocol {
+                    keys.iter().for_each(|keys| protocol.unlock(keys, *depth));
+                    if !protocol.has_prelude() {
+                        prelude.end();
+                    }
                 }
             }
             let Some(protocol) = protocol else { return Take::nothing() };

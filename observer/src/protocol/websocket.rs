@@ -42,6 +42,10 @@ impl Protocol for WebSocket {
         }
     }
 
+    fn has_prelude(&self) -> bool {
+        false
+    }
+
     fn record(&self, into: &mut Application) {
         into.speaks(ProtocolName::WebSocket);
         into.malformed += self.malformed;

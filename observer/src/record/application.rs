@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Http2Record, Lookup, LookupRecord, QuicRecord, SshRecord, TlsRecord, WebSocketRecord};
+use super::{Http2Record, Lookup, LookupRecord, QuicRecord, Side, SshRecord, TlsRecord, WebSocketRecord};
 use crate::time::{Nanos, Timestamp};
 
 /// What the protocols inside a connection showed.
@@ -25,6 +25,8 @@ pub struct Application {
     pub quic: Option<Box<QuicRecord>>,
     /// SSH.
     pub ssh: Option<SshRecord>,
+    /// What was said before the first request.
+    pub prelude: Prelude,
     /// Requests and responses, in order.
     pub exchanges: Exchanges,
     /// HTTP.
@@ -49,6 +51,27 @@ impl Application {
     pub fn speaks(&mut self, protocol: ProtocolName) {
         self.via.extend(self.protocol.replace(protocol));
     }
+}
+
+/// What two ends said in the clear before TLS or the first request: a greeting, STARTTLS, SOCKS. It may go on with what
+/// [`Exchanges`] tells as well.
+#[derive(Clone, Debug, Default)]
+pub struct Prelude {
+    /// Who spoke when, in order.
+    pub turns: Vec<PreludeTurn>,
+    /// When the first turn began that is not among them, as there were too many.
+    pub cut: Option<Timestamp>,
+}
+
+/// Octets that one end sent, before the other did.
+#[derive(Clone, Copy, Debug)]
+pub struct PreludeTurn {
+    /// Who.
+    pub from: Side,
+    /// The first of them.
+    pub start: Timestamp,
+    /// The last.
+    pub end: Timestamp,
 }
 
 /// A protocol over a transport protocol.

@@ -28,12 +28,15 @@ pub struct Split {
     pub capture_point: Option<CapturePoint>,
 }
 
-/// Round trips before the first octet of the first response, and what they would be otherwise. Round trips of a proxy
-/// or of STARTTLS are not known, so that there are none of these with them.
+/// Round trips before the first octet of the first response, and what they would be otherwise. What a proxy does after
+/// CONNECT is not known, so that there are none of these with it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct RoundTripCount {
     /// The TCP handshake's: 1, 0 where the SYN held data that was taken (RFC 7413), and over QUIC.
     pub connect: u8,
+    /// Those of what is said in the clear before TLS or the first request: a server's greeting, the dialogue that leads to
+    /// STARTTLS, SOCKS.
+    pub prelude: u8,
     /// The TLS handshake's, or QUIC's, before the client could send its request; 0 without TLS.
     pub tls: u8,
     /// The request's own: 1.
@@ -62,14 +65,17 @@ pub struct Alternatives {
 }
 
 impl RoundTripCount {
-    /// Of a connection with so many round trips for its TCP handshake, and for TLS where that is spoken.
-    pub fn new(connect: u8, tls: Option<u8>) -> Self {
+    /// Of a connection with so many round trips for its TCP handshake, for what is said before TLS or the first request, and
+    /// for TLS where that is spoken.
+    pub fn new(connect: u8, prelude: u8, tls: Option<u8>) -> Self {
         const REQUEST: u8 = 1;
         const HANDSHAKE: u8 = 1;
-        let spent = connect.saturating_add(tls.unwrap_or(0)).saturating_add(REQUEST);
-        let with_tls = |trips: u8| tls.map(|_| connect + trips + REQUEST);
+        let before = connect.saturating_add(prelude);
+        let spent = before.saturating_add(tls.unwrap_or(0)).saturating_add(REQUEST);
+        let with_tls = |trips: u8| tls.map(|_| before.saturating_add(trips + REQUEST));
         Self {
             connect,
+            prelude,
             tls: tls.unwrap_or(0),
             request: REQUEST,
             total: spent,
@@ -78,8 +84,8 @@ impl RoundTripCount {
                 tls_1_3: with_tls(HANDSHAKE),
                 resumption: with_tls(HANDSHAKE),
                 early_data: with_tls(0),
-                quic: HANDSHAKE + REQUEST,
-                quic_early_data: REQUEST,
+                quic: prelude.saturating_add(HANDSHAKE + REQUEST),
+                quic_early_data: prelude.saturating_add(REQUEST),
             },
         }
     }

@@ -5,7 +5,9 @@
 //! as well. That holds wherever the capture was taken.
 
 use super::phases::PathRoundTrips;
-use crate::record::{Application, CapturePoint, Handshake, ProtocolName, RoundTripCount, Side, Sides, Split};
+use crate::record::{
+    Application, CapturePoint, Handshake, Prelude, PreludeTurn, ProtocolName, RoundTripCount, Side, Sides, Split,
+};
 use crate::time::{Nanos, Timestamp};
 
 /// Octets that one end sent in one go.
@@ -51,18 +53,17 @@ pub(super) fn split(
 
 /// Handshakes, requests and responses; `None` where there are no requests.
 fn messages(application: &Application, handshake: &Handshake) -> Option<Vec<Message>> {
-    let mut messages = Vec::new();
+    let prelude = prelude(application)?;
+    let mut messages: Vec<_> =
+        prelude.map(|turn| Message { from: turn.from, start: turn.start, end: turn.end }).collect();
     let mut add = |from, start: Option<Timestamp>, end: Option<Timestamp>| {
         messages.extend(start.map(|start| Message { from, start, end: end.unwrap_or(start).max(start) }));
     };
-    let mut has_request = false;
     for exchange in &application.exchanges.entries {
-        has_request |= exchange.request.is_some();
         add(Side::Client, exchange.request, exchange.request_end);
         add(Side::Server, exchange.response, exchange.response_end);
     }
     if let Some(data) = application.tls.as_ref().and_then(|tls| tls.data) {
-        has_request = true;
         add(Side::Client, Some(data.request), Some(data.request_end));
         add(Side::Server, data.response, data.response_end);
     }
@@ -76,24 +77,46 @@ fn messages(application: &Application, handshake: &Handshake) -> Option<Vec<Mess
         add(Side::Client, tls.finished.client, None);
         add(Side::Server, tls.finished.server, None);
     }
-    has_request.then_some(messages)
+    Some(messages)
+}
+
+/// When the first request began.
+fn first_request(application: &Application) -> Option<Timestamp> {
+    let exchanges = application.exchanges.entries.iter().filter_map(|exchange| exchange.request);
+    let sealed = application.tls.iter().filter_map(|tls| Some(tls.data?.request));
+    exchanges.chain(sealed).min()
+}
+
+/// What was said before the first request; `None` where that is not known, or there is no request.
+fn prelude(application: &Application) -> Option<impl Iterator<Item = &PreludeTurn>> {
+    let Prelude { turns, cut } = &application.prelude;
+    let first = first_request(application)?;
+    let is_whole = cut.is_none_or(|cut| cut >= first);
+    is_whole.then(|| turns.iter().filter(move |turn| turn.start < first))
 }
 
 /// The round trips before the first octet of the first response; `None` where the handshake or a request was not seen, and
 /// behind what takes round trips that are not known.
 pub(super) fn round_trips(application: &Application, handshake: &Handshake) -> Option<RoundTripCount> {
-    let is_direct = |protocol: &ProtocolName| matches!(protocol, ProtocolName::Tls | ProtocolName::Proxy);
     let has_request =
         !application.exchanges.entries.is_empty() || application.tls.as_ref().is_some_and(|tls| tls.established);
-    if !has_request || !application.via.iter().all(is_direct) || handshake.syn.is_none() {
+    // What a proxy does after CONNECT is an exchange, and more than a round trip.
+    if !has_request || application.via.contains(&ProtocolName::Http) || handshake.syn.is_none() {
         return None;
     }
+    let said = match first_request(application) {
+        Some(_) => prelude(application)?.filter(|turn| turn.from == Side::Server).count(),
+        // TLS without a request: what was said before it is told whole, or not at all.
+        None if application.prelude.cut.is_some() => return None,
+        None => application.prelude.turns.iter().filter(|turn| turn.from == Side::Server).count(),
+    };
+    let said = u8::try_from(said).ok()?;
     let connect = u8::from(!handshake.agreed?.fast_open);
     let tls = match &application.tls {
         Some(tls) => Some(tls.round_trips?),
         None => None,
     };
-    Some(RoundTripCount::new(connect, tls))
+    Some(RoundTripCount::new(connect, said, tls))
 }
 
 #[cfg(test)]
@@ -147,6 +170,40 @@ mod tests {
         }
     }
 
+    /// Near the client, 40 ms from the server, which greets at once; the client thinks for 2 ms, then logs in.
+    fn greeted(cut: Option<Timestamp>) -> Application {
+        let turn = |from, millis| PreludeTurn { from, start: at(millis), end: at(millis) };
+        let login = Exchange {
+            request: Some(at(82)),
+            request_end: Some(at(82)),
+            response: Some(at(125)),
+            response_end: Some(at(125)),
+            ..Exchange::default()
+        };
+        // What comes after the first request is the exchanges' own.
+        let turns = vec![turn(Side::Server, 80), turn(Side::Client, 82), turn(Side::Server, 5000)];
+        Application {
+            prelude: Prelude { turns, cut },
+            exchanges: Exchanges { entries: vec![login], cut: 0 },
+            ..Application::default()
+        }
+    }
+
+    #[test]
+    fn a_greeting_is_not_the_clients_time() {
+        let agreed = Some(crate::record::Agreed::default());
+        let handshake = Handshake { syn: Some(at(0)), ack: Some(at(40)), agreed, ..Handshake::default() };
+        let path = PathRoundTrips { to_client: Some(Nanos(0)), to_server: Some(Nanos::from_millis(40)) };
+        let seen = split(&greeted(None), &handshake, path, None).expect("all is known");
+        assert_eq!([seen.client_ns, seen.server_ns, seen.total_ns], [2, 3, 125].map(Nanos::from_millis));
+        let trips = round_trips(&greeted(None), &handshake).expect("all is known");
+        assert_eq!((trips.prelude, trips.total), (1, 3));
+        // Too much was said before the first request to be kept.
+        let cut = greeted(Some(at(81)));
+        assert_eq!(split(&cut, &handshake, path, None), None);
+        assert_eq!(round_trips(&cut, &handshake), None);
+    }
+
     proptest! {
         #[test]
         fn parts_are_the_whole(times in prop::collection::vec((0u64..1000, 0u64..100, 0u64..100, 0u64..100), 1..20),
@@ -171,10 +228,13 @@ mod tests {
 
     #[test]
     fn round_trips_and_what_they_would_be() {
-        let count = RoundTripCount::new(1, Some(2));
+        let count = RoundTripCount::new(1, 0, Some(2));
         assert_eq!((count.total, count.with.tls_1_3, count.with.early_data), (4, Some(3), Some(2)));
         assert_eq!((count.with.reuse, count.with.quic, count.with.quic_early_data), (1, 2, 1));
-        let plain = RoundTripCount::new(1, None);
+        let plain = RoundTripCount::new(1, 0, None);
         assert_eq!((plain.total, plain.with.resumption), (2, None));
+        // A greeting, and the answers to EHLO and STARTTLS.
+        let starttls = RoundTripCount::new(1, 3, Some(1));
+        assert_eq!((starttls.total, starttls.with.early_data, starttls.with.reuse), (6, Some(5), 1));
     }
 }

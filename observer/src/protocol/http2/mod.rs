@@ -201,6 +201,10 @@ impl Protocol for Http2 {
         }
     }
 
+    fn has_prelude(&self) -> bool {
+        false
+    }
+
     fn record(&self, into: &mut Application) {
         into.speaks(ProtocolName::Http2);
         into.malformed += self.malformed;

@@ -184,6 +184,10 @@ impl Protocol for Tls {
         }
     }
 
+    fn has_prelude(&self) -> bool {
+        false
+    }
+
     fn record(&self, into: &mut Application) {
         into.speaks(ProtocolName::Tls);
         into.malformed += self.malformed;

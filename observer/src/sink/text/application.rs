@@ -85,9 +85,11 @@ fn parts(split: &Split) -> Line {
 /// `4 before the first octet of the response (connect 1, TLS 2, request 1); 3 with TLS 1.3 or resumption, 2 with 0-RTT or
 /// QUIC, 1 with QUIC's 0-RTT or an open connection`. What would save nothing is left out.
 fn round_trips(count: &RoundTripCount) -> Line {
-    let RoundTripCount { connect, tls, request, total, with } = *count;
+    let RoundTripCount { connect, prelude, tls, request, total, with } = *count;
+    let said = if prelude > 0 { format!(", prelude {prelude}") } else { String::new() };
     let tls = if with.tls_1_3.is_some() { format!(", TLS {tls}") } else { String::new() };
-    let spent = format!("{total} before the first octet of the response (connect {connect}{tls}, request {request})");
+    let spent =
+        format!("{total} before the first octet of the response (connect {connect}{said}{tls}, request {request})");
     let others = [
         (with.tls_1_3, "TLS 1.3"),
         (with.resumption, "resumption"),

@@ -84,7 +84,7 @@ impl Flow {
             processes: Vec::new(),
             sources: vec![Source::Packets],
             split: None,
-            round_trips: round_trips.map(|trips| RoundTripCount::new(0, Some(trips))),
+            round_trips: round_trips.map(|trips| RoundTripCount::new(0, 0, Some(trips))),
             notable: Vec::new(),
             reset: None,
             silence: None,
