@@ -18,6 +18,7 @@ struct Mail {
     lines: u32,
     /// The client has asked for TLS, and how the answer begins that grants it.
     asked: Option<String>,
+    malformed: u64,
 }
 
 /// Whether these octets are a server's greeting.
@@ -35,7 +36,7 @@ pub(super) fn recognise(octets: &[u8]) -> Guess {
         return if is_start { Guess::Unsure } else { Guess::No };
     }
     let greeting = GREETINGS.into_iter().find(|(greeting, _)| octets.starts_with(greeting));
-    let yes = |(_, kind)| Guess::Yes(Side::Server, Box::new(Mail { kind, lines: 0, asked: None }));
+    let yes = |(_, kind)| Guess::Yes(Side::Server, Box::new(Mail { kind, lines: 0, asked: None, malformed: 0 }));
     greeting.map_or(Guess::No, yes)
 }
 
@@ -47,8 +48,11 @@ impl Protocol for Mail {
             Arrival::Gap(_) | Arrival::End => return Take::nothing(),
         };
         let Some(end) = octets.iter().position(|octet| *octet == b'\n') else {
-            let is_line = octets.len() <= MOST_LINE;
-            return if is_line { Take::wait_for(octets.len() + 1) } else { Take::nothing() };
+            if octets.len() <= MOST_LINE {
+                return Take::wait_for(octets.len() + 1);
+            }
+            self.malformed += 1;
+            return Take::nothing();
         };
         let line = clean(octets.get(..end).unwrap_or_default().trim_ascii_end(), MOST_LINE);
         self.lines += 1;
@@ -64,6 +68,7 @@ impl Protocol for Mail {
 
     fn record(&self, into: &mut Application) {
         into.speaks(self.kind.unwrap_or(ProtocolName::Smtp));
+        into.malformed += self.malformed;
     }
 }
 

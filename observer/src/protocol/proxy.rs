@@ -15,8 +15,10 @@ const MOST_PROXY_1: usize = 107;
 const MOST_NAME: usize = 255;
 
 /// A PROXY header, sent by the client's proxy before all else.
-#[derive(Debug)]
-struct ProxyHeader;
+#[derive(Debug, Default)]
+struct ProxyHeader {
+    malformed: u64,
+}
 
 /// A client that asks a SOCKS server for a connection.
 #[derive(Debug)]
@@ -24,6 +26,7 @@ struct Socks {
     version: u8,
     state: State,
     target: Option<String>,
+    malformed: u64,
 }
 
 /// What the client's next octets are.
@@ -46,9 +49,11 @@ pub(super) fn recognise(octets: &[u8]) -> Guess {
     let is_start = |signature: &[u8]| octets.starts_with(signature) || signature.starts_with(octets);
     if is_start(PROXY_2) || is_start(PROXY_1) {
         let is_whole = octets.len() >= PROXY_2.len() || (octets.len() >= PROXY_1.len() && octets.starts_with(PROXY_1));
-        return if is_whole { Guess::Yes(Side::Client, Box::new(ProxyHeader)) } else { Guess::Unsure };
+        return if is_whole { Guess::Yes(Side::Client, Box::new(ProxyHeader::default())) } else { Guess::Unsure };
     }
-    let socks = |version| Guess::Yes(Side::Client, Box::new(Socks { version, state: State::Hello, target: None }));
+    let socks = |version| {
+        Guess::Yes(Side::Client, Box::new(Socks { version, state: State::Hello, target: None, malformed: 0 }))
+    };
     match *octets {
         // All methods that are in use are below 10.
         [5, count @ 1..=9, ref methods @ ..]
@@ -68,7 +73,10 @@ impl Protocol for ProxyHeader {
             match octets.iter().position(|octet| *octet == b'\n') {
                 Some(end) => end + 1,
                 None if octets.len() < MOST_PROXY_1 => return Take::wait_for(octets.len() + 1),
-                None => return Take::nothing(),
+                None => {
+                    self.malformed += 1;
+                    return Take::nothing();
+                }
             }
         } else {
             let Some(&[a, b]) = octets.get(14..16) else { return Take::wait_for(16) };
@@ -79,6 +87,7 @@ impl Protocol for ProxyHeader {
 
     fn record(&self, into: &mut Application) {
         into.speaks(ProtocolName::Proxy);
+        into.malformed += self.malformed;
     }
 }
 
@@ -98,6 +107,7 @@ impl Protocol for Socks {
 
     fn record(&self, into: &mut Application) {
         into.speaks(ProtocolName::Socks);
+        into.malformed += self.malformed;
         if let Some(target) = &self.target {
             into.name = Some(NameRecord { name: target.clone(), from: NameSource::Proxy });
         }
@@ -136,7 +146,7 @@ impl Socks {
                 self.state = State::Method;
                 Some(Take::used(length))
             }
-            (State::Request, [5, _, _, kind, rest @ ..]) => {
+            (State::Request, [5, _, _, kind @ (IPV4 | NAME | IPV6), rest @ ..]) => {
                 let (target, length) = address(*kind, rest)?;
                 self.target = Some(target);
                 self.state = State::Reply;
@@ -144,18 +154,21 @@ impl Socks {
             }
             // It speaks before it is its turn: its words wait for the server's.
             (State::Method | State::Reply, _) => None,
-            _ => Some(Take::nothing()),
+            (State::Login, [1]) | (State::Request, [5] | [5, _] | [5, _, _]) | (_, []) => None,
+            _ => Some(self.give_up()),
         }
     }
 
     fn server(&mut self, octets: &[u8]) -> Option<Take> {
         const GRANTED_4: u8 = 0x5a;
         const LOGIN: u8 = 2;
+        const NO_METHOD: u8 = 0xff;
         match (self.state, self.version, octets) {
             (State::Reply, 4, [0, code, ..]) => {
                 octets.get(..8)?;
                 Some(if *code == GRANTED_4 { Take::then(8, Next::Change) } else { Take::nothing() })
             }
+            (State::Method, 5, [5, NO_METHOD, ..]) => Some(Take::nothing()),
             (State::Method, 5, [5, method, ..]) => {
                 self.state = if *method == LOGIN { State::Login } else { State::Request };
                 Some(Take::used(2))
@@ -164,22 +177,34 @@ impl Socks {
                 self.state = State::Request;
                 Some(Take::used(2))
             }
-            (State::Reply, 5, [5, 0, _, kind, rest @ ..]) => {
+            (State::Reply, 5, [5, 0, _, kind @ (IPV4 | NAME | IPV6), rest @ ..]) => {
                 let (_, length) = address(*kind, rest)?;
                 Some(Take::then(4 + length, Next::Change))
             }
-            (_, _, [] | [_]) => None,
-            _ => Some(Take::nothing()),
+            // It refuses.
+            (State::Method, 5, [1, _, ..]) | (State::Reply, 5, [5, 1..=u8::MAX, ..]) => Some(Take::nothing()),
+            (_, _, [] | [_]) | (State::Reply, 5, [5, 0] | [5, 0, _]) => None,
+            _ => Some(self.give_up()),
         }
     }
+
+    fn give_up(&mut self) -> Take {
+        self.malformed += 1;
+        Take::nothing()
+    }
 }
+
+/// Kinds of addresses of SOCKS 5 (RFC 1928, section 5).
+const IPV4: u8 = 1;
+const NAME: u8 = 3;
+const IPV6: u8 = 4;
 
 /// An address of SOCKS 5 and its port, and how many octets they take.
 fn address(kind: u8, octets: &[u8]) -> Option<(String, usize)> {
     let (text, length) = match kind {
-        1 => (IpAddr::from(*octets.first_chunk::<4>()?).to_string(), 4),
-        4 => (IpAddr::from(*octets.first_chunk::<16>()?).to_string(), 16),
-        3 => {
+        IPV4 => (IpAddr::from(*octets.first_chunk::<4>()?).to_string(), 4),
+        IPV6 => (IpAddr::from(*octets.first_chunk::<16>()?).to_string(), 16),
+        NAME => {
             let (length, name) = octets.split_first()?;
             (clean(name.get(..usize::from(*length))?, MOST_NAME), 1 + usize::from(*length))
         }

@@ -59,7 +59,8 @@ impl Protocol for Ssh {
             return self.give_up();
         }
         let Some(body) = rest.get(..length.saturating_sub(2)) else { return Take::wait_for(4 + length) };
-        *self.offers.of_mut(from) = lists(body);
+        let Some(offer) = lists(body) else { return self.give_up() };
+        *self.offers.of_mut(from) = Some(offer);
         Take::nothing()
     }
 

@@ -1,6 +1,7 @@
 //! Conversations made up octet by octet.
 
 mod databases;
+mod malformed;
 
 use super::*;
 use crate::record::{ProtocolName as Name, Side::*};

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Http2Record, Lookup, LookupRecord, QuicRecord, Side, SshRecord, TlsRecord, WebSocketRecord};
+use super::{Http2Record, Lookup, LookupRecord, QuicRecord, Side, Sides, SshRecord, TlsRecord, WebSocketRecord};
 use crate::time::{Nanos, Timestamp};
 
 /// What the protocols inside a connection showed.
@@ -221,6 +221,8 @@ pub struct CallsRecord {
     /// From a call's end to the first octet of its answer: the shortest, the median, the longest, in nanoseconds. Calls that
     /// wait for what others do are left out.
     pub first_byte_ns: Option<Spread>,
+    /// Octets are missing, and the calls or answers that this end sent after them are not counted.
+    pub gap: Sides<bool>,
 }
 
 /// How times are spread, in nanoseconds.

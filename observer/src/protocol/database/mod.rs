@@ -184,6 +184,7 @@ impl<W: Wire> Protocol for Calls<W> {
             // Where the next message begins is not known, nor what it answers.
             Arrival::Gap(_) => {
                 self.waiting.clear();
+                *self.facts.gap.of_mut(from) = true;
                 *self.parts.of_mut(from) = None;
                 Take::nothing()
             }
@@ -194,7 +195,7 @@ impl<W: Wire> Protocol for Calls<W> {
     fn record(&self, into: &mut Application) {
         into.speaks(W::NAME);
         into.malformed += self.malformed;
-        if self.facts.requests == 0 {
+        if self.facts.requests == 0 && self.facts.gap == Sides::default() {
             return;
         }
         let first_byte_ns = Spread::of(self.exchanges.iter().filter_map(Exchange::first_byte_ns));

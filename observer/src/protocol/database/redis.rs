@@ -63,13 +63,13 @@ impl Wire for Redis {
         let end = self.ends.of_mut(from);
         let is_outermost = end.left == 0;
         // How many octets stand behind the line, and how many values.
-        let (octets_behind, values) = match kind {
-            b'+' | b'-' | b':' | b'_' | b'#' | b',' | b'(' => (0, 0),
-            b'$' | b'=' | b'!' => (number(value).map_or(0, |length| length.saturating_add(2)), 0),
-            b'*' | b'~' | b'>' => (0, number(value).unwrap_or(0)),
-            b'%' | b'|' => (0, number(value).unwrap_or(0).saturating_mul(2)),
+        let (octets_behind, values) = match (kind, count(value)) {
+            (b'+' | b'-' | b':' | b'_' | b'#' | b',' | b'(', _) => (0, 0),
+            (b'$' | b'=' | b'!', Some(length)) => (length.map_or(0, |length| length.saturating_add(2)), 0),
+            (b'*' | b'~' | b'>', Some(values)) => (0, values.unwrap_or(0)),
+            (b'%' | b'|', Some(pairs)) => (0, pairs.unwrap_or(0).saturating_mul(2)),
             // A command as people type it.
-            b'a'..=b'z' | b'A'..=b'Z' if from == Side::Client && is_outermost => {
+            (b'a'..=b'z' | b'A'..=b'Z', _) if from == Side::Client && is_outermost => {
                 let name = text.split(|octet| *octet == b' ').next().unwrap_or_default();
                 return Head::Part(call(name, length as u64, true));
             }
@@ -108,6 +108,11 @@ impl Wire for Redis {
         }
         Head::Part(Part { asked: is_last, ..Part::of(whole) })
     }
+}
+
+/// A length or a number of values: `Some(None)` for RESP 2's null, `None` for what is neither.
+fn count(value: &[u8]) -> Option<Option<u64>> {
+    if value == b"-1" { Some(None) } else { number(value).map(Some) }
 }
 
 fn call(name: &[u8], length: u64, asked: bool) -> Part {

@@ -1,7 +1,7 @@
 //! Databases and queues, in segments of every size.
 
 use super::*;
-use crate::record::{Exchange, ProtocolName as Name};
+use crate::record::{Exchange, ProtocolName as Name, Sides};
 
 /// Each call with what became of it, in segments of any size.
 fn calls(turns: &[(Side, Vec<u8>)], name: Name) -> (Vec<String>, [u64; 3]) {
@@ -207,4 +207,21 @@ fn what_looks_like_them_is_not() {
         let protocol = talk(&[(Client, &said)]).protocol;
         assert!(protocol.is_none() || octets.starts_with(b"get"), "{octets:?} is {protocol:?}");
     }
+}
+
+#[test]
+fn what_was_missing_is_said() {
+    let mut conversation = Conversation::new(0);
+    let ping = b"*1\r\n$4\r\nPING\r\n";
+    let mut say = |from, start, data: &[u8], acknowledged| {
+        let (at, len) = (Timestamp::from_nanos(1), data.len() as u32);
+        conversation.payload(from, &Payload { start, data, len, at, acknowledged, first: None });
+    };
+    say(0, Seq(100), ping, None);
+    say(1, Seq(500), b"+PONG\r\n", None);
+    // One command was not captured, and arrived.
+    say(0, Seq(128), ping, Some(Seq(142)));
+    let calls = conversation.record(false).and_then(|application| application.calls).expect("something was asked");
+    assert_eq!((calls.requests, calls.responses), (1, 1));
+    assert_eq!(calls.gap, Sides { client: true, server: false });
 }

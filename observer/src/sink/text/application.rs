@@ -275,6 +275,14 @@ fn calls_line(calls: &CallsRecord) -> Line {
     if let Some(spread) = &calls.first_byte_ns {
         line.push(Tone::Plain, format!("; first octet after {} (median)", units::time(spread.median_ns)));
     }
+    for side in [Side::Client, Side::Server] {
+        if *calls.gap.of(side) {
+            line.push(
+                Tone::Notice,
+                format!("; octets of the {} are missing, what follows is not read", words::side(side)),
+            );
+        }
+    }
     line
 }
 
