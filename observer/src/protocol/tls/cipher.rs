@@ -1,12 +1,15 @@
 //! The AEAD ciphers of TLS 1.2 and 1.3, and the keys that are made out of secrets.
 //!
-//! - TLS 1.2: RFC 5246, sections 5 and 6.3; AES-GCM by RFC 5288, ChaCha20-Poly1305 by RFC 7905.
+//! - TLS 1.2: RFC 5246, sections 5 and 6.3; AES-GCM by RFC 5288, AES-CCM by RFC 6655, ChaCha20-Poly1305 by RFC 7905.
 //! - TLS 1.3: RFC 8446, sections 5.2, 5.3, 7.1 to 7.3.
 
 use std::fmt;
 
-use aes_gcm::aead::{AeadInOut, KeyInit as _};
+use aes::{Aes128, Aes256};
+use aes_gcm::aead::{AeadInOut, KeyInit, Tag};
 use aes_gcm::{Aes128Gcm, Aes256Gcm};
+use ccm::Ccm;
+use ccm::consts::{U8, U12, U16};
 use chacha20poly1305::ChaCha20Poly1305;
 use hkdf::Hkdf;
 use hmac::{Hmac, Mac as _};
@@ -15,9 +18,8 @@ use sha2::{Sha256, Sha384};
 use crate::keylog::Random;
 use crate::record::{Side, Sides};
 
-/// Octets of a nonce, of a tag, and of the part of a nonce that goes with each record of AES-GCM in TLS 1.2.
+/// Octets of a nonce, and of the part of it that goes with each record of AES in TLS 1.2.
 const NONCE: usize = 12;
-const TAG: usize = 16;
 const EXPLICIT: usize = 8;
 /// Octets of the longest key.
 const MOST_KEY: usize = 32;
@@ -33,6 +35,11 @@ pub(super) struct Suite {
 enum Cipher {
     Aes128Gcm,
     Aes256Gcm,
+    Aes128Ccm,
+    Aes256Ccm,
+    /// With tags of 8 octets.
+    Aes128Ccm8,
+    Aes256Ccm8,
     ChaCha20Poly1305,
 }
 
@@ -50,6 +57,10 @@ impl Suite {
             | 0xc02d | 0xc02f | 0xc031 | 0xd001 => (Cipher::Aes128Gcm, Hash::Sha256),
             0x009d | 0x009f | 0x00a1 | 0x00a3 | 0x00a5 | 0x00a7 | 0x00a9 | 0x00ab | 0x00ad | 0x1302 | 0xc02c
             | 0xc02e | 0xc030 | 0xc032 | 0xd002 => (Cipher::Aes256Gcm, Hash::Sha384),
+            0x1304 | 0xc09c | 0xc09e | 0xc0a4 | 0xc0a6 | 0xc0ac | 0xd005 => (Cipher::Aes128Ccm, Hash::Sha256),
+            0xc09d | 0xc09f | 0xc0a5 | 0xc0a7 | 0xc0ad => (Cipher::Aes256Ccm, Hash::Sha256),
+            0x1305 | 0xc0a0 | 0xc0a2 | 0xc0a8 | 0xc0aa | 0xc0ae | 0xd003 => (Cipher::Aes128Ccm8, Hash::Sha256),
+            0xc0a1 | 0xc0a3 | 0xc0a9 | 0xc0ab | 0xc0af => (Cipher::Aes256Ccm8, Hash::Sha256),
             0x1303 | 0xcca8..=0xccae => (Cipher::ChaCha20Poly1305, Hash::Sha256),
             _ => return None,
         };
@@ -66,8 +77,8 @@ impl Suite {
 
     const fn key_len(self) -> usize {
         match self.cipher {
-            Cipher::Aes128Gcm => 16,
-            Cipher::Aes256Gcm | Cipher::ChaCha20Poly1305 => MOST_KEY,
+            Cipher::Aes128Gcm | Cipher::Aes128Ccm | Cipher::Aes128Ccm8 => 16,
+            Cipher::Aes256Gcm | Cipher::Aes256Ccm | Cipher::Aes256Ccm8 | Cipher::ChaCha20Poly1305 => MOST_KEY,
         }
     }
 
@@ -103,7 +114,7 @@ impl Suite {
     pub(super) fn openers_1_2(self, master: &[u8], client: &Random, server: &Random) -> Option<Sides<Opener>> {
         let (key_len, iv_len, form) = match self.cipher {
             Cipher::ChaCha20Poly1305 => (self.key_len(), NONCE, Form::Tls12Implicit),
-            Cipher::Aes128Gcm | Cipher::Aes256Gcm => (self.key_len(), NONCE - EXPLICIT, Form::Tls12Explicit),
+            _ => (self.key_len(), NONCE - EXPLICIT, Form::Tls12Explicit),
         };
         let mut block = [0; 2 * (MOST_KEY + NONCE)];
         let seed = [&b"key expansion"[..], server, client].concat();
@@ -144,17 +155,48 @@ impl Suite {
 
 /// Opens the records that one end seals with one key.
 pub(super) struct Opener {
-    cipher: Key,
+    key: Box<dyn Open>,
     form: Form,
     iv: [u8; NONCE],
     /// The number of its next record.
     pub(super) sequence: u64,
 }
 
-enum Key {
-    Aes128Gcm(Box<Aes128Gcm>),
-    Aes256Gcm(Box<Aes256Gcm>),
-    ChaCha20Poly1305(Box<ChaCha20Poly1305>),
+/// A cipher with its key.
+trait Open: Send {
+    /// Octets of a tag.
+    fn tag_len(&self) -> usize;
+
+    /// Turns `text` into what was sealed; `None` where that was something else.
+    fn open(&self, nonce: [u8; NONCE], associated: &[u8], text: &mut [u8], tag: &[u8]) -> Option<()>;
+}
+
+impl<C: AeadInOut + Send> Open for C {
+    fn tag_len(&self) -> usize {
+        size_of::<Tag<C>>()
+    }
+
+    fn open(&self, nonce: [u8; NONCE], associated: &[u8], text: &mut [u8], tag: &[u8]) -> Option<()> {
+        let (nonce, tag) = (nonce.as_slice().try_into().ok()?, tag.try_into().ok()?);
+        self.decrypt_inout_detached(nonce, associated, text.into(), tag).ok()
+    }
+}
+
+impl Cipher {
+    fn with_key(self, key: &[u8]) -> Option<Box<dyn Open>> {
+        fn keyed<C: AeadInOut + KeyInit + Send + 'static>(key: &[u8]) -> Option<Box<dyn Open>> {
+            Some(Box::new(C::new_from_slice(key).ok()?))
+        }
+        match self {
+            Self::Aes128Gcm => keyed::<Aes128Gcm>(key),
+            Self::Aes256Gcm => keyed::<Aes256Gcm>(key),
+            Self::Aes128Ccm => keyed::<Ccm<Aes128, U16, U12>>(key),
+            Self::Aes256Ccm => keyed::<Ccm<Aes256, U16, U12>>(key),
+            Self::Aes128Ccm8 => keyed::<Ccm<Aes128, U8, U12>>(key),
+            Self::Aes256Ccm8 => keyed::<Ccm<Aes256, U8, U12>>(key),
+            Self::ChaCha20Poly1305 => keyed::<ChaCha20Poly1305>(key),
+        }
+    }
 }
 
 /// How nonces and associated data are made.
@@ -176,19 +218,14 @@ impl fmt::Debug for Opener {
 
 impl Opener {
     fn new(cipher: Cipher, form: Form, key: &[u8], iv: [u8; NONCE]) -> Option<Self> {
-        let cipher = match cipher {
-            Cipher::Aes128Gcm => Key::Aes128Gcm(Box::new(Aes128Gcm::new_from_slice(key).ok()?)),
-            Cipher::Aes256Gcm => Key::Aes256Gcm(Box::new(Aes256Gcm::new_from_slice(key).ok()?)),
-            Cipher::ChaCha20Poly1305 => Key::ChaCha20Poly1305(Box::new(ChaCha20Poly1305::new_from_slice(key).ok()?)),
-        };
-        Some(Self { cipher, form, iv, sequence: 0 })
+        Some(Self { key: cipher.with_key(key)?, form, iv, sequence: 0 })
     }
 
     /// Octets of what a record of `len` octets holds, where that shows without opening it.
     pub(super) fn plain_len(&self, len: usize) -> Option<usize> {
         match self.form {
-            Form::Tls12Explicit => len.checked_sub(EXPLICIT + TAG),
-            Form::Tls12Implicit => len.checked_sub(TAG),
+            Form::Tls12Explicit => len.checked_sub(EXPLICIT + self.key.tag_len()),
+            Form::Tls12Implicit => len.checked_sub(self.key.tag_len()),
             Form::Tls13 => None,
         }
     }
@@ -208,23 +245,14 @@ impl Opener {
                 body
             }
         };
-        let (text, tag) = sealed.split_at_checked(sealed.len().checked_sub(TAG)?)?;
+        let (text, tag) = sealed.split_at_checked(sealed.len().checked_sub(self.key.tag_len())?)?;
         let [kind, major, minor, _, _] = header;
         let [high, low] = u16::try_from(text.len()).ok()?.to_be_bytes();
         let [a, b, c, d, e, f, g, h] = sequence.to_be_bytes();
         let of_1_2 = [a, b, c, d, e, f, g, h, kind, major, minor, high, low];
         let associated = if self.form == Form::Tls13 { &header[..] } else { &of_1_2 };
         let mut text = text.to_vec();
-        match &self.cipher {
-            Key::Aes128Gcm(key) => decrypt(&**key, nonce, associated, &mut text, tag),
-            Key::Aes256Gcm(key) => decrypt(&**key, nonce, associated, &mut text, tag),
-            Key::ChaCha20Poly1305(key) => decrypt(&**key, nonce, associated, &mut text, tag),
-        }?;
+        self.key.open(nonce, associated, &mut text, tag)?;
         Some(text)
     }
-}
-
-fn decrypt<C: AeadInOut>(cipher: &C, nonce: [u8; NONCE], associated: &[u8], text: &mut [u8], tag: &[u8]) -> Option<()> {
-    let (nonce, tag) = (nonce.as_slice().try_into().ok()?, tag.try_into().ok()?);
-    cipher.decrypt_inout_detached(nonce, associated, text.into(), tag).ok()
 }
