@@ -51,6 +51,9 @@ pub struct TlsRecord {
     pub server_hello: Option<Timestamp>,
     /// Time of each end's Finished, or of the first record under the new keys.
     pub finished: Sides<Option<Timestamp>>,
+    /// What each end sent before it waited for the other, until both had finished the handshake: a retried hello is two
+    /// flights more than one that is not. Twelve at most.
+    pub flights: Vec<TlsFlight>,
     /// The first application data that the client sent, early or after the handshake, up to the server's answer, and that
     /// answer up to the client's next; `null` where the server spoke first. Session tickets, which TLS 1.3 sends like data,
     /// are told by their length and place.
@@ -115,6 +118,17 @@ pub struct TlsData {
     pub response: Option<Timestamp>,
     /// Time of the answer's last octet.
     pub response_end: Option<Timestamp>,
+}
+
+/// A part of a handshake that one end sent in one go (RFC 6347, section 4.2.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct TlsFlight {
+    /// Who.
+    pub from: Side,
+    /// Time of its first octet; of QUIC and DTLS, of its first packet that is read.
+    pub start: Timestamp,
+    /// Time of its last.
+    pub end: Timestamp,
 }
 
 /// What a ClientHello offers. Values that stand for nothing (GREASE, RFC 8701) are left out.

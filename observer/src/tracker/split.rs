@@ -71,11 +71,8 @@ fn messages(application: &Application, handshake: &Handshake) -> Option<Vec<Mess
         Some(_) => add(Side::Client, handshake.syn, handshake.ack),
         None => add(Side::Server, handshake.syn, handshake.syn_ack),
     }
-    if let Some(tls) = &application.tls {
-        add(Side::Client, tls.client_hello, None);
-        add(Side::Server, tls.server_hello, None);
-        add(Side::Client, tls.finished.client, None);
-        add(Side::Server, tls.finished.server, None);
+    for flight in application.tls.iter().flat_map(|tls| &tls.flights) {
+        add(flight.from, Some(flight.start), Some(flight.end));
     }
     Some(messages)
 }
@@ -124,7 +121,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::record::{Exchange, Exchanges};
+    use crate::record::{Exchange, Exchanges, TlsData, TlsFlight, TlsRecord};
 
     fn at(millis: u64) -> Timestamp {
         Timestamp::from_nanos(millis * 1_000_000)
@@ -202,6 +199,21 @@ mod tests {
         let cut = greeted(Some(at(81)));
         assert_eq!(split(&cut, &handshake, path, None), None);
         assert_eq!(round_trips(&cut, &handshake), None);
+    }
+
+    #[test]
+    fn another_hello_is_not_the_servers_time() {
+        let flights =
+            [(Side::Client, 40), (Side::Server, 80), (Side::Client, 81), (Side::Server, 121), (Side::Client, 122)];
+        let flights = flights.map(|(from, millis)| TlsFlight { from, start: at(millis), end: at(millis) }).to_vec();
+        let data =
+            TlsData { request: at(122), request_end: at(122), response: Some(at(167)), response_end: Some(at(167)) };
+        let tls = TlsRecord { retried: true, flights, data: Some(data), ..TlsRecord::default() };
+        let application = Application { tls: Some(Box::new(tls)), ..Application::default() };
+        let handshake = Handshake { syn: Some(at(0)), ack: Some(at(40)), ..Handshake::default() };
+        let path = PathRoundTrips { to_client: Some(Nanos(0)), to_server: Some(Nanos::from_millis(40)) };
+        let seen = split(&application, &handshake, path, None).expect("all is known");
+        assert_eq!([seen.client_ns, seen.server_ns, seen.network_ns], [2, 5, 160].map(Nanos::from_millis));
     }
 
     proptest! {

@@ -87,6 +87,9 @@ impl Dtls {
         // Records of DTLS 1.3 under keys have a header of their own (RFC 9147, section 4).
         const UNIFIED: u8 = 0b001;
         let (mut left, mut heard) = (Reader(octets), Heard::default());
+        if !self.tls.is_established() {
+            self.tls.flights.note(from, at, at);
+        }
         for _ in 0..MOST_RECORDS {
             match left.0.first() {
                 None => break,

@@ -11,8 +11,10 @@ mod decryption;
 pub(crate) mod dtls;
 mod early;
 mod fingerprint;
+mod flight;
 mod hello;
 mod inner;
+mod message;
 mod names;
 pub(super) mod quic;
 mod report;
@@ -22,7 +24,8 @@ use std::sync::Arc;
 use self::data::FirstData;
 use self::decryption::{Decryption, Stage};
 use self::early::{Early, Sealed};
-use self::hello::{ClientHello, EncryptedExtensions, Reader, ServerHello, extension};
+use self::flight::Flights;
+use self::hello::{ClientHello, EncryptedExtensions, ServerHello};
 use self::inner::Inner;
 use super::{Arrival, Guess, Next, Protocol, Take};
 use crate::keylog::Keys;
@@ -72,6 +75,7 @@ struct Tls {
     ends: Sides<End>,
     client_hello: Option<(Box<ClientHello>, Timestamp)>,
     server_hello: Option<(Box<ServerHello>, Timestamp)>,
+    flights: Flights,
     retried: bool,
     /// From the ServerKeyExchange.
     group: Option<u16>,
@@ -140,6 +144,9 @@ impl Protocol for Tls {
             Arrival::Passed(octets) => {
                 if let Some(unread) = self.ends.of_mut(from).unread.take() {
                     self.pass_inside(from, unread, octets, at);
+                }
+                if !self.is_established() {
+                    self.flights.extend(from, at);
                 }
                 if (self.is_established() || self.early_data) && self.ends.of(from).last_is_data() {
                     self.data.end(from, at);
@@ -240,6 +247,9 @@ impl Tls {
         let begun = end.begun.take().unwrap_or(at);
         end.gap = false;
         (end.last, end.opened) = (Some((kind, length)), false);
+        if !self.is_established() {
+            self.flights.note(from, begun, at);
+        }
         match (kind, rest.get(..length.into())) {
             (HANDSHAKE, Some(body)) if is_clear => self.handshake(from, body, at),
             (ALERT, Some(&[level, description])) if is_clear => self.alert(from, level, description, at),
@@ -420,142 +430,6 @@ impl Tls {
         }
         end.message = Vec::new();
     }
-
-    /// Takes what one record holds of handshake messages.
-    fn handshake(&mut self, from: Side, body: &[u8], at: Timestamp) {
-        let end = self.ends.of_mut(from);
-        let passed = end.oversize.min(body.len());
-        end.oversize -= passed;
-        let mut messages = std::mem::take(&mut end.message);
-        messages.extend_from_slice(body.get(passed..).unwrap_or_default());
-        let mut left = Reader(&messages);
-        while let [kind, a, b, c, ..] = *left.0 {
-            let length = u32::from_be_bytes([0, a, b, c]) as usize;
-            if length > MOST_MESSAGE {
-                self.malformed += 1;
-                let end = self.ends.of_mut(from);
-                end.oversize = (4 + length).saturating_sub(left.0.len());
-                return;
-            }
-            let mut ahead = left;
-            let Some(message) = ahead.take(4 + length).and_then(|message| message.get(4..)) else { break };
-            left = ahead;
-            if self.message(from, kind, message, at).is_none() {
-                self.malformed += 1;
-            }
-        }
-        let used = messages.len() - left.0.len();
-        // What waits stays where it is: a message may come in very many records.
-        messages.drain(..used);
-        messages.shrink_to(2 * messages.len());
-        self.ends.of_mut(from).message = messages;
-    }
-
-    /// Takes one handshake message; `None` where it contradicts itself.
-    fn message(&mut self, from: Side, kind: u8, body: &[u8], at: Timestamp) -> Option<()> {
-        match (from, kind) {
-            (Side::Client, CLIENT_HELLO) => {
-                let hello = ClientHello::parse(body)?;
-                if let Some((decryption, _)) = self.decryption.as_deref_mut() {
-                    decryption.client_hello(hello.random, &hello.ciphers);
-                }
-                // The one after a HelloRetryRequest, or in a renegotiation, offers what the first did.
-                self.client_hello.get_or_insert_with(|| (Box::new(hello), at));
-            }
-            (Side::Server, SERVER_HELLO) => {
-                let hello = ServerHello::parse(body)?;
-                if hello.is_retry {
-                    self.retry();
-                    return Some(());
-                }
-                if let Some((decryption, _)) = self.decryption.as_deref_mut() {
-                    decryption.server_hello(hello.random, hello.cipher, is_1_3(hello.chosen_version()));
-                }
-                self.server_hello.get_or_insert_with(|| (Box::new(hello), at));
-            }
-            (Side::Server, 6) => {
-                // HelloRetryRequest of the drafts of TLS 1.3 up to the 18th.
-                self.retry();
-            }
-            (Side::Client, 5) if self.is_1_3() => {
-                // EndOfEarlyData: only early data that was taken is brought to an end.
-                self.settle_early(true);
-                self.advance(from, Stage::Handshake);
-            }
-            (Side::Server, 8) if self.is_1_3() => {
-                let said = EncryptedExtensions::parse(body)?;
-                self.settle_early(said.early_data);
-                self.encrypted = Some(said);
-            }
-            (_, 20) if self.is_1_3() => {
-                self.ends.of_mut(from).finished = Some(at);
-                self.read_flight |= from == Side::Server;
-                self.advance(from, Stage::Traffic);
-            }
-            (_, 24) if self.is_1_3() => {
-                if let Some((decryption, _)) = self.decryption.as_deref_mut() {
-                    decryption.update(from);
-                }
-            }
-            (_, 11) => self.certificates(from, body, at)?,
-            (Side::Server, 12) => {
-                const NAMED_CURVE: u8 = 3;
-                let mut exchange = Reader(body);
-                if exchange.u8() == Some(NAMED_CURVE) {
-                    self.group = self.group.or(exchange.u16());
-                }
-            }
-            (Side::Server, 13) => self.certificate_requested = true,
-            (Side::Server, 22) => self.ocsp_stapled = true,
-            _ => {}
-        }
-        Some(())
-    }
-
-    fn retry(&mut self) {
-        self.retried = true;
-        self.settle_early(false);
-        if let Some((decryption, _)) = self.decryption.as_deref_mut() {
-            decryption.retry();
-        }
-    }
-
-    fn advance(&mut self, from: Side, stage: Stage) {
-        if let Some((decryption, _)) = self.decryption.as_deref_mut() {
-            decryption.advance(from, stage);
-        }
-    }
-
-    fn settle_early(&mut self, is_accepted: bool) {
-        if let Some((_, inner)) = self.decryption.as_deref_mut() {
-            inner.settle_early(is_accepted);
-        }
-    }
-
-    /// Takes a chain: of TLS 1.3 it has a context before it, and extensions behind each certificate (RFC 8446, section
-    /// 4.4.2).
-    fn certificates(&mut self, from: Side, body: &[u8], at: Timestamp) -> Option<()> {
-        let is_1_3 = self.is_1_3();
-        let mut body = Reader(body);
-        if is_1_3 {
-            body.vec8()?;
-        }
-        let mut chain = Reader(body.vec24()?);
-        let asked = self.client_hello.as_ref().and_then(|(hello, _)| hello.server_name.clone());
-        let asked = asked.as_deref().filter(|_| from == Side::Server);
-        let end = self.ends.of_mut(from);
-        if !end.certificates.is_empty() {
-            return Some(());
-        }
-        while !chain.0.is_empty() && end.certificates.len() < MOST_CERTIFICATES {
-            let der = chain.vec24()?;
-            let extensions = if is_1_3 { chain.vec16()? } else { &[] };
-            self.ocsp_stapled |= from == Side::Server && has_extension(extensions, extension::STATUS_REQUEST);
-            let asked = asked.filter(|_| end.certificates.is_empty());
-            end.certificates.push(certificate::parse(der, at, asked)?);
-        }
-        Some(())
-    }
 }
 
 impl End {
@@ -572,11 +446,6 @@ fn unpadded(text: &[u8]) -> (u8, &[u8]) {
         Some((text, [kind, ..])) => (*kind, text),
         _ => (0, &[]),
     }
-}
-
-fn has_extension(extensions: &[u8], wanted: u16) -> bool {
-    let mut extensions = Reader(extensions);
-    std::iter::from_fn(|| Some((extensions.u16()?, extensions.vec16()?))).any(|(kind, _)| kind == wanted)
 }
 
 /// Whether a record, of the given kind and length, holds what the application has to say. In TLS 1.3 alerts look like it.

@@ -19,6 +19,7 @@ impl QuicTls {
     pub(in crate::protocol) fn crypto(&mut self, from: Side, arrival: Arrival<'_>, at: Timestamp) -> Take {
         match arrival {
             Arrival::Octets(octets) => {
+                self.0.flights.note(from, at, at);
                 self.0.handshake(from, octets, at);
                 Take::used(octets.len())
             }
@@ -33,6 +34,9 @@ impl QuicTls {
 
     /// The first packet that `from` sent under keys that are not known here.
     pub(in crate::protocol) fn sealed(&mut self, from: Side, at: Timestamp) {
+        if self.0.ends.of(from).finished.is_none() {
+            self.0.flights.note(from, at, at);
+        }
         self.0.ends.of_mut(from).finished.get_or_insert(at);
     }
 

@@ -45,6 +45,7 @@ impl Tls {
             client_hello: client_at,
             server_hello: self.server_hello.as_ref().map(|(_, at)| *at),
             finished,
+            flights: self.flights.told(),
             // What was opened is known to be no ticket.
             data: self.data.seen(is_1_3 && decryption.is_none_or(|facts| facts.opened.server == 0)),
             alerts: self.alerts.clone(),
