@@ -1,8 +1,8 @@
 //! Packets, as they arrive and as they leave. What is wanted of them goes to the ring buffer.
 //!
 //! Segments with SYN, FIN or RST are passed on, and the first octets of payload of each direction whose SYN was seen;
-//! bulk data costs a look at its headers. Of datagrams, those of this host's own lookups of names are passed on, and those
-//! with which connections of QUIC and DTLS begin.
+//! bulk data costs a look at its headers. ICMP errors that quote a segment are passed on, too. Of datagrams, those of this
+//! host's own lookups of names are passed on, and those with which connections of QUIC and DTLS begin.
 //!
 //! Those that arrive are seen by a filter on packet sockets, which queues nothing there; those that leave by a program on
 //! the root of the cgroups, because a packet socket would have each of them cloned. Where there are no cgroups of version 2
@@ -26,8 +26,10 @@ pub const FLOWS: u32 = 1 << 16;
 
 const ETH_P_IP: u32 = 0x0800_u16.to_be() as u32;
 const ETH_P_IPV6: u32 = 0x86dd_u16.to_be() as u32;
+const IPPROTO_ICMP: u8 = 1;
 const IPPROTO_TCP: u8 = 6;
 const IPPROTO_UDP: u8 = 17;
+const IPPROTO_ICMPV6: u8 = 58;
 const LOOPBACK: u32 = 1;
 const PACKET_OUTGOING: u32 = 4;
 
@@ -66,7 +68,8 @@ fn look(context: &SkBuffContext, interface: u32, direction: u32) {
     // SAFETY: as above.
     let (protocol, len) = unsafe { ((*context.skb.skb).protocol, (*context.skb.skb).len) };
     let wanted = match Headers::of(context, protocol) {
-        Some(Headers::Tcp(headers)) => headers.wanted(len),
+        Some(Headers::Tcp(headers)) => headers.wanted(len, place(interface, direction)),
+        Some(Headers::Error) => len.min(HEADERS as u32),
         Some(Headers::Udp(message)) if message.is_wanted(interface, direction) => len,
         _ => 0,
     };
@@ -126,10 +129,19 @@ fn netns(context: &SkBuffContext, now: u64) -> u32 {
     netns
 }
 
+/// Where a packet passes, as far as that tells the namespaces of one host apart that it goes through: what is passed on is
+/// counted anew in each.
+#[inline(always)]
+fn place(interface: u32, direction: u32) -> u64 {
+    u64::from(interface) << 1 | u64::from(direction == PACKET_OUTGOING)
+}
+
 /// What has to be known of a packet to decide about it.
 enum Headers {
     Tcp(Segment),
     Udp(Message),
+    /// An ICMP error that quotes a segment.
+    Error,
 }
 
 /// What has to be known of a segment.
@@ -166,9 +178,30 @@ impl Headers {
         match next {
             IPPROTO_TCP => Segment::of(transport, hash, words).map(Self::Tcp),
             IPPROTO_UDP => Some(Self::Udp(Message { ports: words[0], start: [words[2], words[3]] })),
+            IPPROTO_ICMP if matches!(words[0] as u8, 3 | 11 | 12) => quotes(context, transport, false),
+            IPPROTO_ICMPV6 if matches!(words[0] as u8, 1..=4) => quotes(context, transport, true),
             _ => None,
         }
     }
+}
+
+/// Whether the packet that an ICMP error quotes, behind eight octets of its own (RFC 792; RFC 4443, section 3), is a segment
+/// that this run wants. Most quotes have no options between their headers.
+#[inline(always)]
+fn quotes(context: &SkBuffContext, icmp: u32, is_v6: bool) -> Option<Headers> {
+    let quoted = icmp + 8;
+    let (next, transport) = if is_v6 {
+        let words: [u32; 2] = load(context, quoted)?;
+        ((words[1] >> 16) as u8, quoted + 40)
+    } else {
+        let words: [u32; 3] = load(context, quoted)?;
+        ((words[2] >> 8) as u8, quoted + u32::from(words[0] as u8 & 15) * 4)
+    };
+    if next != IPPROTO_TCP {
+        return None;
+    }
+    let ports: u32 = load(context, transport)?;
+    maps::wants_ports(u16::from_be(ports as u16), u16::from_be((ports >> 16) as u16)).then_some(Headers::Error)
 }
 
 impl Segment {
@@ -177,18 +210,19 @@ impl Segment {
         if !maps::wants_ports(u16::from_be(tcp[0] as u16), u16::from_be((tcp[0] >> 16) as u16)) {
             return None;
         }
-        let hash = mix(hash ^ u64::from(tcp[0]));
+        let hash = hash ^ u64::from(tcp[0]).rotate_left(32);
         let [offset, flags, ..] = tcp[3].to_ne_bytes();
         Some(Self { len: transport + u32::from(offset >> 4) * 4, flags, hash })
     }
 
-    /// How many octets of a packet of `len` octets are to be passed on.
+    /// How many octets of a packet of `len` octets are to be passed on, which is at `place`.
     #[inline(always)]
-    fn wanted(&self, len: u32) -> u32 {
-        let name = self.hash >> 32 << 32;
+    fn wanted(&self, len: u32, place: u64) -> u32 {
+        let hash = mix(self.hash ^ place);
+        let name = hash >> 32 << 32;
         let payload = len.saturating_sub(self.len).min(1 << 24);
         let mut wanted = if self.flags & (SYN | FIN | RST) != 0 { self.len } else { 0 };
-        let Some(slot) = maps::passed().get_ptr_mut(self.hash as u32 & (FLOWS - 1)) else { return wanted };
+        let Some(slot) = maps::passed().get_ptr_mut(hash as u32 & (FLOWS - 1)) else { return wanted };
         // SAFETY: a map's value. Two processors may race for it: then some payload is passed on twice, or not.
         let passed = unsafe { *slot };
         let before = if self.flags & SYN != 0 {
@@ -276,7 +310,8 @@ struct Sent<const BYTES: usize> {
     bytes: [u8; BYTES],
 }
 
-/// Octets of the headers of IPv6 and TCP at their longest, without extensions.
+/// Octets of the headers of IPv6 and TCP at their longest, without extensions; and of an ICMP error with those that it
+/// quotes, as far as the ports and the sequence number.
 const HEADERS: usize = 104;
 /// Octets of a short request or answer.
 const SHORT: usize = 480;
