@@ -265,9 +265,12 @@ impl Live {
         let chunk = std::mem::take(&mut self.chunk);
         let lane = self.lane(netns);
         lane.decoder.decode(&chunk, &mut decoded);
-        if seen.direction == Some(Direction::Outbound) {
-            decoded.packets.iter_mut().for_each(|packet| packet.notes |= Notes::OUTBOUND);
-        }
+        let note = match seen.direction {
+            Some(Direction::Outbound) => Notes::OUTBOUND,
+            Some(Direction::Asking) => Notes::ASKING,
+            Some(Direction::Inbound) | None => Notes::empty(),
+        };
+        decoded.packets.iter_mut().for_each(|packet| packet.notes |= note);
         for packet in &decoded.packets {
             let (options, payload) = decoded.tail_of(packet, &chunk.bytes);
             let layers = decoded.layers_of(packet);

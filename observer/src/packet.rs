@@ -256,6 +256,8 @@ bitflags! {
         const OPTIONS_CUT = 0x0200;
         /// It was sent from the host that it was seen on. Set by live sources alone.
         const OUTBOUND = 0x0400;
+        /// It asks for somebody who listens on the host that it was seen on. Likewise.
+        const ASKING = 0x0800;
     }
 }
 

@@ -73,6 +73,9 @@ pub struct Comment {
 pub enum Direction {
     /// To the capturing machine.
     Inbound,
+    /// The same, and it asks for somebody who listens there: a SYN that is not forwarded. Of live sources alone; pcapng's
+    /// `epb_flags` call it unicast.
+    Asking,
     /// From it.
     Outbound,
 }

@@ -420,9 +420,10 @@ impl Pcapng {
         let order = self.order;
         let flags = order.options(options).find(|(code, value, _)| *code == option::EPB_FLAGS && value.len() == 4);
         let flags = flags.and_then(|(_, value, _)| value.try_into().ok()).map_or(0, |flags| order.u32(flags));
-        let direction = match flags & 3 {
-            1 => Some(Direction::Inbound),
-            2 => Some(Direction::Outbound),
+        let direction = match (flags & 3, flags >> 2 & 7) {
+            (1, 1) => Some(Direction::Asking),
+            (1, _) => Some(Direction::Inbound),
+            (2, _) => Some(Direction::Outbound),
             _ => None,
         };
         if let Some(direction) = direction {

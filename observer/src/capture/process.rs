@@ -49,7 +49,7 @@ fn parse<'a>(comments: impl Iterator<Item = (&'a Comment, &'a [u8])>, tuple: Tup
     for (comment, text) in comments {
         end = end.or(comment.direction.map(|direction| match direction {
             Direction::Outbound => Endpoint::new(tuple.src, tuple.version, tuple.sport),
-            Direction::Inbound => Endpoint::new(tuple.dst, tuple.version, tuple.dport),
+            Direction::Inbound | Direction::Asking => Endpoint::new(tuple.dst, tuple.version, tuple.dport),
         }));
         let text = String::from_utf8_lossy(text);
         match text.strip_prefix("rustnet ") {

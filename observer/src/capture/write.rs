@@ -57,6 +57,7 @@ impl Writer {
             let flags = direction.map(|direction| match direction {
                 Direction::Inbound => 1_u32.to_le_bytes(),
                 Direction::Outbound => 2_u32.to_le_bytes(),
+                Direction::Asking => 5_u32.to_le_bytes(),
             });
             let flags = flags.iter().map(|flags| (option::EPB_FLAGS, &flags[..]));
             let comments = comments.into_iter().map(|(_, text)| (option::COMMENT, text));

@@ -1,5 +1,6 @@
 //! Where frames come from.
 
+mod addresses;
 mod clock;
 mod compression;
 pub mod conntrack;

@@ -16,6 +16,7 @@ use rustix::net::{
 };
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use super::addresses::Addresses;
 use super::conntrack::{Entries, Events, Wanted};
 use super::namespace;
 use super::sock_diag::dump::Table;
@@ -34,6 +35,8 @@ pub enum Errand {
     NewFlows,
     /// A socket for the entries of connection tracking.
     Entries,
+    /// A socket for the namespace's addresses.
+    Addresses,
     /// A text of /proc.
     Text(Text),
 }
@@ -49,12 +52,13 @@ impl Errand {
             Self::Table => 3,
             Self::NewFlows => 4,
             Self::Entries => 5,
+            Self::Addresses => 6,
             Self::Text(text) => Self::TEXTS + text as u8,
         }
     }
 
     fn from_number(number: u8) -> Option<Self> {
-        let plain = [Self::PacketSocket, Self::Iterator, Self::Table, Self::NewFlows, Self::Entries];
+        let plain = [Self::PacketSocket, Self::Iterator, Self::Table, Self::NewFlows, Self::Entries, Self::Addresses];
         let texts = Text::ALL.into_iter().map(Self::Text);
         plain.into_iter().chain(texts).find(|errand| errand.number() == number)
     }
@@ -70,6 +74,7 @@ impl Errand {
             Self::Table => Table::socket(),
             Self::NewFlows => Events::socket(Wanted::New),
             Self::Entries => Entries::socket(),
+            Self::Addresses => Addresses::socket(),
             // /proc/net is that of the process's first thread.
             Self::Text(text) => {
                 let file = File::open(text.source().replace("/proc/net/", "/proc/thread-self/net/"))?;

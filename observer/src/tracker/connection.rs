@@ -57,6 +57,8 @@ pub(super) struct Connection {
     pub(super) is_unknown: bool,
     /// A packet of it was sent from the host that it was seen on.
     pub(super) is_own: bool,
+    /// A SYN of it asked for somebody who listens on that host.
+    pub(super) asks: bool,
     /// It is in the tracker's list of connections that are over.
     pub(super) listed: Listed,
     /// Another connection with the same key went before, and nothing has been said of it yet.
@@ -184,6 +186,7 @@ impl Connection {
             conversation: None,
             is_unknown: false,
             is_own: false,
+            asks: false,
             listed: Listed::No,
             reuses_ports,
             evicted: false,
@@ -240,9 +243,12 @@ impl Connection {
     /// Whether it only passes through, so that nothing can be said of it. Of what a host forwards, the kernel's filter sees
     /// what arrives and not what leaves; where addresses are translated on the way, each direction even looks like a
     /// connection of its own. What is the host's own has a socket here, or the kernel told of it, or a packet of it was sent
-    /// from here.
+    /// from here; or it asked for somebody who listens here, and went no further: SYN cookies, and what is dropped for want
+    /// of room, leave no other trace. What did go further was translated to an address behind this host.
     pub(super) fn passes(&self, config: &Config) -> bool {
-        config.sampled && !self.is_own && self.kernel.is_none()
+        let packets: u64 = self.sent.iter().map(|end| end.packets).sum();
+        let was_heard = self.asks && packets == self.handshake.syns();
+        config.sampled && !self.is_own && self.kernel.is_none() && !was_heard
     }
 
     /// Whether any packet of it was seen.
@@ -395,7 +401,7 @@ pub(super) fn both<T>(values: &mut [T; 2], from: u8) -> [&mut T; 2] {
 pack_fields! {
     Connection {
         id, last_number, first_seen, last_seen, ends, handshake, flows, sent, outcome, shared, habits, closing, around, rare, log,
-        reuses_ports, evicted, is_unknown, is_own; listed, kernel, conversation
+        reuses_ports, evicted, is_unknown, is_own, asks; listed, kernel, conversation
     }
     Around { tunnels, layers }
     Closing { fin, rst, first }

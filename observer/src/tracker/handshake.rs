@@ -273,6 +273,11 @@ impl Handshake {
         self.two_syns && self.two_syn_acks
     }
 
+    /// SYNs without ACK that one end sent.
+    pub(super) fn syns(&self) -> u64 {
+        u64::from(self.syn != Moment::NONE) + u64::from(self.syn_retransmissions)
+    }
+
     /// SYNs and SYN-ACKs that were sent again.
     pub(super) fn sent_again(&self) -> u16 {
         self.syn_retransmissions.saturating_add(self.syn_ack_retransmissions)

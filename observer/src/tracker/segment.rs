@@ -153,6 +153,7 @@ impl Connection {
         let (packet, at) = (input.packet, input.packet.at);
         self.last_seen = self.last_seen.max(at);
         self.is_own |= packet.notes.contains(Notes::OUTBOUND);
+        self.asks |= packet.notes.contains(Notes::ASKING);
         self.take_layers(from, input.layers);
         let [fwd, rev] = both(&mut self.sent, from);
         fwd.segment(packet, segment, None);

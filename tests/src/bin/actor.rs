@@ -139,6 +139,12 @@ fn connect(address: SocketAddr, protocol: Option<Protocol>, deed: &str, times: u
                 let _ = stream.write_all(&vec![7; 64 << 20]);
             }
             "leave" => stream.write_all(b"hello")?,
+            "late" => {
+                std::thread::sleep(Duration::from_secs(1));
+                stream.write_all(b"hello")?;
+                stream.shutdown(Shutdown::Write)?;
+                stream.read_to_end(&mut Vec::new())?;
+            }
             // Longer than the shortest times that tables on the way can be given.
             "return" => {
                 stream.write_all(b"hello")?;
@@ -236,6 +242,9 @@ fn flood(address: SocketAddr, times: u32) -> Result<()> {
     println!("0 {}", std::process::id());
     io::stdout().flush()?;
     let SocketAddr::V4(address) = address else { bail!("the flood is IPv4's") };
+    let towards = UdpSocket::bind("0.0.0.0:0")?;
+    towards.connect(address)?;
+    let SocketAddr::V4(source) = towards.local_addr()? else { bail!("a socket of IPv4 has another address") };
     let raw = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::TCP))?;
     for port in (20_000_u16..).take(times as usize) {
         let mut segment = Vec::new();
@@ -244,8 +253,7 @@ fn flood(address: SocketAddr, times: u32) -> Result<()> {
         segment.extend([u32::from(port).to_be_bytes(), [0; 4]].concat());
         // 20 octets, SYN, a window.
         segment.extend([0x50, 2, 0xff, 0xff, 0, 0, 0, 0]);
-        let source = [127, 0, 0, 1];
-        let pseudo = [&source[..], &address.ip().octets()[..], &[0, 6, 0, 20]].concat();
+        let pseudo = [&source.ip().octets()[..], &address.ip().octets()[..], &[0, 6, 0, 20]].concat();
         let words = pseudo.iter().chain(&segment).copied().collect::<Vec<_>>();
         let sum: u32 = words.chunks_exact(2).map(|two| u32::from(two[0]) << 8 | u32::from(two[1])).sum();
         let checksum = !((sum & 0xffff) + (sum >> 16)) as u16;

@@ -1,5 +1,6 @@
 //! The kernel observed: real sockets in namespaces of their own, and what `observer watch` says of them.
 
+mod apart;
 mod connections;
 mod counts;
 mod datagrams;

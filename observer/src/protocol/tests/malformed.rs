@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// What, of which protocol, and what is said.
+type Case<'a> = (&'a str, Name, &'a [(Side, &'a [u8])]);
+
 /// A hello of SOCKS 5 and the server's choice.
 const SOCKS: [(Side, &[u8]); 2] = [(Client, &[5, 1, 0]), (Server, &[5, 0])];
 
@@ -14,7 +17,7 @@ fn what_contradicts_its_protocol_is_counted() {
     let proxy = [b"PROXY TCP4 ".as_slice(), &long].concat();
     // A KEXINIT whose first list is longer than the packet.
     let lists = [&[0, 0, 0, 30, 4, 20][..], &[0; 16], &[0xff; 12]].concat();
-    let cases: [(&str, Name, &[(Side, &[u8])]); 9] = [
+    let cases: [Case<'_>; 9] = [
         ("a line without an end", Name::Smtp, &[(Server, b"220 me ESMTP\r\n"), (Client, b"EHLO "), (Client, &long)]),
         ("the same, of IMAP", Name::Imap, &[(Server, b"* OK "), (Server, &long)]),
         ("a PROXY header without an end", Name::Proxy, &[(Client, &proxy)]),

@@ -11,6 +11,7 @@ mod roll;
 mod translate;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,6 +35,7 @@ use resolve::Resolved;
 use roll::{A_WHILE, Roll};
 use translate::{Occasion, Translator};
 
+use super::addresses::{self, Addresses};
 use super::clock::WallClock;
 use super::live::{Batch, LiveSource, Roster, Seen, SeenPacket};
 use super::namespace;
@@ -88,6 +90,8 @@ pub struct Kernel {
     porter: Option<Porter>,
     /// Packet filters by namespace; `None` where one could not be had.
     filters: BTreeMap<u32, Option<PacketSocket>>,
+    /// Addresses by namespace, where they could be had.
+    addresses: BTreeMap<u32, Addresses>,
     /// When namespaces were searched for.
     searched: Instant,
     /// Namespaces with sockets in the book, when it was last read; `None` before.
@@ -156,6 +160,7 @@ impl Kernel {
             porter,
             options,
             filters: BTreeMap::new(),
+            addresses: BTreeMap::new(),
             searched: Instant::now(),
             populated: None,
             listeners: HashMap::new(),
@@ -191,11 +196,17 @@ impl Kernel {
         // Our own is there even where /proc hides the others.
         namespaces.entry(self.own_netns).or_insert_with(|| "/proc/thread-self/ns/net".into());
         self.filters.retain(|inode, _| namespaces.contains_key(inode));
+        self.addresses.retain(|inode, addresses| namespaces.contains_key(inode) && addresses.refresh().is_ok());
         for (inode, path) in namespaces {
             if self.options.netns.is_some_and(|one| one != inode) || self.filters.contains_key(&inode) {
                 continue;
             }
-            let filter = self.filter_in((inode != self.own_netns).then_some(&path));
+            let path = (inode != self.own_netns).then_some(path);
+            match self.addresses_in(path.as_ref()) {
+                Ok(addresses) => drop(self.addresses.insert(inode, addresses)),
+                Err(error) => tracing::info!("what network namespace {inode} forwards is not known: {error:#}"),
+            }
+            let filter = self.filter_in(path.as_ref());
             if let Err(error) = &filter {
                 self.loaded.off.push((Hook::Packets, format!("in network namespace {inode}: {error:#}")));
             }
@@ -213,6 +224,27 @@ impl Kernel {
         self.loaded.filter(&socket)?;
         namespace::open_up(&socket, !self.loaded.sees_leaving)?;
         Ok(socket)
+    }
+
+    /// The addresses of the namespace at `path`, or of this thread's.
+    fn addresses_in(&self, path: Option<&PathBuf>) -> Result<Addresses> {
+        match (path, &self.porter) {
+            (Some(path), Some(porter)) => Addresses::by(porter.open(Errand::Addresses, path, None)?),
+            (Some(_), None) => anyhow::bail!("it is not the one that observer runs in"),
+            (None, _) => Addresses::by(Addresses::socket()?),
+        }
+    }
+
+    /// Which way a packet went.
+    fn direction(&self, head: &PacketHead, packet: &[u8]) -> Direction {
+        if head.is_outbound() {
+            return Direction::Outbound;
+        }
+        let is_asked = |(address, port): (IpAddr, u16)| {
+            self.listeners.contains_key(&(head.netns, port))
+                && self.addresses.get(&head.netns).is_some_and(|own| own.has(address))
+        };
+        if addresses::asked(packet).is_some_and(is_asked) { Direction::Asking } else { Direction::Inbound }
     }
 
     /// Enters the sockets that are there into the book, and their owners; refreshes the numbers of all.
@@ -272,7 +304,7 @@ impl Kernel {
                     start: batch.bytes.len() as u32,
                     captured: head.captured,
                     len: head.len,
-                    direction: Some(if head.is_outbound() { Direction::Outbound } else { Direction::Inbound }),
+                    direction: Some(self.direction(&head, bytes)),
                 };
                 batch.bytes.extend_from_slice(bytes);
                 batch.seen.push(Seen::Packet(head.netns, packet));
