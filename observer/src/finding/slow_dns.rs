@@ -24,7 +24,11 @@ const PAGE: Page = Page {
         "The resolver is overloaded, far away, or asks slow servers.",
         "The first resolver in the list does not answer, and the second one does.",
     ],
-    rule: &["A lookup over UDP or TCP was answered slow_dns or more after its first query.", "It was not multicast."],
+    rule: &[
+        "A lookup over UDP or TCP was answered slow_dns or more after the first query for it, of whichever resolver that was \
+         asked: the same client asked for the same name and type, and had no answer yet.",
+        "It was not multicast.",
+    ],
     remedy: &[
         "Measure it: `dig @{RESOLVER} {NAME} | grep 'Query time'`, twice: the second answer comes from the cache",
         "Use a cache on the host: systemd-resolved, unbound or dnsmasq",
@@ -50,11 +54,22 @@ struct Resolvers(Bounded<IpAddr, Resolver>);
 #[derive(Debug, Default)]
 struct Resolver {
     answered: u64,
-    /// The slowest, up to [`SLOWEST`]: how long, when, frame, how often asked, name.
+    /// The slowest, up to [`SLOWEST`].
     slowest: Vec<Slow>,
 }
 
-type Slow = (Nanos, Timestamp, u64, u64, String);
+/// One lookup; the slower, the greater.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Slow {
+    waited: Nanos,
+    /// The query that was answered.
+    at: Timestamp,
+    frame: u64,
+    queries: u64,
+    name: String,
+    /// Who answered.
+    by: IpAddr,
+}
 
 /// Lookups that are kept of one resolver.
 const SLOWEST: usize = 64;
@@ -64,10 +79,13 @@ const NAMED: usize = 3;
 impl Tally for Resolvers {
     fn lookup(&mut self, record: &LookupRecord) {
         let lookup = &record.lookup;
-        let Some(latency) = lookup.latency_ns.filter(|_| lookup.service == DnsService::Dns) else { return };
-        let resolver = self.0.of(&record.server.ip);
+        let Some(waited) = lookup.waited().filter(|_| lookup.service == DnsService::Dns) else { return };
+        // Who was asked first made the client wait.
+        let by = record.server.ip;
+        let resolver = self.0.of(&lookup.repeats.as_ref().map_or(by, |repeats| repeats.server));
         resolver.answered += 1;
-        resolver.slowest.push((latency, lookup.at, record.id, lookup.queries, lookup.name.clone()));
+        let (at, queries, name) = (lookup.at, lookup.asked(), lookup.name.clone());
+        resolver.slowest.push(Slow { waited, at, frame: record.id, queries, name, by });
         if resolver.slowest.len() >= 2 * SLOWEST {
             resolver.make_room();
         }
@@ -83,19 +101,27 @@ impl Tally for Resolvers {
         let mut verdicts = Vec::new();
         for (ip, resolver) in self.0.iter() {
             let mut slow: Vec<_> =
-                resolver.slowest.iter().filter(|(latency, ..)| *latency >= context.thresholds.slow_dns).collect();
+                resolver.slowest.iter().filter(|slow| slow.waited >= context.thresholds.slow_dns).collect();
             slow.sort_by(|a, b| b.cmp(a));
-            let Some((worst, _, _, _, name)) = slow.first() else { continue };
+            let Some(worst) = slow.first() else { continue };
             let more = if slow.len() >= SLOWEST { " or more" } else { "" };
+            let (waited, name) = (units::time(worst.waited), &worst.name);
+            let what = if worst.by == *ip {
+                format!("{ip} took up to {waited} to answer, for {name}")
+            } else {
+                format!(
+                    "{ip} did not answer in time, and {} did in the end: up to {waited} went by, for {name}",
+                    worst.by
+                )
+            };
             let what = format!(
-                "{ip} took up to {} to answer, for {name}: slow were {}{more} of {} lookups.",
-                units::time(*worst),
+                "{what}: slow were {}{more} of {} lookups.",
                 units::count(slow.len() as u64),
                 units::count(resolver.answered),
             );
-            let evidence = slow.iter().take(NAMED).map(|(latency, at, frame, queries, name)| {
+            let evidence = slow.iter().take(NAMED).map(|Slow { waited, at, frame, queries, name, .. }| {
                 let again = if *queries > 1 { format!(", asked {queries} times") } else { String::new() };
-                let what = format!("lookup of {name}, {}{again}", units::time(*latency));
+                let what = format!("lookup of {name}, {}{again}", units::time(*waited));
                 Evidence { at: Some(*at), frame: Some(*frame), ..evidence::fact(what) }
             });
             let about = About { host: Some(*ip), ..About::default() };

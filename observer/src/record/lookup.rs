@@ -45,7 +45,7 @@ pub struct Lookup {
     pub code: Option<String>,
     /// From the first query to the answer, in nanoseconds.
     pub latency_ns: Option<Nanos>,
-    /// How often the query was sent.
+    /// How often the query was sent, from this port to this server with this identifier.
     pub queries: u64,
     /// Answers that contradict themselves (names that refer to themselves, say), which were left aside; absent where there
     /// were none.
@@ -54,11 +54,10 @@ pub struct Lookup {
     pub malformed: u64,
     /// The answer was too long for a datagram, to be asked for over TCP.
     pub truncated: bool,
-    /// Of a lookup over TCP: the number of the one over UDP whose answer was too long, so that it was asked again; absent
-    /// where none was.
+    /// What it asks again for; absent where it was the first to ask.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(default)]
-    pub after: Option<u64>,
+    pub repeats: Option<Box<Repeats>>,
     /// The query says what its sender can take (EDNS, RFC 6891).
     pub edns: bool,
     /// The answer's records: addresses, the names that CNAME, PTR, NS, MX and SRV point to, else the type; up to 32.
@@ -73,7 +72,50 @@ pub struct Lookup {
     pub ttl: Option<u32>,
 }
 
+/// A client that waits in vain, or is given an answer that was cut, asks again: another server, from another port, with
+/// another identifier. Each of these is a lookup of its own, and this what makes them one. A question counts as repeated
+/// when the same client's address asks for the same name and type within ten seconds of the last time, having no answer yet,
+/// or one that was too long for a datagram, so that it is asked for over TCP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Repeats {
+    /// The number of the lookup before this one.
+    pub after: u64,
+    /// Time of the first query of all.
+    pub since: Timestamp,
+    /// Who was asked first.
+    pub server: IpAddr,
+    /// How often was asked in all, until this lookup was answered.
+    pub queries: u64,
+    /// From the first query of all to this lookup's answer, in nanoseconds: how long the client has waited. `null` where no
+    /// answer was seen.
+    pub waited_ns: Option<Nanos>,
+}
+
 impl Lookup {
+    /// Time of the first query of all that were sent for it.
+    pub fn since(&self) -> Timestamp {
+        self.repeats.as_ref().map_or(self.at, |repeats| repeats.since)
+    }
+
+    /// How long the client has waited for the answer, from the first query of all.
+    pub fn waited(&self) -> Option<Nanos> {
+        self.repeats.as_ref().map_or(self.latency_ns, |repeats| repeats.waited_ns)
+    }
+
+    /// How often was asked in all.
+    pub fn asked(&self) -> u64 {
+        self.repeats.as_ref().map_or(self.queries, |repeats| repeats.queries)
+    }
+
+    /// Ends what was asked again with its answer, for which was asked so often in all where that is known.
+    pub(crate) fn settle(&mut self, queries: Option<u64>) {
+        let answered = self.latency_ns.map(|latency| self.at.plus(latency));
+        if let Some(repeats) = &mut self.repeats {
+            repeats.queries = queries.map_or(repeats.queries, |queries| queries.max(repeats.queries));
+            repeats.waited_ns = answered.map(|answered| answered.since(repeats.since));
+        }
+    }
+
     /// The answer's code, or what stands for it where there is none.
     pub fn outcome(&self) -> &str {
         match &self.code {

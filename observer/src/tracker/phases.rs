@@ -38,6 +38,7 @@ pub(super) fn phases(
     last_seen: Timestamp,
 ) -> Vec<PhaseRecord> {
     let mut phases = Vec::new();
+    phases.extend(lookup(application, handshake.syn));
     let mut add = |phase, start: Option<Timestamp>, end: Option<Timestamp>, measured| {
         if let Some((start, length_ns)) =
             start.zip(end).and_then(|(start, end)| Some((start, end.checked_since(start)?)))
@@ -45,14 +46,6 @@ pub(super) fn phases(
             phases.push(PhaseRecord { phase, start, length_ns, measured });
         }
     };
-    if let Some(dns) = &application.dns
-        && let Some(latency) = dns.lookup.latency_ns
-    {
-        let answered = dns.lookup.at.plus(latency);
-        // An answer that was at hand for long cost this connection nothing.
-        let is_fresh = handshake.syn.is_some_and(|syn| syn.since(answered) < FRESH);
-        add(Phase::Dns, Some(dns.lookup.at).filter(|_| is_fresh), Some(answered), "the query to its answer");
-    }
     add(Phase::Connect, handshake.syn, handshake.ack.or(handshake.syn_ack), "SYN to the ACK of the SYN-ACK");
     if let Some(tls) = &application.tls {
         let end = tls.finished.client.zip(tls.finished.server).map(|(client, server)| client.max(server));
@@ -82,19 +75,26 @@ pub(super) fn phases(
 pub(super) fn of_quic(application: &Application) -> Vec<PhaseRecord> {
     let Some(quic) = &application.quic else { return Vec::new() };
     let mut phases = Vec::new();
-    let (begun, dns) = (quic.initial.client, application.dns.as_ref().map(|dns| &dns.lookup));
-    if let Some(lookup) = dns
-        && let Some(latency) = lookup.latency_ns
-        && begun.is_some_and(|begun| begun.since(lookup.at.plus(latency)) < FRESH)
-    {
-        let measured = "the query to its answer";
-        phases.push(PhaseRecord { phase: Phase::Dns, start: lookup.at, length_ns: latency, measured });
-    }
+    let begun = quic.initial.client;
+    phases.extend(lookup(application, begun));
     if let Some((start, length_ns)) = begun.zip(quic.handshake_ns) {
         let measured = "first Initial packet of the client to its first 1-RTT packet";
         phases.push(PhaseRecord { phase: Phase::Quic, start, length_ns, measured });
     }
     phases
+}
+
+/// The lookup that a connection waited for, which began at `begun`: from the first query of all.
+fn lookup(application: &Application, begun: Option<Timestamp>) -> Option<PhaseRecord> {
+    let lookup = &application.dns.as_ref()?.lookup;
+    let (start, length_ns) = (lookup.since(), lookup.waited()?);
+    // An answer that was at hand for long cost this connection nothing.
+    let is_fresh = begun.is_some_and(|begun| begun.since(start.plus(length_ns)) < FRESH);
+    let measured = match lookup.repeats {
+        None => "the query to its answer",
+        Some(_) => "the first query of several to the answer",
+    };
+    is_fresh.then_some(PhaseRecord { phase: Phase::Dns, start, length_ns, measured })
 }
 
 /// When the first request and its response began and ended.

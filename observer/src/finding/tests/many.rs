@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use super::super::{Context, Report, Thresholds, judge};
 use super::stage::{Stage, http_get};
 use crate::record::{
-    Certificate, ConnectionRecord, DnsService, Endpoint, FindingRecord, IcmpRecord, Lookup, LookupRecord, Severity,
-    Side, TlsAlert, TlsRecord, Transport, Validity,
+    Certificate, ConnectionRecord, DnsService, Endpoint, FindingRecord, IcmpRecord, Lookup, LookupRecord, Repeats,
+    Severity, Side, TlsAlert, TlsRecord, Transport, Validity,
 };
 use crate::time::{Nanos, Timestamp};
 
@@ -191,6 +191,20 @@ fn a_resolver_that_takes_its_time() {
         |latency| report(Vec::new(), vec![lookup(1, millis(0), "db.lab", Some("NOERROR"), latency)], millis(60_000));
     assert_eq!(names(&answered(700)), ["slow-dns"]);
     assert_eq!(names(&answered(300)), [""; 0]);
+    // The second one answers at once, but was asked a second after the first.
+    let mut second = lookup(2, millis(1_000), "db.lab", Some("NOERROR"), 1);
+    let repeats = Repeats {
+        after: 1,
+        since: millis(0),
+        server: host(54),
+        queries: 2,
+        waited_ns: Some(Nanos::from_millis(1_001)),
+    };
+    second.lookup.repeats = Some(Box::new(repeats));
+    let found = report(Vec::new(), vec![lookup(1, millis(0), "db.lab", None, 0), second], millis(60_000));
+    assert_eq!(names(&found), ["slow-dns"]);
+    let what = &found[0].cases[0].finding.what;
+    assert!(what.contains("10.0.0.54 did not answer in time, and 10.0.0.53 did"), "{what}");
 }
 
 #[test]

@@ -136,18 +136,23 @@ fn banners(ssh: &SshRecord) -> Line {
     Line::new().then(Tone::Plain, text)
 }
 
-/// `example.com A by 192.0.2.53: NOERROR after 12 ms, 1 CNAME, asked 2 times`.
+/// `example.com A by 192.0.2.54: NOERROR after 12 ms, 1.0 s after 192.0.2.53 was first asked, 1 CNAME, asked 2 times`.
 fn lookup(record: &LookupRecord) -> Line {
-    let Lookup { name, kind, latency_ns, queries, cnames, .. } = &record.lookup;
+    let Lookup { name, kind, latency_ns, cnames, repeats, .. } = &record.lookup;
     let mut text = format!("{name} {kind} by {}: {}", record.server.ip, record.lookup.outcome());
     if let Some(latency) = latency_ns {
         text.push_str(&format!(" after {}", units::time(*latency)));
     }
+    if let Some(repeats) = repeats
+        && let Some(waited) = repeats.waited_ns
+    {
+        text.push_str(&format!(", {} after {} was first asked", units::time(waited), repeats.server));
+    }
     if *cnames > 0 {
         text.push_str(&format!(", {}", units::number_of(*cnames, "CNAME")));
     }
-    if *queries > 1 {
-        text.push_str(&format!(", asked {} times", units::count(*queries)));
+    if record.lookup.asked() > 1 {
+        text.push_str(&format!(", asked {} times", units::count(record.lookup.asked())));
     }
     Line::new().then(Tone::Plain, text)
 }

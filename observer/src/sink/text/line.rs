@@ -63,7 +63,10 @@ pub fn draw_lookup(page: &Page, out: &mut String, record: &LookupRecord) {
     if lookup.queries > 1 {
         text.push(Tone::Plain, format!(" {} times", units::count(lookup.queries)));
     }
-    if let Some(latency) = lookup.latency_ns {
+    if lookup.asked() > lookup.queries {
+        text.push(Tone::Plain, format!(", {} times in all", units::count(lookup.asked())));
+    }
+    if let Some(latency) = lookup.waited() {
         text.push(Tone::Dim, " · ");
         text.push(Tone::Plain, format!("answered in {}", units::time(latency)));
     }

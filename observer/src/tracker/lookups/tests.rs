@@ -1,0 +1,151 @@
+//! Questions and answers, packet by packet.
+
+use super::*;
+use crate::packet::{Address, IpVersion};
+use crate::record::Lookup;
+
+const CLIENT: ([u8; 4], u16) = ([10, 0, 0, 1], 40_000);
+const SERVER: ([u8; 4], u16) = ([10, 0, 0, 2], 53);
+
+fn packet(number: u64, from: ([u8; 4], u16), to: ([u8; 4], u16)) -> Packet {
+    let (src, dst) = (Address::v4(from.0), Address::v4(to.0));
+    let tuple = Tuple { src, dst, sport: from.1, dport: to.1, version: IpVersion::V4 };
+    Packet::placeholder(Timestamp::from_nanos(number * 1_000_000), number, tuple)
+}
+
+fn query() -> Vec<u8> {
+    b"\x00\x07\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x01a\x03lab\x00\x00\x01\x00\x01".to_vec()
+}
+
+/// An answer with these flags besides its being one, and without records.
+fn answer(flags: u8) -> Vec<u8> {
+    let mut answer = query();
+    answer[2] = 0x81 | flags;
+    answer
+}
+
+fn records(lookups: &mut Lookups) -> Vec<LookupRecord> {
+    let record = |event| match event {
+        Event::Lookup(record) => *record,
+        other => unreachable!("only lookups are made here: {other:?}"),
+    };
+    lookups.drain().map(record).collect()
+}
+
+#[test]
+fn a_lookup_over_tcp_comes_after_the_one_that_was_cut() {
+    const TRUNCATED: u8 = 2;
+    let mut lookups = Lookups::new(&Config::default());
+    lookups.datagram(&packet(1, CLIENT, SERVER), &query());
+    lookups.datagram(&packet(2, SERVER, CLIENT), &answer(TRUNCATED));
+    let cut = records(&mut lookups);
+    assert!(cut.first().is_some_and(|cut| cut.id == 1 && cut.lookup.truncated), "{cut:?}");
+    let mut over_tcp = |name: &str, client: [u8; 4], seconds: u64| {
+        let lookup = Lookup {
+            at: Timestamp::from_nanos(seconds * 1_000_000_000),
+            name: name.to_string(),
+            kind: "A".to_string(),
+            ..Lookup::default()
+        };
+        let end = |(ip, port)| Endpoint::new(Address::v4(ip), IpVersion::V4, port);
+        let (client, server) = (end((client, 50_000)), end(SERVER));
+        let mut record = LookupRecord { id: 9, client, server, transport: Transport::Tcp, netns: None, lookup };
+        lookups.join(&mut record);
+        record.lookup.repeats.map(|repeats| repeats.after)
+    };
+    assert_eq!(over_tcp("b.lab", CLIENT.0, 1), None, "another name");
+    assert_eq!(over_tcp("a.lab", [10, 0, 0, 9], 1), None, "another client");
+    assert_eq!(over_tcp("A.lab", CLIENT.0, 1), Some(1), "from another port, and written otherwise");
+    assert_eq!(over_tcp("a.lab", CLIENT.0, 2), None, "it is settled");
+}
+
+#[test]
+fn an_answer_that_contradicts_itself_is_counted() {
+    let mut lookups = Lookups::new(&Config::default());
+    lookups.datagram(&packet(1, CLIENT, SERVER), &query());
+    let mut looped = answer(0);
+    looped.splice(12..14, [0xc0, 12]);
+    lookups.datagram(&packet(2, SERVER, CLIENT), &looped);
+    lookups.datagram(&packet(3, SERVER, CLIENT), &looped);
+    lookups.datagram(&packet(4, SERVER, CLIENT), &answer(0));
+    let all = records(&mut lookups);
+    let [lookup] = &all[..] else { panic!("one lookup, not {all:?}") };
+    assert_eq!((lookup.lookup.malformed, lookup.lookup.code.as_deref()), (2, Some("NOERROR")));
+}
+
+/// The query with another identifier.
+fn query_as(id: u8) -> Vec<u8> {
+    let mut query = query();
+    query[1] = id;
+    query
+}
+
+#[test]
+fn who_waits_in_vain_asks_again_from_another_port_and_of_another_server() {
+    const SECOND: u64 = 1_000;
+    let other = ([10, 0, 0, 3], 53);
+    let from_port = |port| (CLIENT.0, port);
+    let mut lookups = Lookups::new(&Config::default());
+    lookups.datagram(&packet(SECOND, from_port(40_000), SERVER), &query_as(7));
+    lookups.datagram(&packet(2 * SECOND, from_port(40_001), other), &query_as(8));
+    lookups.datagram(&packet(4 * SECOND, from_port(40_001), other), &query_as(8));
+    let mut answer = answer(0);
+    answer[1] = 8;
+    lookups.datagram(&packet(4 * SECOND + 1, other, from_port(40_001)), &answer);
+    let answered = records(&mut lookups);
+    let [second] = &answered[..] else { panic!("one is answered, not {answered:?}") };
+    let lookup = &second.lookup;
+    assert_eq!((lookup.queries, lookup.asked()), (2, 3));
+    assert_eq!(lookup.latency_ns, Some(Nanos::from_millis(2 * SECOND + 1)), "of its own first query");
+    assert_eq!(lookup.waited(), Some(Nanos::from_millis(3 * SECOND + 1)), "of the first of all");
+    let repeats = lookup.repeats.as_deref().expect("it repeats another");
+    assert_eq!((repeats.after, repeats.server), (SECOND, [10, 0, 0, 2].into()));
+    // What is asked once it is answered is a new question.
+    lookups.datagram(&packet(5 * SECOND, from_port(40_002), SERVER), &query_as(9));
+    lookups.finish();
+    let rest = records(&mut lookups);
+    assert!(rest.iter().all(|record| record.lookup.repeats.is_none() && record.lookup.code.is_none()), "{rest:?}");
+    assert_eq!(rest.len(), 2);
+}
+
+#[test]
+fn an_answer_is_waited_for_from_the_last_query_on() {
+    let mut lookups = Lookups::new(&Config::default());
+    for at in [1, 6_000, 11_000] {
+        lookups.datagram(&packet(at, CLIENT, SERVER), &query());
+    }
+    lookups.datagram(&packet(12_000, SERVER, CLIENT), &answer(0));
+    let all = records(&mut lookups);
+    let [lookup] = &all[..] else { panic!("one lookup, not {all:?}") };
+    assert_eq!((lookup.lookup.queries, lookup.lookup.latency_ns), (3, Some(Nanos::from_millis(11_999))));
+    lookups.datagram(&packet(20_000, CLIENT, SERVER), &query());
+    lookups.handle_timeout(packet(30_001, CLIENT, SERVER).at);
+    assert_eq!(records(&mut lookups).len(), 1, "given up");
+    lookups.datagram(&packet(30_002, CLIENT, SERVER), &query());
+    lookups.finish();
+    assert_eq!(records(&mut lookups)[0].lookup.repeats, None, "asked long after");
+}
+
+#[test]
+fn an_answer_about_another_name_settles_nothing() {
+    let mut lookups = Lookups::new(&Config::default());
+    lookups.datagram(&packet(1, CLIENT, SERVER), &query());
+    let mut other = answer(0);
+    other[13] = b'b';
+    lookups.datagram(&packet(2, SERVER, CLIENT), &other);
+    lookups.datagram(&packet(3, SERVER, CLIENT), &answer(0));
+    let codes: Vec<_> = records(&mut lookups).iter().map(|record| record.lookup.queries).collect();
+    assert_eq!(codes, [0, 1]);
+}
+
+#[test]
+fn a_flood_of_questions_stays_in_bounds() {
+    let mut lookups = Lookups::new(&Config::default());
+    for number in 0..100_000 {
+        let port = 1024 + (number % 50_000) as u16;
+        let mut at = packet(number, (CLIENT.0, port), SERVER);
+        at.at = Timestamp::from_nanos(number);
+        lookups.datagram(&at, &query());
+        assert!(lookups.open.len() <= MOST_OPEN && lookups.order.len() <= 2 * MOST_OPEN + 1);
+    }
+}
