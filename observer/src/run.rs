@@ -17,7 +17,8 @@ use observer::decode::{Checksums, Counts, Decoder};
 use observer::flow;
 use observer::keylog::{KeyLog, Keys};
 use observer::packet::{Body, Decoded, Packet};
-use observer::protocol::{dns, quic};
+use observer::protocol::dns::{self, Speakers};
+use observer::protocol::quic;
 use observer::record::CaptureRecord;
 use observer::time::{Nanos, Timestamp};
 use observer::tracker::Config;
@@ -77,6 +78,7 @@ pub fn run<S: Sink>(
             totals: Totals::default(),
             clock: Clock::default(),
             keys: Keyring::new(options.keys.clone()),
+            speakers: Speakers::default(),
         }),
         shards: (0..shards)
             .map(|index| Mutex::new(Shard::new((index as u64, shards as u64), tracker, make_sink())))
@@ -127,6 +129,8 @@ struct Part {
     decoded: Decoded,
     /// For each shard the indices of its packets.
     shares: Vec<Vec<u32>>,
+    /// The indices of segments that are dealt to every shard.
+    overheard: Vec<u32>,
     /// The secrets that are known.
     keys: Option<Arc<Keys>>,
 }
@@ -164,6 +168,7 @@ struct Producer<'a> {
     totals: Totals,
     clock: Clock,
     keys: Keyring,
+    speakers: Speakers,
 }
 
 #[derive(Debug, Default)]
@@ -345,14 +350,18 @@ impl Producer<'_> {
         part.decoded.clear();
         part.shares.resize_with(shards, Vec::new);
         part.shares.iter_mut().for_each(Vec::clear);
+        part.overheard.clear();
         let fill = self.source.fill(&mut part.chunk)?;
         self.totals.add(&part.chunk);
         part.keys = self.keys.with(&mut part.chunk);
         self.decoder.decode(&part.chunk, &mut part.decoded);
         let count = shards as u64;
         for (index, packet) in part.decoded.packets.iter().enumerate() {
-            if is_for_all(packet, &part.decoded, &part.chunk) {
+            if shards > 1 && is_for_all(packet, &part.decoded, &part.chunk, &mut self.speakers) {
                 part.shares.iter_mut().for_each(|share| share.push(index as u32));
+                if let Body::Tcp(_) = packet.body {
+                    part.overheard.push(index as u32);
+                }
                 continue;
             }
             let shard = match packet.body {
@@ -417,11 +426,14 @@ impl Totals {
 }
 
 /// Whether every shard is to see a packet: what names an address names it for connections of any shard.
-fn is_for_all(packet: &Packet, decoded: &Decoded, chunk: &Chunk) -> bool {
-    let Body::Udp(datagram) = packet.body else { return false };
+fn is_for_all(packet: &Packet, decoded: &Decoded, chunk: &Chunk, speakers: &mut Speakers) -> bool {
     let (_, payload) = decoded.tail_of(packet, &chunk.bytes);
-    // What opens a connection over QUIC opens it in one shard only, whatever else it looks like.
-    dns::may_be_message(payload) && quic::opener(payload, datagram.len as usize).is_none()
+    match packet.body {
+        // What opens a connection over QUIC opens it in one shard only, whatever else it looks like.
+        Body::Udp(datagram) => dns::may_be_message(payload) && quic::opener(payload, datagram.len as usize).is_none(),
+        Body::Tcp(_) => speakers.hear(packet, payload),
+        Body::Icmp(_) => false,
+    }
 }
 
 /// Capture time, carried on by the machine's clock while the input pauses.

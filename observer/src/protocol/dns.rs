@@ -1,6 +1,7 @@
-//! DNS (RFC 1035): messages, and over TCP (RFC 7766) their exchange.
+//! Messages of DNS (RFC 1035).
 
-use std::collections::VecDeque;
+mod tcp;
+
 use std::fmt::Display;
 use std::net::IpAddr;
 
@@ -8,9 +9,10 @@ use domain::base::Message as Wire;
 use domain::base::iana::{Opcode, Rtype};
 use domain::rdata::{A, Aaaa, Cname, Mx, Ns, Ptr, Srv};
 
+pub(super) use self::tcp::recognise;
+pub use self::tcp::{Heard, Speakers};
 use super::text::clean;
-use super::{Arrival, Guess, Next, Protocol, Take};
-use crate::record::{Application, Lookup, ProtocolName, Side};
+use crate::record::Lookup;
 use crate::time::Timestamp;
 
 /// Octets of a message's header.
@@ -19,8 +21,6 @@ const HEADER: usize = 12;
 const MOST_ANSWERS: usize = 32;
 /// Characters of a name.
 const MOST_NAME: usize = 255;
-/// Lookups that are kept of one connection, and queries that wait for their answers.
-const MOST_LOOKUPS: usize = 100;
 
 /// A message, as far as records need it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -164,90 +164,6 @@ impl Message {
 
 fn name(name: &impl Display) -> String {
     clean(name.to_string().as_bytes(), MOST_NAME)
-}
-
-/// A connection that speaks DNS.
-#[derive(Debug, Default)]
-struct DnsOverTcp {
-    open: VecDeque<Lookup>,
-    done: Vec<Lookup>,
-    is_cut: bool,
-    malformed: u64,
-}
-
-/// Whether these octets begin a connection that speaks DNS: a message behind its length.
-pub(super) fn recognise(octets: &[u8]) -> Guess {
-    let &[a, b, ref message @ ..] = octets else { return Guess::Unsure };
-    let length = usize::from(u16::from_be_bytes([a, b]));
-    if length < HEADER + 5 {
-        return Guess::No;
-    }
-    let message = message.get(..length).unwrap_or(message);
-    match message.get(2) {
-        None => Guess::Unsure,
-        Some(flags) if flags >> 3 & 0xf != 0 => Guess::No,
-        Some(_) if message.len() < HEADER + 5 => Guess::Unsure,
-        Some(flags) if may_be_unicast(message) => {
-            let from = if flags & 0x80 == 0 { Side::Client } else { Side::Server };
-            Guess::Yes(from, Box::new(DnsOverTcp::default()))
-        }
-        Some(_) => Guess::No,
-    }
-}
-
-impl Protocol for DnsOverTcp {
-    fn take(&mut self, _: Side, arrival: Arrival<'_>, at: Timestamp) -> Take {
-        match arrival {
-            Arrival::Octets(&[a, b, ref rest @ ..]) => {
-                let length = usize::from(u16::from_be_bytes([a, b]));
-                let Some(message) = rest.get(..length) else { return Take::wait_for(2 + length) };
-                match Message::parse(message) {
-                    Some(message) => self.message(message, at),
-                    None => self.malformed += 1,
-                }
-                Take::used(2 + length)
-            }
-            Arrival::Octets(_) => Take::wait_for(2),
-            Arrival::Gap(_) | Arrival::End => Take::then(0, Next::Nothing),
-            Arrival::Passed(_) => Take::used(0),
-        }
-    }
-
-    fn has_prelude(&self) -> bool {
-        false
-    }
-
-    fn record(&self, into: &mut Application) {
-        into.speaks(ProtocolName::Dns);
-        into.malformed += self.malformed;
-        into.given_up |= self.is_cut;
-        into.lookups.extend(self.done.iter().chain(&self.open).cloned());
-    }
-}
-
-impl DnsOverTcp {
-    fn message(&mut self, message: Message, at: Timestamp) {
-        let known = self.open.iter().position(|lookup| message.is_about(lookup));
-        if message.is_response {
-            let lookup = message.answer(known.and_then(|known| self.open.remove(known)), at);
-            self.keep(lookup);
-        } else if known.is_none() {
-            if self.open.len() == MOST_LOOKUPS
-                && let Some(oldest) = self.open.pop_front()
-            {
-                self.keep(oldest);
-            }
-            self.open.push_back(message.begin(at));
-        }
-    }
-
-    fn keep(&mut self, lookup: Lookup) {
-        if self.done.len() < MOST_LOOKUPS {
-            self.done.push(lookup);
-        } else {
-            self.is_cut = true;
-        }
-    }
 }
 
 #[cfg(test)]

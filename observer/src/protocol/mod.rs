@@ -21,6 +21,7 @@ mod websocket;
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use self::dns::Heard;
 use self::prelude::Prelude;
 pub use self::stream::{Arrival, Next, Payload, Stream, Take, Taker};
 use crate::keylog::Keys;
@@ -50,6 +51,9 @@ pub trait Protocol: Debug + Send {
     fn has_prelude(&self) -> bool {
         true
     }
+
+    /// Hands over the messages of DNS that came since this was asked last.
+    fn hand_over(&mut self, _into: &mut Heard) {}
 
     /// Takes in the secrets that are known from now on. The conversation is the `depth`th inside of others.
     fn unlock(&mut self, _keys: &Arc<Keys>, _depth: u8) {}
@@ -192,6 +196,19 @@ impl Conversation {
         self.given_up = true;
         for from in [0, 1] {
             self.with(from, at, |stream, take| stream.give_up(take));
+        }
+    }
+
+    /// The messages of DNS that came since this was asked last; `None` where there are none.
+    pub fn heard(&mut self) -> Option<Heard> {
+        let mut heard = Heard { messages: Vec::new(), client: self.client, opened: false };
+        self.hand_over(&mut heard);
+        (!heard.messages.is_empty()).then_some(heard)
+    }
+
+    fn hand_over(&mut self, into: &mut Heard) {
+        if let Some(protocol) = &mut self.protocol {
+            protocol.hand_over(into);
         }
     }
 

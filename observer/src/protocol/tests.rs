@@ -13,6 +13,11 @@ fn talk(turns: &[(Side, &[u8])]) -> Application {
 
 /// The same, in segments of at most `most` octets.
 fn cut(turns: &[(Side, &[u8])], most: usize) -> Application {
+    conversation(turns, most).record(false).unwrap_or_default()
+}
+
+/// A conversation in which each end has said its part by turns, in segments of at most `most` octets.
+fn conversation(turns: &[(Side, &[u8])], most: usize) -> Conversation {
     let mut conversation = Conversation::new(0);
     let mut next = [Seq(100), Seq(4_000_000_000)];
     let mut at = 0;
@@ -29,7 +34,7 @@ fn cut(turns: &[(Side, &[u8])], most: usize) -> Application {
     }
     let at = Timestamp::from_nanos(at + 1);
     (0..2).for_each(|from| conversation.fin(from, next[usize::from(from)], at));
-    conversation.record(false).unwrap_or_default()
+    conversation
 }
 
 /// Each exchange without its times.
@@ -231,16 +236,18 @@ fn ssh_names_what_both_ends_come_to() {
 }
 
 #[test]
-fn dns_over_tcp_pairs_questions_and_answers() {
+fn dns_over_tcp_is_messages_behind_their_lengths() {
     let query: &[u8] = b"\0\x1d\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x07example\x03com\0\0\x01\0\x01";
     let answer: &[u8] = b"\0\x2d\x12\x34\x81\x80\0\x01\0\x01\0\0\0\0\x07example\x03com\0\0\x01\0\x01\
         \xc0\x0c\0\x01\0\x01\0\0\0\x3c\0\x04\xc0\0\x02\x01";
-    let application = talk(&[(Client, query), (Server, answer), (Client, query)]);
-    let [answered, open] = &application.lookups[..] else { panic!("two lookups, not {:?}", application.lookups) };
+    let mut conversation = conversation(&[(Client, query), (Server, answer), (Client, query)], 3);
+    let heard = conversation.heard().expect("there are messages");
+    let [asked, answered, again] = &heard.messages[..] else { panic!("three messages, not {:?}", heard.messages) };
     assert_eq!((answered.name.as_str(), answered.kind.as_str()), ("example.com", "A"));
-    assert_eq!((answered.code.as_deref(), answered.ttl), (Some("NOERROR"), Some(60)));
+    assert_eq!((answered.code.as_str(), answered.ttl), ("NOERROR", Some(60)));
     assert_eq!(answered.answers, ["192.0.2.1"]);
-    assert_eq!(open.code, None);
+    assert_eq!((asked, asked.is_response, heard.client, heard.opened), (again, false, 0, false));
+    assert!(conversation.heard().is_none(), "once");
     let mut looped = answer.to_vec();
     looped[14] = 0xc0;
     looped[15] = 0x0c;

@@ -6,7 +6,7 @@ use observer::finding::{Context, Thresholds, judge};
 use observer::flow;
 use observer::input::{Input, PacketInput};
 use observer::packet::{IpVersion, Tuple};
-use observer::record::{LookupRecord, Transport};
+use observer::record::LookupRecord;
 use observer::time::Timestamp;
 use observer::tracker::{Config, Event, Tracker};
 
@@ -48,12 +48,16 @@ impl<S: Sink> Shard<S> {
 
     /// Whether this shard tells of a lookup, which every shard sees.
     fn is_own(&self, record: &LookupRecord) -> bool {
-        let (index, count) = self.place;
         let LookupRecord { client, server, .. } = record;
         let version = if client.ip.is_ipv4() { IpVersion::V4 } else { IpVersion::V6 };
         let (src, dst) = (client.ip.into(), server.ip.into());
-        let tuple = Tuple { src, dst, sport: client.port, dport: server.port, version };
-        record.transport == Transport::Tcp || flow::shard(&tuple) % count == index
+        self.owns(&Tuple { src, dst, sport: client.port, dport: server.port, version })
+    }
+
+    /// Whether a connection is this shard's.
+    fn owns(&self, tuple: &Tuple) -> bool {
+        let (index, count) = self.place;
+        flow::shard(tuple) % count == index
     }
 
     /// Handles what of `batch` is this shard's, which has the given index.
@@ -70,7 +74,7 @@ impl<S: Sink> Shard<S> {
     }
 
     fn handle_part(&mut self, part: &Part, share: &[u32]) {
-        let Part { chunk, decoded, keys, .. } = part;
+        let Part { chunk, decoded, keys, overheard, .. } = part;
         if let Some(keys) = keys {
             self.tracker.handle(Input::Keys(keys));
         }
@@ -81,11 +85,16 @@ impl<S: Sink> Shard<S> {
                 std::hint::black_box(options.first().copied());
                 self.tracker.foresee(packet);
             }
-            for packet in group.iter().filter_map(packet) {
+            for (index, packet) in group.iter().filter_map(|index| Some((index, packet(index)?))) {
                 self.until = self.until.max(packet.at);
                 let (options, payload) = decoded.tail_of(packet, &chunk.bytes);
                 let layers = decoded.layers_of(packet);
-                let effect = self.tracker.handle(Input::Packet(PacketInput { packet, layers, options, payload }));
+                let input = PacketInput { packet, layers, options, payload };
+                if overheard.binary_search(index).is_ok() && !self.owns(&packet.tuple) {
+                    self.tracker.overhear(&input);
+                    continue;
+                }
+                let effect = self.tracker.handle(Input::Packet(input));
                 if let Some(effect) = effect
                     && !chunk.comments.is_empty()
                 {

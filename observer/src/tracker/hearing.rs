@@ -8,6 +8,7 @@ use super::connection::Connection;
 use crate::input::PacketInput;
 use crate::keylog::Keys;
 use crate::packet::{Flags, Segment};
+use crate::protocol::dns::Heard;
 use crate::protocol::{Conversation, Payload};
 use crate::record::{Application, LookupRecord};
 use crate::time::Timestamp;
@@ -58,6 +59,13 @@ impl Connection {
                 self.conversation = None;
             }
         }
+    }
+
+    /// The messages of DNS that the segment at hand has brought, where the connection is one that is told.
+    pub(super) fn heard(&mut self, segment: &Segment, config: &Config) -> Option<Heard> {
+        let brings = segment.len > 0 || segment.flags.intersects(Flags::FIN | Flags::RST);
+        let heard = self.conversation.as_mut().filter(|_| brings)?.heard()?;
+        (!self.passes(config)).then_some(heard)
     }
 
     /// Notes the lookup that gave the client the server's address.

@@ -1,4 +1,4 @@
-//! Lookups of names by datagrams: questions and answers put together, and the names that they gave to addresses.
+//! Lookups of names: questions and answers put together, and the names that they gave to addresses.
 
 mod names;
 mod repeats;
@@ -10,7 +10,7 @@ use self::names::Names;
 use self::repeats::{Topic, Unsettled};
 use super::{Config, Event};
 use crate::packet::{Packet, Segment, Tuple};
-use crate::protocol::dns::{self, Message};
+use crate::protocol::dns::{self, Heard, Message};
 use crate::record::{DnsService, Endpoint, Lookup, LookupRecord, Transport};
 use crate::time::{Nanos, Timestamp};
 
@@ -34,8 +34,22 @@ pub(super) struct Lookups {
     sampled: bool,
 }
 
-/// What finds the question to an answer: who asked whom, and the identifier.
-type Asked = (Endpoint, Endpoint, u16);
+/// What finds the question to an answer: who asked whom, over what, and the identifier.
+type Asked = (Endpoint, Endpoint, Transport, u16);
+
+/// How a message came.
+#[derive(Clone, Copy, Debug)]
+struct Way {
+    client: Endpoint,
+    server: Endpoint,
+    transport: Transport,
+    service: DnsService,
+    /// The number of its packet.
+    number: u64,
+    at: Timestamp,
+    /// What it says names addresses.
+    names: bool,
+}
 
 /// A lookup that waits for its answer.
 #[derive(Debug)]
@@ -58,7 +72,8 @@ impl Lookups {
         let Tuple { src, dst, sport, dport, version } = packet.tuple;
         let [from, to] = [(src, sport), (dst, dport)].map(|(ip, port)| Endpoint::new(ip, version, port));
         let Some(message) = Message::parse(payload) else {
-            if let Some(open) = dns::answers(payload).and_then(|id| self.open.get_mut(&(to, from, id))) {
+            let asked = |id| (to, from, Transport::Udp, id);
+            if let Some(open) = dns::answers(payload).and_then(|id| self.open.get_mut(&asked(id))) {
                 open.record.lookup.malformed += 1;
             }
             return;
@@ -69,17 +84,29 @@ impl Lookups {
             _ => DnsService::Dns,
         };
         let (client, server) = if message.is_response { (to, from) } else { (from, to) };
-        let asked = (client, server, message.id);
-        let about = |lookup| LookupRecord {
-            id: packet.number,
-            client,
-            server,
-            transport: Transport::Udp,
-            netns: self.netns,
-            lookup,
-        };
+        let (transport, number) = (Transport::Udp, packet.number);
+        self.message(message, Way { client, server, transport, service, number, at, names: true });
+    }
+
+    /// Takes in messages that a segment of direction `from` brought, in whichever direction they were sent.
+    pub(super) fn over_tcp(&mut self, packet: &Packet, from: u8, heard: Heard) {
+        let (at, number) = (packet.at, packet.number);
+        self.give_up_before(at);
+        let tuple = if from == heard.client { packet.tuple } else { packet.tuple.reversed() };
+        let client = Endpoint::new(tuple.src, tuple.version, tuple.sport);
+        let server = Endpoint::new(tuple.dst, tuple.version, tuple.dport);
+        let (transport, service) = (Transport::Tcp, DnsService::Dns);
+        // What was opened is known where its connection is followed, and nowhere else.
+        let way = Way { client, server, transport, service, number, at, names: !heard.opened };
+        heard.messages.into_iter().for_each(|message| self.message(message, way));
+    }
+
+    fn message(&mut self, message: Message, way: Way) {
+        let Way { client, server, transport, service, number: id, at, .. } = way;
+        let asked = (client, server, transport, message.id);
+        let about = |lookup| LookupRecord { id, client, server, transport, netns: self.netns, lookup };
         if message.is_response {
-            self.answer(asked, message, about(Lookup { service, ..Lookup::default() }), at);
+            self.answer(asked, message, about(Lookup { service, ..Lookup::default() }), way);
         } else if let Some(open) = self.open.get_mut(&asked).filter(|open| message.is_about(&open.record.lookup)) {
             open.ask_again(at);
             self.unsettled.ask_again(topic(&open.record), at);
@@ -89,14 +116,6 @@ impl Lookups {
             let record = about(Lookup { service, ..message.begin(at) });
             self.ask(asked, record);
         }
-    }
-
-    /// Notes in a lookup over TCP what it repeats.
-    pub(super) fn join(&mut self, over_tcp: &mut LookupRecord) {
-        let LookupRecord { id, server, .. } = *over_tcp;
-        let (topic, at) = (topic(over_tcp), over_tcp.lookup.at);
-        over_tcp.lookup.repeats = self.unsettled.ask(topic, id, server.ip, at).map(Box::new);
-        over_tcp.lookup.settle(self.unsettled.answer(topic, false).map(|chain| chain.queries));
     }
 
     /// It is `now`: what was asked too long ago has no answer.
@@ -146,7 +165,8 @@ impl Lookups {
     }
 
     /// Takes in an answer. `unasked` is the record of it where no question was seen.
-    fn answer(&mut self, asked: Asked, message: Message, unasked: LookupRecord, at: Timestamp) {
+    fn answer(&mut self, asked: Asked, message: Message, unasked: LookupRecord, way: Way) {
+        let at = way.at;
         let is_open = self.open.get(&asked).is_some_and(|open| message.is_about(&open.record.lookup));
         let open = if is_open { self.open.remove(&asked).map(|open| open.record) } else { None };
         let truncated = message.truncated;
@@ -158,7 +178,9 @@ impl Lookups {
             }
         };
         answered.lookup.settle(self.unsettled.answer(topic(&answered), truncated).map(|chain| chain.queries));
-        self.names.learn(&answered, at);
+        if way.names {
+            self.names.learn(&answered, at);
+        }
         if is_open || !self.sampled {
             self.out.push(answered);
         }

@@ -14,6 +14,7 @@ mod lookups;
 mod moment;
 mod notable;
 mod outcome;
+mod overheard;
 pub(crate) mod pack;
 mod phases;
 mod quic;
@@ -41,6 +42,7 @@ use self::connection::{Connection, Listed};
 use self::duplicate::Duplicates;
 use self::hearing::Holding;
 use self::lookups::Lookups;
+use self::overheard::Overheard;
 use self::quic::Flows;
 use self::segment::Done;
 use self::table::{Key, Table, Taken};
@@ -50,7 +52,7 @@ use crate::input::{Input, PacketInput};
 use crate::kernel::{SocketId, SocketInput, StrayInput};
 use crate::keylog::Keys;
 use crate::packet::{Body, Datagram, Flags, IcmpError, Packet, Segment, Tuple};
-use crate::protocol::dns;
+use crate::protocol::dns::{self, Heard};
 use crate::record::{ConnectionRecord, EntryKind, LookupRecord, Side, Sides, TcpState};
 use crate::time::Timestamp;
 
@@ -112,6 +114,8 @@ pub struct Tracker {
     /// How many connections were opened without a packet.
     unseen: u64,
     lookups: Lookups,
+    /// Connections of other trackers that speak DNS.
+    overheard: Overheard,
     /// Connections that speak QUIC.
     quic: Flows,
     /// What was told of connections that turned remarkable, by their numbers.
@@ -147,6 +151,7 @@ impl Tracker {
     pub fn new(config: Config) -> Self {
         Self {
             lookups: Lookups::new(&config),
+            overheard: Overheard::default(),
             config,
             table: Table::new(config.least_awake),
             books: Books::default(),
@@ -343,13 +348,37 @@ impl Tracker {
             && !connection.is_succeeded_by(from, segment, self.previous, input.packet.at, &self.config)
         {
             let effect = self.books.take(connection, &key, from, input, segment, &self.config);
+            let heard = connection.heard(segment, &self.config);
+            self.look_up(input.packet, from, heard);
             self.keep_few_over();
             self.keep_little(input.packet.at);
             return Some(effect);
         }
         self.open(&key, from, input.packet, segment);
         let connection = self.table.get(&key)?;
-        Some(self.books.take(connection, &key, from, input, segment, &self.config))
+        let effect = self.books.take(connection, &key, from, input, segment, &self.config);
+        let heard = connection.heard(segment, &self.config);
+        self.look_up(input.packet, from, heard);
+        Some(effect)
+    }
+
+    /// Takes in the messages of DNS that a segment of direction `from` brought.
+    fn look_up(&mut self, packet: &Packet, from: u8, heard: Option<Heard>) {
+        if let Some(heard) = heard {
+            self.lookups.over_tcp(packet, from, heard);
+            self.out.extend(self.lookups.drain());
+        }
+    }
+
+    /// Takes in a segment of a connection that speaks DNS and is followed by another tracker, for what it says of names.
+    /// That tracker gives out the same lookups.
+    pub fn overhear(&mut self, input: &PacketInput<'_>) {
+        if let Body::Tcp(segment) = &input.packet.body
+            && self.config.protocols
+        {
+            let (from, heard) = self.overheard.take(input, segment);
+            self.look_up(input.packet, from, heard);
+        }
     }
 
     /// Has connections give up payload that they keep, while there is too much of it.
@@ -531,10 +560,7 @@ impl Tracker {
             return;
         }
         self.books.counts.connections += 1;
-        let (record, mut lookups) = connection.record_and_lookups(&self.config);
-        lookups.iter_mut().for_each(|lookup| self.lookups.join(lookup));
-        self.out.push_back(Event::Connection(record));
-        self.out.extend(lookups.into_iter().map(|lookup| Event::Lookup(Box::new(lookup))));
+        self.out.push_back(Event::Connection(connection.record(&self.config)));
     }
 }
 

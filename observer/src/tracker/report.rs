@@ -17,11 +17,6 @@ const NEAR: u64 = 10;
 impl Connection {
     /// The record of the connection as it stands.
     pub(super) fn record(&self, config: &Config) -> Box<ConnectionRecord> {
-        self.record_and_lookups(config).0
-    }
-
-    /// The record of the connection as it stands, and those of the lookups that were made over it.
-    pub(super) fn record_and_lookups(&self, config: &Config) -> (Box<ConnectionRecord>, Vec<LookupRecord>) {
         let (client, roles_from) = self.roles();
         let sides = Sorted::new(client);
         let [low, high] = [(self.ends.src, self.ends.sport), (self.ends.dst, self.ends.dport)]
@@ -70,7 +65,6 @@ impl Connection {
             via,
             name,
             dns,
-            lookups,
             tls,
             ssh,
             exchanges,
@@ -82,16 +76,8 @@ impl Connection {
             given_up,
             ..
         } = application.unwrap_or_default();
-        let lookups = lookups.into_iter().map(|lookup| LookupRecord {
-            id: self.id,
-            client: client_end,
-            server: server_end,
-            transport: Transport::Tcp,
-            netns: config.netns,
-            lookup,
-        });
         let has_exchanges = !exchanges.entries.is_empty();
-        let record = Box::new(ConnectionRecord {
+        Box::new(ConnectionRecord {
             id: self.id,
             transport: Transport::Tcp,
             client: client_end,
@@ -157,8 +143,7 @@ impl Connection {
             nat: None,
             findings: Vec::new(),
             timeline,
-        });
-        (record, lookups.collect())
+        })
     }
 
     /// Zeek's outcome: by the packets where the handshake is among them, else by the kernel's sockets.

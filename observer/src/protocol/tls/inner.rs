@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::super::dns::Heard;
 use super::super::{Conversation, Payload};
 use crate::keylog::Keys;
 use crate::record::{Application, Side, Sides};
@@ -91,6 +92,11 @@ impl Inner {
     /// Nothing more comes from one end.
     pub(super) fn end(&mut self, from: Side, at: Timestamp) {
         self.conversation.end(direction(from), at);
+    }
+
+    /// Hands over the messages of DNS that came since this was asked last.
+    pub(super) fn hand_over(&mut self, into: &mut Heard) {
+        self.conversation.hand_over(into);
     }
 
     /// Octets that are kept.

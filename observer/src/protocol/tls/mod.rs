@@ -27,6 +27,7 @@ use self::early::{Early, Sealed};
 use self::flight::Flights;
 use self::hello::{ClientHello, EncryptedExtensions, ServerHello};
 use self::inner::Inner;
+use super::dns::Heard;
 use super::{Arrival, Guess, Next, Protocol, Take};
 use crate::keylog::Keys;
 use crate::record::{Application, Certificate, NameRecord, NameSource, ProtocolName, Side, Sides, TlsAlert};
@@ -176,6 +177,13 @@ impl Protocol for Tls {
     fn held(&self) -> usize {
         let inside = self.decryption.as_ref().map_or(0, |inside| inside.1.held());
         self.ends.client.message.capacity() + self.ends.server.message.capacity() + inside
+    }
+
+    fn hand_over(&mut self, into: &mut Heard) {
+        if let Some((_, inner)) = self.decryption.as_deref_mut() {
+            into.opened = true;
+            inner.hand_over(into);
+        }
     }
 
     fn unlock(&mut self, keys: &Arc<Keys>, depth: u8) {

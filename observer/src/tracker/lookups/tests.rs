@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::packet::{Address, IpVersion};
-use crate::record::Lookup;
 
 const CLIENT: ([u8; 4], u16) = ([10, 0, 0, 1], 40_000);
 const SERVER: ([u8; 4], u16) = ([10, 0, 0, 2], 53);
@@ -40,23 +39,27 @@ fn a_lookup_over_tcp_comes_after_the_one_that_was_cut() {
     lookups.datagram(&packet(2, SERVER, CLIENT), &answer(TRUNCATED));
     let cut = records(&mut lookups);
     assert!(cut.first().is_some_and(|cut| cut.id == 1 && cut.lookup.truncated), "{cut:?}");
-    let mut over_tcp = |name: &str, client: [u8; 4], seconds: u64| {
-        let lookup = Lookup {
-            at: Timestamp::from_nanos(seconds * 1_000_000_000),
-            name: name.to_string(),
-            kind: "A".to_string(),
-            ..Lookup::default()
-        };
-        let end = |(ip, port)| Endpoint::new(Address::v4(ip), IpVersion::V4, port);
-        let (client, server) = (end((client, 50_000)), end(SERVER));
-        let mut record = LookupRecord { id: 9, client, server, transport: Transport::Tcp, netns: None, lookup };
-        lookups.join(&mut record);
-        record.lookup.repeats.map(|repeats| repeats.after)
+    let mut over_tcp = |name: u8, client: [u8; 4], seconds: u64| {
+        let from = (client, 50_000);
+        let [mut asks, mut tells] = [query(), answer(0)];
+        (asks[13], tells[13]) = (name, name);
+        let parsed = |octets: &[u8]| Message::parse(octets).expect("it is a message");
+        // Of the segment that brings the answer, the question may be known only now.
+        for (number, message) in [(seconds * 1000, asks), (seconds * 1000 + 5, tells)] {
+            let packet = packet(number, from, SERVER);
+            lookups.over_tcp(&packet, 0, Heard { messages: vec![parsed(&message)], client: 0, opened: false });
+        }
+        let all = records(&mut lookups);
+        let [record] = &all[..] else { panic!("one lookup, not {all:?}") };
+        assert_eq!((record.transport, record.client.port), (Transport::Tcp, 50_000));
+        assert_eq!(record.lookup.latency_ns, Some(Nanos::from_millis(5)));
+        record.lookup.repeats.as_ref().map(|repeats| (repeats.after, repeats.waited_ns))
     };
-    assert_eq!(over_tcp("b.lab", CLIENT.0, 1), None, "another name");
-    assert_eq!(over_tcp("a.lab", [10, 0, 0, 9], 1), None, "another client");
-    assert_eq!(over_tcp("A.lab", CLIENT.0, 1), Some(1), "from another port, and written otherwise");
-    assert_eq!(over_tcp("a.lab", CLIENT.0, 2), None, "it is settled");
+    assert_eq!(over_tcp(b'b', CLIENT.0, 1), None, "another name");
+    assert_eq!(over_tcp(b'a', [10, 0, 0, 9], 1), None, "another client");
+    let waited = Some(Nanos::from_millis(1_004));
+    assert_eq!(over_tcp(b'A', CLIENT.0, 1), Some((1, waited)), "from another port, and written otherwise");
+    assert_eq!(over_tcp(b'a', CLIENT.0, 2), None, "it is settled");
 }
 
 #[test]
