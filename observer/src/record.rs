@@ -205,7 +205,9 @@ pub struct ConnectionRecord {
     #[schemars(default)]
     pub via: Vec<ProtocolName>,
     /// The lookup that gave the client the server's address: the last one before the connection, within its time to live;
-    /// absent where none was seen.
+    /// absent where none was seen. The client is known by its address. Live, every address of this host is one client; in
+    /// captures, where the lookup went over the other family (AAAA asked for over IPv4), it counts where only one client was
+    /// given that address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dns: Option<Box<LookupRecord>>,
     /// TLS; absent where it was not spoken.

@@ -3,7 +3,7 @@
 #[path = "names/wire.rs"]
 mod wire;
 
-use wire::{A, ACK, FIN_ACK, PSH_ACK, Wire, address, answer, at, behind_length, host, query};
+use wire::{A, AAAA, ACK, FIN_ACK, PSH_ACK, Wire, address, answer, at, behind_length, host, query};
 
 /// Connections to an address that was looked up: enough for every shard to have some.
 const PORTS: std::ops::Range<u16> = 41_000..41_032;
@@ -103,4 +103,33 @@ fn the_phase_of_a_lookup_begins_with_the_first_query_of_all() {
     assert_eq!((&phase["phase"], &phase["length_ns"]), (&"dns".into(), &1_001_000_000.into()));
     assert_eq!(lookups.len(), 2, "each question is one: {lookups:?}");
     assert_eq!(connections[0]["dns"]["repeats"]["queries"], 2);
+}
+
+#[test]
+fn an_address_of_ipv6_may_be_asked_for_over_ipv4() {
+    let server = at("192.0.2.53:53");
+    let (client, there) = (at("[2001:db8::1]:41000"), at("[2001:db8::9]:80"));
+    let ask = |wire: &mut Wire, client: &str| {
+        let asked = query(7, "www.lab", AAAA);
+        wire.datagram(at(client), server, &asked);
+        wire.datagram(server, at(client), &answer(&asked, &[address("www.lab", there.ip())]));
+    };
+    let mut wire = Wire::default();
+    ask(&mut wire, "192.0.2.1:40000");
+    wire.open(client, there);
+    assert_eq!(names(&wire), ["www.lab"]);
+    ask(&mut wire, "192.0.2.2:40000");
+    wire.open(at("[2001:db8::1]:41001"), there);
+    assert_eq!(names(&wire), ["www.lab", "-"], "it may be either's");
+    wire.now += 61_000;
+    ask(&mut wire, "192.0.2.1:40001");
+    wire.open(at("[2001:db8::1]:41002"), there);
+    assert_eq!(names(&wire), ["www.lab", "-", "www.lab"], "the other's answer has run out");
+    // Of the same family, it is another client.
+    let mut wire = Wire::default();
+    let asked = query(7, "www.lab", A);
+    wire.datagram(at("192.0.2.1:40000"), server, &asked);
+    wire.datagram(server, at("192.0.2.1:40000"), &answer(&asked, &[address("www.lab", host(9))]));
+    wire.open(at("192.0.2.2:41000"), (host(9), 80).into());
+    assert_eq!(names(&wire), ["-"]);
 }

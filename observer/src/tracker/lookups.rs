@@ -9,7 +9,7 @@ use std::sync::Arc;
 use self::names::Names;
 use self::repeats::{Topic, Unsettled};
 use super::{Config, Event};
-use crate::packet::{Packet, Segment, Tuple};
+use crate::packet::{Notes, Packet, Segment, Tuple};
 use crate::protocol::dns::{self, Heard, Message};
 use crate::record::{DnsService, Endpoint, Lookup, LookupRecord, Transport};
 use crate::time::{Nanos, Timestamp};
@@ -136,19 +136,22 @@ impl Lookups {
     }
 
     /// The lookup that gave the opener of a connection the address it goes to, whose first segment is at hand.
-    pub(super) fn of(&self, tuple: &Tuple, segment: &Segment, at: Timestamp) -> Option<Arc<LookupRecord>> {
+    pub(super) fn of(&self, packet: &Packet, segment: &Segment) -> Option<Arc<LookupRecord>> {
         if self.names.is_empty() {
             return None;
         }
-        let there = (!segment.flags.is_syn_ack()).then(|| self.known(tuple, at)).flatten();
-        let back = || (!segment.flags.is_bare_syn()).then(|| self.known(&tuple.reversed(), at)).flatten();
+        let there = (!segment.flags.is_syn_ack()).then(|| self.known(packet, true)).flatten();
+        let back = || (!segment.flags.is_bare_syn()).then(|| self.known(packet, false)).flatten();
         there.or_else(back)
     }
 
-    /// The lookup that gave the source of `tuple` the address of its destination.
-    pub(super) fn known(&self, tuple: &Tuple, at: Timestamp) -> Option<Arc<LookupRecord>> {
-        let [client, address] = [tuple.src, tuple.dst].map(|address| address.to_ip(tuple.version));
-        self.names.of(client, address, at)
+    /// The lookup that gave one end of a packet the address of the other: that of its sender, where `by_sender`.
+    pub(super) fn known(&self, packet: &Packet, by_sender: bool) -> Option<Arc<LookupRecord>> {
+        let Tuple { src, dst, version, .. } = if by_sender { packet.tuple } else { packet.tuple.reversed() };
+        let [client, address] = [src, dst].map(|address| address.to_ip(version));
+        // Where the source says what was sent from here, others do not pass for this host.
+        let may_be_here = !self.sampled || packet.notes.contains(Notes::OUTBOUND) == by_sender;
+        self.names.of(client, address, may_be_here, packet.at)
     }
 
     fn ask(&mut self, asked: Asked, mut record: LookupRecord) {
@@ -179,7 +182,8 @@ impl Lookups {
         };
         answered.lookup.settle(self.unsettled.answer(topic(&answered), truncated).map(|chain| chain.queries));
         if way.names {
-            self.names.learn(&answered, at);
+            // What is passed on to where not every packet is seen are this host's own lookups.
+            self.names.learn(&answered, self.sampled, at);
         }
         if is_open || !self.sampled {
             self.out.push(answered);

@@ -51,7 +51,7 @@ use crate::flow;
 use crate::input::{Input, PacketInput};
 use crate::kernel::{SocketId, SocketInput, StrayInput};
 use crate::keylog::Keys;
-use crate::packet::{Body, Datagram, Flags, IcmpError, Packet, Segment, Tuple};
+use crate::packet::{Body, Datagram, Flags, IcmpError, Notes, Packet, Segment, Tuple};
 use crate::protocol::dns::{self, Heard};
 use crate::record::{ConnectionRecord, EntryKind, LookupRecord, Side, Sides, TcpState};
 use crate::time::Timestamp;
@@ -409,7 +409,7 @@ impl Tracker {
             self.make_room();
         }
         let mut connection = Connection::new(key, from, packet, segment, former.is_some(), &self.config);
-        if let Some(lookup) = self.lookups.of(&packet.tuple, segment, packet.at) {
+        if let Some(lookup) = self.lookups.of(packet, segment) {
             connection.looked_up(lookup);
         }
         self.table.insert(key.hash, Box::new(connection));
@@ -434,7 +434,7 @@ impl Tracker {
         let known = self.table.get(&key);
         if known.is_none_or(|known| known.is_succeeded_by_socket(from, input)) {
             let opener = if input.passive == Some(true) { from ^ 1 } else { from };
-            self.open_without_packet(&key, opener, input.first_seen);
+            self.open_without_packet(&key, opener, opener == from, input.first_seen);
         }
         let Some(connection) = self.table.get(&key) else { return };
         connection.socket(from, input);
@@ -454,7 +454,7 @@ impl Tracker {
         if let Some(opener) = opener
             && self.table.get(&key).is_none()
         {
-            self.open_without_packet(&key, opener, input.event.at);
+            self.open_without_packet(&key, opener, false, input.event.at);
         }
         let Some(connection) = self.table.get(&key) else { return };
         // The packet at hand is what the reset answers.
@@ -468,11 +468,13 @@ impl Tracker {
         (key, key.from)
     }
 
-    /// Opens a connection of which no packet was seen, only the kernel's word.
-    fn open_without_packet(&mut self, key: &Key<'_>, opener: u8, at: Timestamp) {
+    /// Opens a connection of which no packet was seen, only the kernel's word. `is_here`: its client is known to be on this
+    /// host.
+    fn open_without_packet(&mut self, key: &Key<'_>, opener: u8, is_here: bool, at: Timestamp) {
         let tuple = if opener == 0 { key.ends() } else { key.ends().reversed() };
         self.unseen += 1;
-        let packet = Packet::placeholder(at, UNSEEN + self.unseen, tuple);
+        let notes = if is_here { Notes::OUTBOUND } else { Notes::empty() };
+        let packet = Packet { notes, ..Packet::placeholder(at, UNSEEN + self.unseen, tuple) };
         let segment = Segment { flags: Flags::SYN, ..Segment::default() };
         self.open(key, opener, &packet, &segment);
     }

@@ -152,3 +152,23 @@ fn a_flood_of_questions_stays_in_bounds() {
         assert!(lookups.open.len() <= MOST_OPEN && lookups.order.len() <= 2 * MOST_OPEN + 1);
     }
 }
+
+#[test]
+fn live_every_address_of_this_host_is_one_client() {
+    let mut lookups = Lookups::new(&Config { sampled: true, ..Config::default() });
+    lookups.datagram(&packet(1, CLIENT, SERVER), &query());
+    let mut address = answer(0);
+    address[7] = 1;
+    address.extend(b"\xc0\x0c\0\x01\0\x01\0\0\0\x3c\0\x04\x0a\0\0\x09");
+    lookups.datagram(&packet(2, SERVER, CLIENT), &address);
+    let to = ([10, 0, 0, 9], 80);
+    let syn = Segment { flags: crate::packet::Flags::SYN, ..Segment::default() };
+    let name = |from: [u8; 4], notes| {
+        let packet = Packet { notes, ..packet(3, (from, 41_000), to) };
+        lookups.of(&packet, &syn).map(|known| known.lookup.name.clone())
+    };
+    let known = Some("a.lab".to_string());
+    assert_eq!(name(CLIENT.0, Notes::empty()), known, "whoever sent it");
+    assert_eq!(name([192, 168, 0, 1], Notes::OUTBOUND), known, "from another address of this host");
+    assert_eq!(name([192, 168, 0, 1], Notes::empty()), None, "from elsewhere");
+}

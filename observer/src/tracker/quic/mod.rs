@@ -284,8 +284,7 @@ impl Tracker {
         }
         let mut flow = Box::new(Flow::new(key, from, packet, begun));
         let side = Flow::side(from, flow.client);
-        let tuple = if side == Side::Client { packet.tuple } else { packet.tuple.reversed() };
-        flow.lookup = self.lookups.known(&tuple, packet.at);
+        flow.lookup = self.lookups.known(packet, side == Side::Client);
         let place = Place { id: flow.id, hash: flow.hash };
         self.quic.insert(flow);
         Some((place, side))
