@@ -430,7 +430,9 @@ fn is_for_all(packet: &Packet, decoded: &Decoded, chunk: &Chunk, speakers: &mut 
     let (_, payload) = decoded.tail_of(packet, &chunk.bytes);
     match packet.body {
         // What opens a connection over QUIC opens it in one shard only, whatever else it looks like.
-        Body::Udp(datagram) => dns::may_be_message(payload) && quic::opener(payload, datagram.len as usize).is_none(),
+        Body::Udp(datagram) => {
+            dns::may_be_message(payload, &packet.tuple) && quic::opener(payload, datagram.len as usize).is_none()
+        }
         Body::Tcp(_) => speakers.hear(packet, payload),
         Body::Icmp(_) => false,
     }

@@ -12,6 +12,7 @@ use domain::rdata::{A, Aaaa, Cname, Mx, Ns, Ptr, Srv};
 pub(super) use self::tcp::recognise;
 pub use self::tcp::{Heard, Speakers};
 use super::text::clean;
+use crate::packet::Tuple;
 use crate::record::Lookup;
 use crate::time::Timestamp;
 
@@ -22,6 +23,9 @@ const MOST_ANSWERS: usize = 32;
 /// Characters of a name.
 const MOST_NAME: usize = 255;
 
+/// The port of multicast DNS (RFC 6762, section 3).
+pub const MULTICAST_PORT: u16 = 5353;
+
 /// A message, as far as records need it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Message {
@@ -29,7 +33,10 @@ pub struct Message {
     pub id: u16,
     /// Whether it answers.
     pub is_response: bool,
-    /// The first question's name and type.
+    /// Whether it has a question. Multicast answers need none (RFC 6762, section 6), nor those of a zone transfer after the
+    /// first (RFC 5936, section 2.2).
+    pub has_question: bool,
+    /// The first question's name and type; without one, those of the first answer.
     pub name: String,
     /// See `name`.
     pub kind: String,
@@ -50,10 +57,15 @@ pub struct Message {
 }
 
 /// Whether a datagram may hold a message: a standard query or its answer, with one question; or a multicast query, which
-/// may have several, and answers that are known already (RFC 6762, sections 7.1 and 18).
-pub fn may_be_message(octets: &[u8]) -> bool {
-    let &[0, 0, 0 | 2, 0, a, b, ..] = octets else { return may_be_unicast(octets) };
-    u16::from_be_bytes([a, b]) > 0 && has_room(octets)
+/// may have several, and answers that are known already (RFC 6762, sections 7.1 and 18); or, with a port of multicast DNS,
+/// an answer without a question (section 6).
+pub fn may_be_message(octets: &[u8], tuple: &Tuple) -> bool {
+    let is_multicast = tuple.sport == MULTICAST_PORT || tuple.dport == MULTICAST_PORT;
+    match *octets {
+        [_, _, 0x80..=0x87, _, 0, 0, a, b, ..] if is_multicast => u16::from_be_bytes([a, b]) > 0 && has_room(octets),
+        [0, 0, 0 | 2, 0, a, b, ..] => u16::from_be_bytes([a, b]) > 0 && has_room(octets),
+        _ => may_be_unicast(octets),
+    }
 }
 
 /// Whether octets may be a standard query or its answer, with one question.
@@ -92,12 +104,19 @@ impl Message {
         if header.opcode() != Opcode::QUERY {
             return None;
         }
-        let question = wire.first_question()?;
+        let question = wire.first_question().map(|question| (name(&question.qname()), question.qtype().to_string()));
+        let has_question = question.is_some();
+        let of_answer = || {
+            let first = wire.answer().ok()?.next()?.ok()?;
+            Some((name(&first.owner()), first.rtype().to_string()))
+        };
+        let (name_asked, kind) = question.or_else(of_answer)?;
         let mut message = Self {
             id: header.id(),
             is_response: header.qr(),
-            name: name(&question.qname()),
-            kind: question.qtype().to_string(),
+            has_question,
+            name: name_asked,
+            kind,
             code: wire.opt_rcode().to_string(),
             truncated: header.tc(),
             edns: wire.opt().is_some(),
@@ -108,6 +127,10 @@ impl Message {
             let Ok(record) = record else {
                 return (!message.answers.is_empty() || message.truncated).then_some(message);
             };
+            // Who answers without being asked one thing says what else there is under other names.
+            if !has_question && !name(&record.owner()).eq_ignore_ascii_case(&message.name) {
+                continue;
+            }
             let ttl = record.ttl().as_secs();
             message.ttl = Some(message.ttl.map_or(ttl, |least| least.min(ttl)));
             let text = match record.rtype() {
@@ -169,11 +192,18 @@ fn name(name: &impl Display) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::packet::{Address, IpVersion};
 
     /// A message of these flags and counts, behind which come these octets.
     fn message(id: u16, flags: [u8; 2], counts: [u8; 4], rest: &[u8]) -> Vec<u8> {
         let counts = counts.map(|count| [0, count]).concat();
         [&id.to_be_bytes()[..], &flags, &counts, rest].concat()
+    }
+
+    /// Whether it may be one on its way between these ports.
+    fn may_be(octets: &[u8], port: u16) -> bool {
+        let [src, dst] = [[10, 0, 0, 1], [224, 0, 0, 251]].map(Address::v4);
+        may_be_message(octets, &Tuple { src, dst, sport: port, dport: port, version: IpVersion::V4 })
     }
 
     const QUESTION: &[u8] = b"\x01a\x03lab\x00\x00\x0f\x00\x01";
@@ -185,7 +215,7 @@ mod tests {
             \xc0\x0c\x00\x02\x00\x01\x00\x00\x01\x2c\x00\x05\x02ns\xc0\x0c\
             \xc0\x0c\xff\x00\x00\x01\x00\x00\x01\x2c\x00\x00";
         let octets = message(7, [0x81, 0x80], [1, 3, 0, 0], &[QUESTION, answers].concat());
-        assert!(may_be_message(&octets));
+        assert!(may_be(&octets, 53));
         let message = Message::parse(&octets).expect("it is a message");
         assert_eq!(message.answers, ["mx.a.lab", "ns.a.lab", "TYPE65280"]);
         assert_eq!((message.name.as_str(), message.kind.as_str(), message.ttl), ("a.lab", "MX", Some(300)));
@@ -195,11 +225,27 @@ mod tests {
     fn multicast_queries_may_have_more() {
         let known = b"\xc0\x0c\x00\x0f\x00\x01\x00\x00\x01\x2c\x00\x07\x00\x0a\x02mx\xc0\x0c";
         let two = [QUESTION, b"\xc0\x0c\x00\x01\x00\x01", known].concat();
-        assert!(may_be_message(&message(0, [0, 0], [2, 1, 0, 0], &two)));
+        assert!(may_be(&message(0, [0, 0], [2, 1, 0, 0], &two), 5353));
         // Not of unicast, nor without room for what it counts.
-        assert!(!may_be_message(&message(9, [0, 0], [2, 1, 0, 0], &two)));
-        assert!(!may_be_message(&message(0, [0, 0], [9, 9, 0, 0], &two)));
-        assert!(!may_be_message(&message(0, [0, 0], [0, 0, 0, 0], &two)));
+        assert!(!may_be(&message(9, [0, 0], [2, 1, 0, 0], &two), 5353));
+        assert!(!may_be(&message(0, [0, 0], [9, 9, 0, 0], &two), 5353));
+        assert!(!may_be(&message(0, [0, 0], [0, 0, 0, 0], &two), 5353));
+    }
+
+    #[test]
+    fn multicast_answers_need_no_question() {
+        const OWNER: &[u8] = b"\x01a\x05local\0";
+        const AN_ADDRESS: &[u8] = b"\0\x01\x80\x01\0\0\0\x78\0\x04\x0a\0\0\x09";
+        let another = [&b"\x01b\x05local\0"[..], AN_ADDRESS].concat();
+        let octets = message(0, [0x84, 0], [0, 2, 0, 0], &[OWNER, AN_ADDRESS, &another].concat());
+        assert!(may_be(&octets, 5353));
+        assert!(!may_be(&octets, 53), "elsewhere they do");
+        let parsed = Message::parse(&octets).expect("it is a message");
+        assert_eq!((parsed.name.as_str(), parsed.kind.as_str(), parsed.has_question), ("a.local", "A", false));
+        assert_eq!(parsed.addresses, [IpAddr::from([10, 0, 0, 9])], "not that of another name");
+        assert_eq!(Message::parse(&message(0, [0x84, 0], [0, 0, 0, 0], &[])), None, "neither question nor answer");
+        let looped = message(0, [0x84, 0], [0, 1, 0, 0], &[&b"\x01a\xc0\x0c"[..], AN_ADDRESS].concat());
+        assert_eq!(Message::parse(&looped), None);
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub struct LookupRecord {
     pub id: u64,
     /// Who asked.
     pub client: Endpoint,
-    /// Who was asked.
+    /// Who was asked; where everyone was, by multicast, who answered.
     pub server: Endpoint,
     /// Over which transport protocol.
     pub transport: Transport,

@@ -1,16 +1,18 @@
 //! Lookups of names: questions and answers put together, and the names that they gave to addresses.
 
+mod multicast;
 mod names;
 mod repeats;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use self::multicast::Askers;
 use self::names::Names;
 use self::repeats::{Topic, Unsettled};
 use super::{Config, Event};
 use crate::packet::{Notes, Packet, Segment, Tuple};
-use crate::protocol::dns::{self, Heard, Message};
+use crate::protocol::dns::{self, Heard, MULTICAST_PORT, Message};
 use crate::record::{DnsService, Endpoint, Lookup, LookupRecord, Transport};
 use crate::time::{Nanos, Timestamp};
 
@@ -27,6 +29,7 @@ pub(super) struct Lookups {
     /// The last query of each of the open ones, the first one first. Some are answered, or were asked again since.
     order: VecDeque<(Timestamp, Asked)>,
     unsettled: Unsettled,
+    askers: Askers,
     names: Names,
     out: Vec<LookupRecord>,
     netns: Option<u32>,
@@ -34,8 +37,16 @@ pub(super) struct Lookups {
     sampled: bool,
 }
 
-/// What finds the question to an answer: who asked whom, over what, and the identifier.
-type Asked = (Endpoint, Endpoint, Transport, u16);
+/// What finds the question to an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Asked {
+    client: Endpoint,
+    server: Endpoint,
+    transport: Transport,
+    id: u16,
+    /// What for, of multicast questions: those of mDNS have no identifier, and nobody knows who will answer.
+    topic: Option<Topic>,
+}
 
 /// How a message came.
 #[derive(Clone, Copy, Debug)]
@@ -72,14 +83,14 @@ impl Lookups {
         let Tuple { src, dst, sport, dport, version } = packet.tuple;
         let [from, to] = [(src, sport), (dst, dport)].map(|(ip, port)| Endpoint::new(ip, version, port));
         let Some(message) = Message::parse(payload) else {
-            let asked = |id| (to, from, Transport::Udp, id);
+            let asked = |id| Asked { client: to, server: from, transport: Transport::Udp, id, topic: None };
             if let Some(open) = dns::answers(payload).and_then(|id| self.open.get_mut(&asked(id))) {
                 open.record.lookup.malformed += 1;
             }
             return;
         };
         let service = match (from.port, to.port) {
-            (5353, _) | (_, 5353) => DnsService::Mdns,
+            (MULTICAST_PORT, _) | (_, MULTICAST_PORT) => DnsService::Mdns,
             (5355, _) | (_, 5355) => DnsService::Llmnr,
             _ => DnsService::Dns,
         };
@@ -103,13 +114,17 @@ impl Lookups {
 
     fn message(&mut self, message: Message, way: Way) {
         let Way { client, server, transport, service, number: id, at, .. } = way;
-        let asked = (client, server, transport, message.id);
+        let is_multicast = service != DnsService::Dns;
+        let topic = is_multicast.then(|| Topic::new(client.ip, &message.name, &message.kind));
+        let asked = Asked { client, server, transport, id: message.id, topic };
         let about = |lookup| LookupRecord { id, client, server, transport, netns: self.netns, lookup };
-        if message.is_response {
+        if message.is_response && is_multicast {
+            self.answer_everyone(message, about(Lookup { service, ..Lookup::default() }), way);
+        } else if message.is_response {
             self.answer(asked, message, about(Lookup { service, ..Lookup::default() }), way);
         } else if let Some(open) = self.open.get_mut(&asked).filter(|open| message.is_about(&open.record.lookup)) {
             open.ask_again(at);
-            self.unsettled.ask_again(topic(&open.record), at);
+            self.unsettled.ask_again(self::topic(&open.record), at);
             self.order.push_back((at, asked));
             self.make_room();
         } else {
@@ -162,13 +177,39 @@ impl Lookups {
             record.lookup.repeats = repeats.map(Box::new);
         }
         self.order.push_back((at, asked));
+        if asked.topic.is_some() {
+            self.askers.ask(Askers::topic(&record.lookup.name, &record.lookup.kind), asked);
+        }
         let before = self.open.insert(asked, Open { record, last: at });
         self.out.extend(before.map(|open| open.record));
         self.make_room();
     }
 
+    /// Takes in a multicast answer: it answers whoever asked, and tells who it is from.
+    fn answer_everyone(&mut self, message: Message, unasked: LookupRecord, way: Way) {
+        const ANY: &str = "ANY";
+        let alone = Some(way.client.ip).filter(|ip| !ip.is_multicast());
+        let mut asked = self.askers.answer(Askers::topic(&message.name, &message.kind), alone);
+        asked.extend(self.askers.answer(Askers::topic(&message.name, ANY), alone));
+        for open in asked.iter().filter_map(|asked| self.open.remove(asked)) {
+            let lookup = message.clone().answer(Some(open.record.lookup), way.at);
+            let answered = LookupRecord { server: way.server, lookup, ..open.record };
+            self.names.learn(&answered, self.sampled, way.at);
+            self.out.push(answered);
+        }
+        // What is said unasked, and is no answer to a question, is no lookup.
+        if asked.is_empty() && message.has_question && !self.sampled {
+            let service = unasked.lookup.service;
+            let lookup = Lookup { service, ..message.answer(None, way.at) };
+            self.out.push(LookupRecord { lookup, ..unasked });
+        }
+    }
+
     /// Takes in an answer. `unasked` is the record of it where no question was seen.
     fn answer(&mut self, asked: Asked, message: Message, unasked: LookupRecord, way: Way) {
+        if !message.has_question {
+            return;
+        }
         let at = way.at;
         let is_open = self.open.get(&asked).is_some_and(|open| message.is_about(&open.record.lookup));
         let open = if is_open { self.open.remove(&asked).map(|open| open.record) } else { None };
@@ -214,8 +255,13 @@ impl Lookups {
 
     /// Gives up the question whose last query is from `last`, if it still waits.
     fn give_up(&mut self, last: Timestamp, asked: Asked) {
-        if self.open.get(&asked).is_some_and(|open| open.last == last) {
-            self.out.extend(self.open.remove(&asked).map(|open| open.record));
+        if self.open.get(&asked).is_some_and(|open| open.last == last)
+            && let Some(Open { record, .. }) = self.open.remove(&asked)
+        {
+            if asked.topic.is_some() {
+                self.askers.give_up(Askers::topic(&record.lookup.name, &record.lookup.kind), &asked);
+            }
+            self.out.push(record);
         }
     }
 }

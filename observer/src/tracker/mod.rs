@@ -421,7 +421,7 @@ impl Tracker {
             return None;
         }
         let effect = self.quic(input, datagram);
-        if effect.is_none() && dns::may_be_message(input.payload) {
+        if effect.is_none() && dns::may_be_message(input.payload, &input.packet.tuple) {
             self.lookups.datagram(input.packet, input.payload);
             self.out.extend(self.lookups.drain());
         }

@@ -6,13 +6,14 @@ use libfuzzer_sys::fuzz_target;
 use observer::protocol::{Conversation, Payload, dns};
 use observer::sequence::Seq;
 use observer::time::Timestamp;
-use observer_fuzz::Bytes;
+use observer_fuzz::{Bytes, plain_packet};
 
 /// Two streams with what they may keep, twice over for what their vectors hold besides, and two handshake messages.
 const MOST_HELD: usize = 4 << 20;
 
 fuzz_target!(|data: &[u8]| {
-    let _ = dns::may_be_message(data) && dns::Message::parse(data).is_some();
+    let _ = dns::may_be_message(data, &plain_packet().tuple) && dns::Message::parse(data).is_some();
+    let _ = dns::Message::parse(data);
     let mut bytes = Bytes(data);
     let mut conversation = Conversation::new(0);
     let mut next = [Seq(0); 2];

@@ -172,3 +172,76 @@ fn live_every_address_of_this_host_is_one_client() {
     assert_eq!(name([192, 168, 0, 1], Notes::OUTBOUND), known, "from another address of this host");
     assert_eq!(name([192, 168, 0, 1], Notes::empty()), None, "from elsewhere");
 }
+
+/// An answer that repeats no question: the address 10.0.0.9 of `a.lab`.
+fn announcement() -> Vec<u8> {
+    b"\0\0\x84\0\0\0\0\x01\0\0\0\0\x01a\x03lab\0\0\x01\x80\x01\0\0\0\x78\0\x04\x0a\0\0\x09".to_vec()
+}
+
+const GROUP: ([u8; 4], u16) = ([224, 0, 0, 251], 5353);
+
+#[test]
+fn a_multicast_answer_is_for_whoever_asked() {
+    let [one, other, third] = [1, 2, 3].map(|last| ([10, 0, 0, last], 5353));
+    let responder = ([10, 0, 0, 9], 5353);
+    let mut query = query_as(0);
+    query[2] = 0;
+    let mut of_another_name = query.clone();
+    of_another_name[13] = b'b';
+    let mut lookups = Lookups::new(&Config::default());
+    lookups.datagram(&packet(1, one, GROUP), &query);
+    lookups.datagram(&packet(2, one, GROUP), &of_another_name);
+    lookups.datagram(&packet(3, other, GROUP), &query);
+    lookups.datagram(&packet(4, other, GROUP), &query);
+    assert_eq!(records(&mut lookups), [], "each waits, under the same identifier");
+    lookups.datagram(&packet(5, responder, GROUP), &announcement());
+    let all = records(&mut lookups);
+    let told = |record: &LookupRecord| (record.client.ip, record.lookup.queries, record.lookup.latency_ns);
+    let after = |millis| Some(Nanos::from_millis(millis));
+    let client = |last| std::net::IpAddr::from([10, 0, 0, last]);
+    assert_eq!(all.iter().map(told).collect::<Vec<_>>(), [(client(1), 1, after(4)), (client(2), 2, after(2))]);
+    assert!(all.iter().all(|record| record.server.ip == client(9) && record.lookup.service == DnsService::Mdns));
+    let syn = Segment { flags: crate::packet::Flags::SYN, ..Segment::default() };
+    let knows = |from| lookups.of(&packet(6, from, ([10, 0, 0, 9], 631)), &syn).is_some();
+    assert_eq!([one, other, third].map(knows), [true, true, false]);
+    // Said once more, it answers nobody.
+    lookups.datagram(&packet(7, responder, GROUP), &announcement());
+    assert_eq!(records(&mut lookups), []);
+    // An answer to one alone.
+    lookups.datagram(&packet(8, one, GROUP), &query);
+    lookups.datagram(&packet(9, third, GROUP), &query);
+    lookups.datagram(&packet(10, responder, third), &announcement());
+    let all = records(&mut lookups);
+    assert_eq!(all.iter().map(told).collect::<Vec<_>>(), [(client(3), 1, after(1))]);
+    lookups.finish();
+    let rest = records(&mut lookups);
+    assert_eq!(rest.iter().filter(|record| record.lookup.code.is_none()).count(), 2, "{rest:?}");
+}
+
+#[test]
+fn a_link_local_answer_comes_from_whoever_has_the_name() {
+    let group = ([224, 0, 0, 252], 5355);
+    let mut lookups = Lookups::new(&Config::default());
+    lookups.datagram(&packet(1, CLIENT, group), &query());
+    lookups.datagram(&packet(2, ([10, 0, 0, 9], 5355), CLIENT), &answer(0));
+    let all = records(&mut lookups);
+    let [lookup] = &all[..] else { panic!("one lookup, not {all:?}") };
+    assert_eq!((lookup.lookup.service, lookup.lookup.queries), (DnsService::Llmnr, 1));
+    assert_eq!(lookup.lookup.latency_ns, Some(Nanos::from_millis(1)));
+}
+
+#[test]
+fn a_flood_of_multicast_questions_stays_in_bounds() {
+    let mut lookups = Lookups::new(&Config::default());
+    let mut query = query_as(0);
+    for number in 0..50_000_u64 {
+        let [.., a, b] = number.to_be_bytes();
+        query[13] = b'a' + a % 16;
+        let at = Packet { at: Timestamp::from_nanos(number), ..packet(number, ([10, 0, a, b], 5353), GROUP) };
+        lookups.datagram(&at, &query);
+    }
+    assert!(lookups.open.len() <= MOST_OPEN);
+    lookups.datagram(&packet(50_000, ([10, 0, 0, 9], 5353), GROUP), &announcement());
+    lookups.finish();
+    assert_eq!(records(&mut lookups).len(), 50_000, "each is told once");
+}
