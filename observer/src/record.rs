@@ -210,6 +210,10 @@ pub struct ConnectionRecord {
     /// given that address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dns: Option<Box<LookupRecord>>,
+    /// Names are looked up over this connection; absent where nothing shows that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(default)]
+    pub lookups: Option<LookupsRecord>,
     /// TLS; absent where it was not spoken.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<Box<TlsRecord>>,

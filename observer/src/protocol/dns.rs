@@ -185,6 +185,12 @@ impl Message {
     }
 }
 
+/// Whether a Content-Type says that a body is a message (RFC 8484, section 6).
+pub(super) fn is_content_type(value: &[u8]) -> bool {
+    let kind = value.split(|octet| *octet == b';').next().unwrap_or_default();
+    kind.trim_ascii().eq_ignore_ascii_case(b"application/dns-message")
+}
+
 fn name(name: &impl Display) -> String {
     clean(name.to_string().as_bytes(), MOST_NAME)
 }

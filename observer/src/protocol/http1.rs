@@ -8,11 +8,14 @@ use std::collections::VecDeque;
 
 use httparse::{EMPTY_HEADER, Header, ParserConfig, Request, Response, Status};
 
+use super::dns::is_content_type;
 use super::http2::Http2;
 use super::text::clean;
 use super::websocket::WebSocket;
 use super::{Arrival, Guess, Next, Protocol, Take};
-use crate::record::{Application, Exchange, HttpRecord, NameRecord, NameSource, ProtocolName, Side, Sides};
+use crate::record::{
+    Application, Exchange, HttpRecord, LookupsOver, LookupsRecord, NameRecord, NameSource, ProtocolName, Side, Sides,
+};
 use crate::time::Timestamp;
 
 /// Octets of a message's head, and of a line between chunks.
@@ -38,6 +41,8 @@ struct Http {
     exchanges: Vec<Exchange>,
     waiting: VecDeque<Waiting>,
     facts: HttpRecord,
+    /// Bodies of it are messages of DNS.
+    carries_dns: bool,
     malformed: u64,
     /// The response at hand, and which exchange it belongs to.
     answering: Option<Waiting>,
@@ -166,6 +171,7 @@ impl Protocol for Http {
             into.name = Some(NameRecord { name: without_port(&host).to_string(), from: NameSource::Host });
         }
         into.http = Some(self.facts.clone().timed(&self.exchanges));
+        into.lookups = self.carries_dns.then_some(LookupsRecord::over(LookupsOver::Https)).or(into.lookups);
         let show_secrets = into.show_secrets;
         let shown = self.exchanges.iter().map(|exchange| exchange.shown(show_secrets));
         into.exchanges.entries.extend(shown);
@@ -253,6 +259,7 @@ impl Http {
         }
         self.waiting.push_back(Waiting { index, method });
         let begun = self.ends.client.begun.take();
+        self.carries_dns |= field(request.headers, "content-type").is_some_and(is_content_type);
         let (authority, path) = split_target(target);
         let host = field(request.headers, "host").map(|host| clean(host, MOST_HOST));
         let authority = if method == Method::Connect { Some(target) } else { authority };
@@ -295,6 +302,7 @@ impl Http {
         if self.facts.responses == 0 {
             self.facts.version = format!("HTTP/1.{version}");
         }
+        self.carries_dns |= field(response.headers, "content-type").is_some_and(is_content_type);
         self.facts.responses += 1;
         self.facts.errors += u64::from(status >= 400);
         let waiting = self.waiting.pop_front().unwrap_or_else(|| self.unasked());

@@ -4,7 +4,7 @@ mod databases;
 mod malformed;
 
 use super::*;
-use crate::record::{ProtocolName as Name, Side::*};
+use crate::record::{LookupsOver, LookupsRecord, ProtocolName as Name, Side::*};
 
 /// What is learnt of a conversation in which each end says its part by turns.
 fn talk(turns: &[(Side, &[u8])]) -> Application {
@@ -252,6 +252,19 @@ fn dns_over_tcp_is_messages_behind_their_lengths() {
     looped[14] = 0xc0;
     looped[15] = 0x0c;
     assert_eq!(talk(&[(Client, query), (Server, &looped)]).malformed, 1, "a name that points at itself");
+}
+
+#[test]
+fn dns_inside_of_http_is_known_by_its_content_type() {
+    let over = |request: &[u8], response: &[u8]| talk(&[(Client, request), (Server, response)]).lookups;
+    let post =
+        |kind: &str| format!("POST /q HTTP/1.1\r\nContent-Type: {kind}\r\nContent-Length: 1\r\n\r\nx").into_bytes();
+    let plain = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n";
+    let answer = b"HTTP/1.1 200 OK\r\ncontent-type: Application/DNS-Message; x\r\nContent-Length: 0\r\n\r\n";
+    let https = Some(LookupsRecord::over(LookupsOver::Https));
+    assert_eq!(over(&post("application/dns-message"), plain), https);
+    assert_eq!(over(b"GET /q?dns=AAAB HTTP/1.1\r\nHost: a\r\n\r\n", answer), https);
+    assert_eq!(over(&post("application/json"), plain), None);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Http2Record, LookupRecord, QuicRecord, Side, Sides, SshRecord, TlsRecord, WebSocketRecord};
+use super::{Http2Record, LookupRecord, LookupsRecord, QuicRecord, Side, Sides, SshRecord, TlsRecord, WebSocketRecord};
 use crate::time::{Nanos, Timestamp};
 
 /// What the protocols inside a connection showed.
@@ -17,6 +17,8 @@ pub struct Application {
     pub name: Option<NameRecord>,
     /// The lookup that gave the client the server's address.
     pub dns: Option<Box<LookupRecord>>,
+    /// Names are looked up over it.
+    pub lookups: Option<LookupsRecord>,
     /// TLS.
     pub tls: Option<Box<TlsRecord>>,
     /// QUIC.

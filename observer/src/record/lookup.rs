@@ -132,6 +132,47 @@ impl Lookup {
     }
 }
 
+/// Names are looked up over a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct LookupsRecord {
+    /// What the lookups are inside of. Those over TCP, and those inside of TLS that was opened, are records of their own.
+    pub over: LookupsOver,
+}
+
+impl LookupsRecord {
+    /// Lookups inside of this.
+    pub const fn over(over: LookupsOver) -> Self {
+        Self { over }
+    }
+}
+
+/// What lookups are inside of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LookupsOver {
+    /// TCP (RFC 7766), in the clear.
+    Tcp,
+    /// TLS (RFC 7858): it is spoken on port 853, or the ALPN `dot` was chosen, or offered where the choice is not seen.
+    Tls,
+    /// HTTP (RFC 8484), in the clear or opened: a request or a response is an `application/dns-message`. Inside of what is
+    /// sealed nothing tells it from other HTTP.
+    Https,
+    /// QUIC (RFC 9250): to port 853, or the ALPN `doq` was offered.
+    Quic,
+}
+
+impl LookupsOver {
+    /// As people say it.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Tcp => "DNS over TCP",
+            Self::Tls => "DNS over TLS",
+            Self::Https => "DNS over HTTPS",
+            Self::Quic => "DNS over QUIC",
+        }
+    }
+}
+
 /// Which kind of DNS.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

@@ -14,6 +14,21 @@ use crate::time::Nanos;
 /// Under this part of the whole handshake, one half of it says that the capture point is at that end.
 const NEAR: u64 = 10;
 
+/// Port of DNS over TLS (RFC 7858, section 3.1) and over QUIC (RFC 9250, section 4.1.1).
+const SEALED_DNS: u16 = 853;
+
+/// Whether lookups are inside of what is sealed, by the ALPN and the server's port.
+pub(super) fn lookups_of(tls: Option<&TlsRecord>, over: LookupsOver, server: Endpoint) -> Option<LookupsRecord> {
+    let tls = tls?;
+    let name = if over == LookupsOver::Quic { "doq" } else { "dot" };
+    // What TLS 1.3 chooses is hidden, what was offered is not.
+    let is_named = match &tls.alpn {
+        Some(chosen) => chosen == name,
+        None => tls.offer.as_ref().is_some_and(|offer| offer.alpn.iter().any(|offered| offered == name)),
+    };
+    (is_named || server.port == SEALED_DNS).then_some(LookupsRecord::over(over))
+}
+
 impl Connection {
     /// The record of the connection as it stands.
     pub(super) fn record(&self, config: &Config) -> Box<ConnectionRecord> {
@@ -65,6 +80,7 @@ impl Connection {
             via,
             name,
             dns,
+            lookups,
             tls,
             ssh,
             exchanges,
@@ -108,6 +124,7 @@ impl Connection {
             close: close.into(),
             name,
             dns,
+            lookups: lookups.or_else(|| lookups_of(tls.as_deref(), LookupsOver::Tls, server_end)),
             protocol,
             via,
             tls,
@@ -377,5 +394,29 @@ fn icmp_name(version: IpVersion, kind: u8, code: u8) -> &'static str {
         (IpVersion::V6, 3, 1) => "fragment reassembly time exceeded",
         (IpVersion::V6, 4, _) => "parameter problem",
         _ => "other error",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dns_inside_of_tls_is_known_by_its_port_or_its_alpn() {
+        let server = |port| Endpoint { ip: [192, 0, 2, 53].into(), port };
+        let tls = |chosen: Option<&str>, offered: &[&str]| {
+            let alpn = offered.iter().map(|name| (*name).to_string()).collect();
+            let offer = Some(TlsOffer { alpn, ..TlsOffer::default() });
+            TlsRecord { alpn: chosen.map(str::to_string), offer, ..TlsRecord::default() }
+        };
+        let over = |tls: &TlsRecord, port| lookups_of(Some(tls), LookupsOver::Tls, server(port)).is_some();
+        assert!(over(&tls(None, &[]), 853));
+        assert!(!over(&tls(None, &[]), 443));
+        assert!(over(&tls(None, &["dot"]), 443), "what was chosen is hidden");
+        assert!(!over(&tls(Some("h2"), &["h2", "dot"]), 443), "something else was chosen");
+        assert!(over(&tls(Some("dot"), &["h2", "dot"]), 443));
+        assert!(!over(&tls(None, &["doq"]), 443));
+        assert!(lookups_of(Some(&tls(None, &["doq"])), LookupsOver::Quic, server(443)).is_some());
+        assert!(lookups_of(None, LookupsOver::Tls, server(853)).is_none(), "it may be anything");
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use super::super::{Arrival, Guess, Next, Protocol, Take};
 use super::{HEADER, Message, may_be_unicast};
 use crate::packet::Packet;
-use crate::record::{Application, ProtocolName, Side};
+use crate::record::{Application, LookupsOver, LookupsRecord, ProtocolName, Side};
 use crate::time::Timestamp;
 
 /// Octets of the shortest message with a question.
@@ -77,6 +77,7 @@ impl Protocol for OverTcp {
     fn record(&self, into: &mut Application) {
         into.speaks(ProtocolName::Dns);
         into.malformed += self.malformed;
+        into.lookups = Some(LookupsRecord::over(LookupsOver::Tcp));
     }
 
     fn hand_over(&mut self, into: &mut Heard) {

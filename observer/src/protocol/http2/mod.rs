@@ -12,11 +12,12 @@ use std::collections::HashMap;
 use loona_hpack::Decoder;
 
 use self::window::Window;
+use super::dns::is_content_type;
 use super::text::clean;
 use super::{Arrival, Guess, Next, Protocol, Take};
 use crate::record::{
-    Application, Exchange, Http2GoAway, Http2Record, Http2Reset, Http2Stall, HttpRecord, NameRecord, NameSource,
-    ProtocolName, Side, Sides, Spread,
+    Application, Exchange, Http2GoAway, Http2Record, Http2Reset, Http2Stall, HttpRecord, LookupsOver, LookupsRecord,
+    NameRecord, NameSource, ProtocolName, Side, Sides, Spread,
 };
 use crate::time::Timestamp;
 
@@ -69,6 +70,8 @@ pub(super) struct Http2 {
     open: HashMap<u32, Open>,
     facts: HttpRecord,
     streams: Http2Record,
+    /// Bodies of it are messages of DNS.
+    carries_dns: bool,
     malformed: u64,
 }
 
@@ -124,6 +127,7 @@ struct Data {
 struct Message {
     exchange: Exchange,
     is_grpc: bool,
+    is_dns: bool,
     /// Octets of all fields together, by section 6.5.2 of the RFC.
     octets: usize,
 }
@@ -217,6 +221,7 @@ impl Protocol for Http2 {
         // What led here by an upgrade says so.
         let upgrade = into.http.take().and_then(|before| before.upgrade);
         into.http = Some(HttpRecord { first_byte_ns, version: "HTTP/2".to_string(), upgrade, ..self.facts.clone() });
+        into.lookups = self.carries_dns.then_some(LookupsRecord::over(LookupsOver::Https)).or(into.lookups);
         let show_secrets = into.show_secrets;
         into.exchanges.entries.extend(self.exchanges.iter().map(|exchange| exchange.shown(show_secrets)));
         into.exchanges.cut += self.facts.requests.saturating_sub(MOST_EXCHANGES as u64);
@@ -379,7 +384,8 @@ impl Http2 {
     }
 
     fn headers(&mut self, from: Side, stream: u32, message: Message, (since, at): (Timestamp, Timestamp)) {
-        let Message { exchange: said, is_grpc, .. } = message;
+        let Message { exchange: said, is_grpc, is_dns, .. } = message;
+        self.carries_dns |= is_dns;
         match (from, said.method.is_some(), said.status) {
             (Side::Client, true, _) => {
                 self.facts.requests += 1;
@@ -525,7 +531,7 @@ impl Http2 {
 
 impl Message {
     fn field(&mut self, name: &[u8], value: &[u8]) {
-        let Self { exchange, is_grpc, octets } = self;
+        let Self { exchange, is_grpc, is_dns, octets } = self;
         *octets += name.len() + value.len() + 32;
         if *octets > MOST_FIELDS {
             return;
@@ -538,7 +544,10 @@ impl Message {
             b":path" => exchange.path = Some(clean(value, MOST_VALUE)),
             b":status" => exchange.status = number().and_then(|status| status.parse().ok()),
             b"grpc-status" => exchange.grpc_status = number().and_then(|status| status.parse().ok()),
-            b"content-type" => *is_grpc = value.starts_with(b"application/grpc"),
+            b"content-type" => {
+                *is_grpc = value.starts_with(b"application/grpc");
+                *is_dns = is_content_type(value);
+            }
             _ => {}
         }
     }

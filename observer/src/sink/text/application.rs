@@ -25,6 +25,7 @@ pub fn facts(record: &ConnectionRecord, full: bool) -> Vec<(&'static str, Line)>
         ("name", Line::new().then(Tone::Strong, name.name.clone()).then(Tone::Dim, format!(" (by {from})")))
     }));
     facts.extend(record.dns.as_ref().map(|dns| ("DNS", lookup(dns))));
+    facts.extend(record.lookups.map(|lookups| ("lookups", Line::new().then(Tone::Plain, lookups.over.words()))));
     if let Some(last) = record.protocol.filter(|last| !record.via.is_empty() || !has_fact(*last)) {
         let names: Vec<_> = record.via.iter().chain([&last]).map(|protocol| protocol.words()).collect();
         facts.push(("protocol", Line::new().then(Tone::Plain, names.join(", then "))));

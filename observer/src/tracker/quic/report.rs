@@ -5,7 +5,7 @@ use crate::record::*;
 use crate::tracker::Config;
 use crate::tracker::connection::Around;
 use crate::tracker::phases;
-use crate::tracker::report::{Sorted, capture_point};
+use crate::tracker::report::{Sorted, capture_point, lookups_of};
 
 impl Flow {
     /// The record of the connection as it stands. What only TCP has is left out.
@@ -60,6 +60,7 @@ impl Flow {
             protocol,
             via,
             dns,
+            lookups: lookups_of(tls.as_deref().filter(|_| is_quic), LookupsOver::Quic, server),
             tls,
             quic,
             ssh: None,
