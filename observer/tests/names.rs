@@ -133,3 +133,33 @@ fn an_address_of_ipv6_may_be_asked_for_over_ipv4() {
     wire.open(at("192.0.2.2:41000"), (host(9), 80).into());
     assert_eq!(names(&wire), ["-"]);
 }
+
+#[test]
+fn the_text_tells_lookups_that_no_connection_used() {
+    let (client, server) = (at("192.0.2.1:40000"), at("192.0.2.53:53"));
+    let mut wire = Wire::default();
+    let mut ask = |id, name: &str, code: Option<u8>| {
+        let asked = query(id, name, A);
+        wire.datagram(client, server, &asked);
+        wire.now += 20;
+        if let Some(code) = code {
+            let mut answered = answer(&asked, &[]);
+            answered[3] |= code;
+            wire.datagram(server, client, &answered);
+        }
+    };
+    ask(1, "known.lab", Some(0));
+    ask(2, "broken.lab", Some(2));
+    ask(3, "broken.lab", Some(2));
+    ask(4, "silent.lab", None);
+    let text = wire.replayed(&[]);
+    let block: Vec<_> =
+        text.lines().skip_while(|line| !line.starts_with("Lookups")).take_while(|line| !line.is_empty()).collect();
+    assert_eq!(
+        block[..3],
+        ["Lookups  4, 3 failed", "  failed      2 SERVFAIL: broken.lab A", "  failed      1 no answer: silent.lab A",],
+        "{text}"
+    );
+    assert_eq!(block[3..].len(), 3, "the slowest: {text}");
+    assert!(block[3].starts_with("  slowest     21 ms for "), "{text}");
+}

@@ -5,6 +5,7 @@ mod elements;
 mod har;
 mod incident;
 pub mod json;
+mod lookups;
 mod order;
 pub mod otlp;
 pub mod packets;

@@ -5,10 +5,12 @@ use std::io::Write;
 
 use anyhow::Result;
 use observer::record::{
-    Analysis, CaptureRecord, ConnState, ConnectionRecord, Endpoint, Retransmissions, Severity, Sides, Transport,
+    Analysis, CaptureRecord, ConnState, ConnectionRecord, Endpoint, LookupRecord, Retransmissions, Severity, Sides,
+    Transport,
 };
 
 use super::Sink;
+use super::lookups::Lookups;
 use super::order::{Order, retransmitted};
 use super::remark::REMARKS;
 use super::sketch::{Distribution, Load, Talkers, Top};
@@ -17,6 +19,7 @@ use super::text::{self, Page};
 /// Adds connections up.
 pub struct Summary {
     totals: Totals,
+    lookups: Lookups,
     page: Page,
     /// The command that shows one connection, without its `id`.
     show_one: Option<String>,
@@ -26,13 +29,18 @@ impl Summary {
     /// A summary that lists `top` connections: the first by `order`, or the most remarkable ones. `show_one` is the
     /// command that shows a connection, without its `id`.
     pub fn new(page: Page, top: usize, order: Option<Order>, show_one: Option<String>) -> Self {
-        Self { totals: Totals::new(top, order), page, show_one }
+        Self { totals: Totals::new(top, order), lookups: Lookups::default(), page, show_one }
     }
 }
 
 impl Sink for Summary {
     fn connection(&mut self, record: Box<ConnectionRecord>) -> Result<()> {
         self.totals.add(&record);
+        Ok(())
+    }
+
+    fn lookup(&mut self, record: Box<LookupRecord>) -> Result<()> {
+        self.lookups.add(&record);
         Ok(())
     }
 
@@ -43,11 +51,12 @@ impl Sink for Summary {
     fn finish(sinks: Vec<Self>, capture: &CaptureRecord, out: &mut dyn Write) -> Result<()> {
         let merged = sinks.into_iter().reduce(|mut one, other| {
             one.totals.merge(other.totals);
+            one.lookups.merge(other.lookups);
             one
         });
-        let Some(Self { totals, page, show_one }) = merged else { return Ok(()) };
+        let Some(Self { totals, lookups, page, show_one }) = merged else { return Ok(()) };
         let mut text = String::new();
-        text::summary(&page, &mut text, totals, capture, show_one.as_deref());
+        text::summary(&page, &mut text, (totals, lookups), capture, show_one.as_deref());
         out.write_all(text.as_bytes())?;
         Ok(())
     }

@@ -8,6 +8,7 @@ pub mod explain;
 mod finding;
 mod ladder;
 mod line;
+mod lookups;
 mod overview;
 mod page;
 mod quic;
@@ -23,19 +24,21 @@ pub use connection::{Detail, draw as connection, handshake_rtt};
 pub use doctor::{Doctor, draw as doctor};
 pub use finding::report as findings;
 pub use line::{draw as one_line, draw_lookup as failed_lookup};
-use observer::record::{CaptureRecord, ConnectionRecord};
+use observer::record::{CaptureRecord, ConnectionRecord, LookupRecord};
 pub use observer::units;
 pub use overview::summary;
 pub use page::{Line, Page, Tone};
 pub use words::packet as packet_name;
 
 use super::Sink;
+use super::lookups::Lookups;
 use super::order::Order;
 use super::printer::Printer;
 
 /// Draws each connection in full.
 pub struct Text {
     printer: Printer,
+    lookups: Lookups,
     view: View,
     show_one: Option<String>,
 }
@@ -58,7 +61,7 @@ pub struct View {
 impl Text {
     /// Draws what `view` says, by `printer`. `show_one` is the command that shows a connection, without its `id`.
     pub fn new(printer: Printer, view: View, show_one: Option<String>) -> Self {
-        Self { printer, view, show_one }
+        Self { printer, lookups: Lookups::default(), view, show_one }
     }
 }
 
@@ -76,6 +79,11 @@ impl Sink for Text {
         })
     }
 
+    fn lookup(&mut self, record: Box<LookupRecord>) -> Result<()> {
+        self.lookups.add(&record);
+        Ok(())
+    }
+
     fn has_printed(&self) -> bool {
         self.printer.has_printed()
     }
@@ -86,9 +94,15 @@ impl Sink for Text {
         let mut warnings = String::new();
         overview::warnings(&view.page, &mut warnings, capture);
         out.write_all(warnings.as_bytes())?;
-        Printer::finish(sinks.into_iter().map(|sink| sink.printer).collect(), view.top, out)?;
+        let (mut printers, mut lookups) = (Vec::new(), Lookups::default());
+        for sink in sinks {
+            printers.push(sink.printer);
+            lookups.merge(sink.lookups);
+        }
+        Printer::finish(printers, view.top, out)?;
         if view.connection.is_none() {
             let mut text = String::new();
+            lookups::draw(&view.page, &mut text, lookups);
             overview::last_line(&view.page, &mut text, capture, show_one.as_deref());
             out.write_all(text.as_bytes())?;
         }

@@ -7,6 +7,7 @@ use observer::time::Nanos;
 
 use super::page::{Line, Page, Tone, bar, escape};
 use super::{finding, units, words};
+use crate::sink::lookups::Lookups;
 use crate::sink::sketch::{Distribution, Load, Talker};
 use crate::sink::summary::{List, Row, TROUBLES, Totals};
 
@@ -20,7 +21,13 @@ const INTERFACES: usize = 8;
 const RANGES: usize = 10;
 
 /// Draws the summary. `show_one` is the command that shows a connection, without its `id`; there is none for a stream.
-pub fn summary(page: &Page, out: &mut String, totals: Totals, capture: &CaptureRecord, show_one: Option<&str>) {
+pub fn summary(
+    page: &Page,
+    out: &mut String,
+    (totals, lookups): (Totals, Lookups),
+    capture: &CaptureRecord,
+    show_one: Option<&str>,
+) {
     what_was_read(page, out, capture);
     let quic = match totals.quic {
         0 => String::new(),
@@ -48,6 +55,7 @@ pub fn summary(page: &Page, out: &mut String, totals: Totals, capture: &CaptureR
         talkers(page, out, "Busiest servers", &totals.servers.top(TALKERS));
         talkers(page, out, "Busiest clients", &totals.clients.top(TALKERS));
     }
+    super::lookups::draw(page, out, lookups);
     quality(page, out, capture);
     list(page, out, totals.list, show_one);
 }
