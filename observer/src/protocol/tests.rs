@@ -4,7 +4,7 @@ mod databases;
 mod malformed;
 
 use super::*;
-use crate::record::{LookupsOver, LookupsRecord, ProtocolName as Name, Side::*};
+use crate::record::{LookupsOver, LookupsRecord, ProtocolName as Name, Side::*, Sides};
 
 /// What is learnt of a conversation in which each end says its part by turns.
 fn talk(turns: &[(Side, &[u8])]) -> Application {
@@ -265,6 +265,22 @@ fn dns_inside_of_http_is_known_by_its_content_type() {
     assert_eq!(over(&post("application/dns-message"), plain), https);
     assert_eq!(over(b"GET /q?dns=AAAB HTTP/1.1\r\nHost: a\r\n\r\n", answer), https);
     assert_eq!(over(&post("application/json"), plain), None);
+}
+
+#[test]
+fn dns_over_tcp_says_where_octets_are_missing() {
+    let query: &[u8] = b"\0\x1d\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x07example\x03com\0\0\x01\0\x01";
+    let mut conversation = Conversation::new(0);
+    let mut send = |start: u32, acknowledged| {
+        let (start, len, at) = (Seq(start), query.len() as u32, Timestamp::default());
+        conversation.payload(0, &Payload { start, data: query, len, at, acknowledged, first: None });
+    };
+    send(1, None);
+    // The other end has what the capture lacks.
+    send(101, Some(Seq(101)));
+    let lookups = conversation.record(false).and_then(|application| application.lookups).expect("it is DNS");
+    assert_eq!((lookups.over, lookups.gap), (LookupsOver::Tcp, Sides { client: true, server: false }));
+    assert_eq!(conversation.heard().map(|heard| heard.messages.len()), Some(1));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Endpoint, Transport};
+use super::{Endpoint, Sides, Transport};
 use crate::time::{Nanos, Timestamp};
 
 /// One question to a DNS server (RFC 1035), and its answer.
@@ -137,12 +137,14 @@ impl Lookup {
 pub struct LookupsRecord {
     /// What the lookups are inside of. Those over TCP, and those inside of TLS that was opened, are records of their own.
     pub over: LookupsOver,
+    /// Over TCP: the capture lacks octets of this end, and what lookups were behind them is not known.
+    pub gap: Sides<bool>,
 }
 
 impl LookupsRecord {
     /// Lookups inside of this.
     pub const fn over(over: LookupsOver) -> Self {
-        Self { over }
+        Self { over, gap: Sides { client: false, server: false } }
     }
 }
 

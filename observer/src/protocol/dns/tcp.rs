@@ -2,10 +2,10 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::super::{Arrival, Guess, Next, Protocol, Take};
+use super::super::{Arrival, Guess, Protocol, Take};
 use super::{HEADER, Message, may_be_unicast};
 use crate::packet::Packet;
-use crate::record::{Application, LookupsOver, LookupsRecord, ProtocolName, Side};
+use crate::record::{Application, LookupsOver, LookupsRecord, ProtocolName, Side, Sides};
 use crate::time::Timestamp;
 
 /// Octets of the shortest message with a question.
@@ -19,6 +19,8 @@ const MOST_SPEAKERS: usize = 1024;
 struct OverTcp {
     heard: Vec<Message>,
     malformed: u64,
+    /// Octets of this end are missing.
+    gap: Sides<bool>,
 }
 
 /// Messages that came over a connection.
@@ -53,7 +55,7 @@ pub(in super::super) fn recognise(octets: &[u8]) -> Guess {
 }
 
 impl Protocol for OverTcp {
-    fn take(&mut self, _: Side, arrival: Arrival<'_>, _: Timestamp) -> Take {
+    fn take(&mut self, from: Side, arrival: Arrival<'_>, _: Timestamp) -> Take {
         match arrival {
             Arrival::Octets(&[a, b, ref rest @ ..]) => {
                 let length = usize::from(u16::from_be_bytes([a, b]));
@@ -65,7 +67,12 @@ impl Protocol for OverTcp {
                 Take::used(2 + length)
             }
             Arrival::Octets(_) => Take::wait_for(2),
-            Arrival::Gap(_) | Arrival::End => Take::then(0, Next::Nothing),
+            // Where the next message begins is not known.
+            Arrival::Gap(_) => {
+                *self.gap.of_mut(from) = true;
+                Take::nothing()
+            }
+            Arrival::End => Take::nothing(),
             Arrival::Passed(_) => Take::used(0),
         }
     }
@@ -77,7 +84,7 @@ impl Protocol for OverTcp {
     fn record(&self, into: &mut Application) {
         into.speaks(ProtocolName::Dns);
         into.malformed += self.malformed;
-        into.lookups = Some(LookupsRecord::over(LookupsOver::Tcp));
+        into.lookups = Some(LookupsRecord { gap: self.gap, ..LookupsRecord::over(LookupsOver::Tcp) });
     }
 
     fn hand_over(&mut self, into: &mut Heard) {

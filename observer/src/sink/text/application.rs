@@ -2,8 +2,8 @@
 
 use observer::record::{
     CallsRecord, ConnectionRecord, DecryptionStop, Exchange, Http2Record, Http2Stall, HttpRecord, Lookup, LookupRecord,
-    NameSource, ProtocolName, Resumption, RoundTripCount, Side, Split, Spread, SshRecord, TlsDecryption, TlsRecord,
-    Validity, WebSocketRecord,
+    LookupsRecord, NameSource, ProtocolName, Resumption, RoundTripCount, Side, Split, Spread, SshRecord, TlsDecryption,
+    TlsRecord, Validity, WebSocketRecord,
 };
 
 use super::page::{Line, Tone};
@@ -25,7 +25,7 @@ pub fn facts(record: &ConnectionRecord, full: bool) -> Vec<(&'static str, Line)>
         ("name", Line::new().then(Tone::Strong, name.name.clone()).then(Tone::Dim, format!(" (by {from})")))
     }));
     facts.extend(record.dns.as_ref().map(|dns| ("DNS", lookup(dns))));
-    facts.extend(record.lookups.map(|lookups| ("lookups", Line::new().then(Tone::Plain, lookups.over.words()))));
+    facts.extend(record.lookups.as_ref().map(|lookups| ("lookups", lookups_line(lookups))));
     if let Some(last) = record.protocol.filter(|last| !record.via.is_empty() || !has_fact(*last)) {
         let names: Vec<_> = record.via.iter().chain([&last]).map(|protocol| protocol.words()).collect();
         facts.push(("protocol", Line::new().then(Tone::Plain, names.join(", then "))));
@@ -156,6 +156,17 @@ fn lookup(record: &LookupRecord) -> Line {
         text.push_str(&format!(", asked {} times", units::count(record.lookup.asked())));
     }
     Line::new().then(Tone::Plain, text)
+}
+
+/// `DNS over TCP`, and whether some of it is missing.
+fn lookups_line(lookups: &LookupsRecord) -> Line {
+    let mut line = Line::new().then(Tone::Plain, lookups.over.words());
+    for side in [Side::Client, Side::Server] {
+        if *lookups.gap.of(side) {
+            line.push(Tone::Notice, format!("; not all of the {}'s were captured", words::side(side)));
+        }
+    }
+    line
 }
 
 /// `TLS 1.3, TLS_AES_128_GCM_SHA256, X25519MLKEM768, h2; handshake 12 ms, 1 round trip`.
