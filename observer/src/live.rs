@@ -211,6 +211,7 @@ impl Live {
             record.evicted += tracked.evicted;
             record.forwarded += tracked.forwarded;
             record.duplicates += tracked.duplicates;
+            record.malformed_lookups += tracked.malformed_lookups;
             record.segments += decoded.segments;
             record.icmp_errors += decoded.icmp_errors;
             record.unknown_link += decoded.unknown_link;

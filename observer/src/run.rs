@@ -312,6 +312,7 @@ impl<S: Sink> Run<'_, S> {
         let producer = self.producer.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
         let mut capture = producer.record();
         let mut sinks = Vec::new();
+        let mut malformed_lookups = None;
         for shard in self.shards {
             let Shard { tracker, sink, lookups, .. } =
                 shard.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -320,8 +321,12 @@ impl<S: Sink> Run<'_, S> {
             capture.evicted += counts.evicted;
             capture.duplicates += counts.duplicates;
             capture.lookups += lookups;
+            // Every shard sees them, but for those of a connection that only its own knows for one of QUIC.
+            let seen = malformed_lookups.get_or_insert(counts.malformed_lookups);
+            *seen = counts.malformed_lookups.min(*seen);
             sinks.push(sink);
         }
+        capture.malformed_lookups = malformed_lookups.unwrap_or_default();
         Ok((sinks, capture))
     }
 }

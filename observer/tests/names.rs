@@ -163,3 +163,17 @@ fn the_text_tells_lookups_that_no_connection_used() {
     assert_eq!(block[3..].len(), 3, "the slowest: {text}");
     assert!(block[3].starts_with("  slowest     21 ms for "), "{text}");
 }
+
+#[test]
+fn messages_that_contradict_themselves_are_counted_once() {
+    let mut wire = Wire::default();
+    for port in PORTS {
+        let mut looped = query(7, "a.lab", A);
+        looped.splice(12..14, [0xc0, 12]);
+        wire.datagram(at(&format!("192.0.2.1:{port}")), at("192.0.2.53:53"), &looped);
+    }
+    let capture = wire.replayed(&["--output", "json"]);
+    assert!(capture.contains(&format!("\"malformed_lookups\":{}", PORTS.len())), "{capture}");
+    let text = wire.replayed(&[]);
+    assert!(text.contains(&format!("{} malformed messages of DNS", PORTS.len())), "{text}");
+}

@@ -55,6 +55,10 @@ pub struct CaptureRecord {
     #[serde(skip_serializing_if = "super::is_zero")]
     #[schemars(default)]
     pub lookups: u64,
+    /// Messages of DNS over UDP that contradict themselves and answer no question that was seen; absent where there are none.
+    #[serde(skip_serializing_if = "super::is_zero")]
+    #[schemars(default)]
+    pub malformed_lookups: u64,
     /// Secrets of key logs, of `--keylog` and of the captures; absent where there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secrets: Option<SecretsRecord>,

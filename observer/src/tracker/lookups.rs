@@ -32,6 +32,8 @@ pub(super) struct Lookups {
     askers: Askers,
     names: Names,
     out: Vec<LookupRecord>,
+    /// Datagrams that contradict themselves, and answer nothing that was asked.
+    malformed: u64,
     netns: Option<u32>,
     /// Answers are told only with their questions: where not every packet is seen, the others are for other hosts.
     sampled: bool,
@@ -86,6 +88,8 @@ impl Lookups {
             let asked = |id| Asked { client: to, server: from, transport: Transport::Udp, id, topic: None };
             if let Some(open) = dns::answers(payload).and_then(|id| self.open.get_mut(&asked(id))) {
                 open.record.lookup.malformed += 1;
+            } else {
+                self.malformed += 1;
             }
             return;
         };
@@ -131,6 +135,11 @@ impl Lookups {
             let record = about(Lookup { service, ..message.begin(at) });
             self.ask(asked, record);
         }
+    }
+
+    /// Datagrams that contradict themselves, and answer nothing that was asked.
+    pub(super) const fn malformed(&self) -> u64 {
+        self.malformed
     }
 
     /// It is `now`: what was asked too long ago has no answer.

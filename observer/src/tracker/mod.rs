@@ -52,7 +52,7 @@ use crate::input::{Input, PacketInput};
 use crate::kernel::{SocketId, SocketInput, StrayInput};
 use crate::keylog::Keys;
 use crate::packet::{Body, Datagram, Flags, IcmpError, Notes, Packet, Segment, Tuple};
-use crate::protocol::dns::{self, Heard};
+use crate::protocol::dns;
 use crate::record::{ConnectionRecord, EntryKind, LookupRecord, Side, Sides, TcpState};
 use crate::time::Timestamp;
 
@@ -93,6 +93,8 @@ pub struct Counts {
     pub duplicates: u64,
     /// Connections that only pass through, of which nothing was told.
     pub forwarded: u64,
+    /// Messages of DNS over UDP that contradict themselves and answer no question.
+    pub malformed_lookups: u64,
 }
 
 /// How many connections that are over are kept for packets that come late (a last ACK, a FIN sent again), before the one
@@ -334,7 +336,7 @@ impl Tracker {
 
     /// What was done so far.
     pub fn counts(&self) -> Counts {
-        self.books.counts
+        Counts { malformed_lookups: self.lookups.malformed(), ..self.books.counts }
     }
 
     /// Connections that are being followed.
@@ -360,25 +362,6 @@ impl Tracker {
         let heard = connection.heard(segment, &self.config);
         self.look_up(input.packet, from, heard);
         Some(effect)
-    }
-
-    /// Takes in the messages of DNS that a segment of direction `from` brought.
-    fn look_up(&mut self, packet: &Packet, from: u8, heard: Option<Heard>) {
-        if let Some(heard) = heard {
-            self.lookups.over_tcp(packet, from, heard);
-            self.out.extend(self.lookups.drain());
-        }
-    }
-
-    /// Takes in a segment of a connection that speaks DNS and is followed by another tracker, for what it says of names.
-    /// That tracker gives out the same lookups.
-    pub fn overhear(&mut self, input: &PacketInput<'_>) {
-        if let Body::Tcp(segment) = &input.packet.body
-            && self.config.protocols
-        {
-            let (from, heard) = self.overheard.take(input, segment);
-            self.look_up(input.packet, from, heard);
-        }
     }
 
     /// Has connections give up payload that they keep, while there is too much of it.

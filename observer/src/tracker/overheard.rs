@@ -2,8 +2,9 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use super::Tracker;
 use crate::input::PacketInput;
-use crate::packet::{Flags, Segment};
+use crate::packet::{Body, Flags, Packet, Segment};
 use crate::protocol::dns::Heard;
 use crate::protocol::{Conversation, Payload};
 use crate::sequence::Seq;
@@ -28,6 +29,27 @@ struct Overhearing {
     conversation: Conversation,
     /// What each end has acknowledged.
     acked: [Option<Seq>; 2],
+}
+
+impl Tracker {
+    /// Takes in the messages of DNS that a segment of direction `from` brought.
+    pub(super) fn look_up(&mut self, packet: &Packet, from: u8, heard: Option<Heard>) {
+        if let Some(heard) = heard {
+            self.lookups.over_tcp(packet, from, heard);
+            self.out.extend(self.lookups.drain());
+        }
+    }
+
+    /// Takes in a segment of a connection that speaks DNS and is followed by another tracker, for what it says of names.
+    /// That tracker gives out the same lookups.
+    pub fn overhear(&mut self, input: &PacketInput<'_>) {
+        if let Body::Tcp(segment) = &input.packet.body
+            && self.config.protocols
+        {
+            let (from, heard) = self.overheard.take(input, segment);
+            self.look_up(input.packet, from, heard);
+        }
+    }
 }
 
 impl Overheard {

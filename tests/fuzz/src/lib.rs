@@ -95,9 +95,11 @@ pub fn plain_packet() -> Packet {
 /// Decodes the frames and follows their connections to the end, few at a time.
 pub fn follow(chunk: &Chunk) {
     let mut decoded = Decoded::default();
-    Decoder::new(Checksums::Count, 1).decode(chunk, &mut decoded);
+    Decoder::new(Checksums::Count, 1).with_datagrams(true).decode(chunk, &mut decoded);
     let config = Config { max_connections: 8, timeline_entries: 16, seed: 1, ..Config::default() };
     let mut tracker = Tracker::new(config);
+    // As another shard would, which overhears DNS over TCP.
+    let mut neighbour = Tracker::new(config);
     let mut keys = Keys::default();
     keys.add(chunk.keys.clone());
     tracker.handle(Input::Keys(&Arc::new(keys)));
@@ -109,7 +111,10 @@ pub fn follow(chunk: &Chunk) {
             assert!(packet.tail.payload <= segment.len, "the wire held what the capture holds");
         }
         let layers = decoded.layers_of(packet);
-        tracker.handle(Input::Packet(PacketInput { packet, layers, options, payload }));
+        let input = PacketInput { packet, layers, options, payload };
+        neighbour.overhear(&input);
+        while neighbour.poll().is_some() {}
+        tracker.handle(Input::Packet(input));
         assert!(tracker.open_connections() <= 8, "the bound on open connections holds");
         while tracker.poll().is_some() {}
     }

@@ -290,6 +290,7 @@ fn oddities(capture: &CaptureRecord) -> Vec<(u64, &'static str)> {
         (capture.other, "frames without TCP"),
         (capture.unknown_link, "frames of an unknown link type"),
         (capture.malformed, "malformed frames"),
+        (capture.malformed_lookups, "malformed messages of DNS"),
         (capture.truncated, "frames cut short by the snapshot length"),
         (capture.fragments, "IP fragments"),
         (capture.fragments_dropped, "IP fragments given up"),

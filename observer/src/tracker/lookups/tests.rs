@@ -74,6 +74,11 @@ fn an_answer_that_contradicts_itself_is_counted() {
     let all = records(&mut lookups);
     let [lookup] = &all[..] else { panic!("one lookup, not {all:?}") };
     assert_eq!((lookup.lookup.malformed, lookup.lookup.code.as_deref()), (2, Some("NOERROR")));
+    // One that nobody asked for, and a query.
+    lookups.datagram(&packet(5, SERVER, CLIENT), &looped);
+    looped[2] = 1;
+    lookups.datagram(&packet(6, CLIENT, SERVER), &looped);
+    assert_eq!(lookups.malformed(), 2);
 }
 
 /// The query with another identifier.
