@@ -27,7 +27,9 @@ const PATIENCE: Nanos = Nanos::from_secs(10);
 pub(super) struct Lookups {
     open: HashMap<Asked, Open>,
     /// The last query of each of the open ones, the first one first. Some are answered, or were asked again since.
-    order: VecDeque<(Timestamp, Asked)>,
+    order: VecDeque<Queried>,
+    /// Queries so far.
+    queries: u64,
     unsettled: Unsettled,
     askers: Askers,
     names: Names,
@@ -68,8 +70,16 @@ struct Way {
 #[derive(Debug)]
 struct Open {
     record: LookupRecord,
-    /// Its last query.
-    last: Timestamp,
+    /// The number of its last query.
+    last: u64,
+}
+
+/// One query: its number, for several may have one time, and time may run backwards.
+#[derive(Clone, Copy, Debug)]
+struct Queried {
+    at: Timestamp,
+    number: u64,
+    asked: Asked,
 }
 
 impl Lookups {
@@ -127,10 +137,9 @@ impl Lookups {
         } else if message.is_response {
             self.answer(asked, message, about(Lookup { service, ..Lookup::default() }), way);
         } else if let Some(open) = self.open.get_mut(&asked).filter(|open| message.is_about(&open.record.lookup)) {
-            open.ask_again(at);
+            open.ask_again(self.queries);
             self.unsettled.ask_again(self::topic(&open.record), at);
-            self.order.push_back((at, asked));
-            self.make_room();
+            self.queried(asked, at);
         } else {
             let record = about(Lookup { service, ..message.begin(at) });
             self.ask(asked, record);
@@ -154,8 +163,8 @@ impl Lookups {
 
     /// The input is at its end: no more answers come.
     pub(super) fn finish(&mut self) {
-        while let Some((_, asked)) = self.order.pop_front() {
-            self.out.extend(self.open.remove(&asked).map(|open| open.record));
+        while let Some(query) = self.order.pop_front() {
+            self.out.extend(self.open.remove(&query.asked).map(|open| open.record));
         }
     }
 
@@ -185,13 +194,12 @@ impl Lookups {
             let repeats = self.unsettled.ask(topic(&record), record.id, record.server.ip, at);
             record.lookup.repeats = repeats.map(Box::new);
         }
-        self.order.push_back((at, asked));
         if asked.topic.is_some() {
             self.askers.ask(Askers::topic(&record.lookup.name, &record.lookup.kind), asked);
         }
-        let before = self.open.insert(asked, Open { record, last: at });
+        let before = self.open.insert(asked, Open { record, last: self.queries });
         self.out.extend(before.map(|open| open.record));
-        self.make_room();
+        self.queried(asked, at);
     }
 
     /// Takes in a multicast answer: it answers whoever asked, and tells who it is from.
@@ -230,7 +238,9 @@ impl Lookups {
                 LookupRecord { lookup: Lookup { service, ..message.answer(None, at) }, ..unasked }
             }
         };
-        answered.lookup.settle(self.unsettled.answer(topic(&answered), truncated).map(|chain| chain.queries));
+        if is_open {
+            answered.lookup.settle(self.unsettled.answer(topic(&answered), truncated).map(|chain| chain.queries));
+        }
         if way.names {
             // What is passed on to where not every packet is seen are this host's own lookups.
             self.names.learn(&answered, self.sampled, at);
@@ -240,31 +250,32 @@ impl Lookups {
         }
     }
 
-    /// Keeps what waits within bounds: what was asked last the longest ago is given up.
-    fn make_room(&mut self) {
+    /// Notes the query at hand, and keeps what waits within bounds: what was asked last the longest ago is given up.
+    fn queried(&mut self, asked: Asked, at: Timestamp) {
+        self.order.push_back(Queried { at, number: self.queries, asked });
+        self.queries += 1;
         if self.order.len() > 2 * MOST_OPEN {
-            let is_last = |(at, asked): &(Timestamp, Asked)| self.open.get(asked).is_some_and(|open| open.last == *at);
-            self.order.retain(is_last);
+            self.order.retain(|query| self.open.get(&query.asked).is_some_and(|open| open.last == query.number));
         }
         while self.open.len() > MOST_OPEN
-            && let Some((last, asked)) = self.order.pop_front()
+            && let Some(query) = self.order.pop_front()
         {
-            self.give_up(last, asked);
+            self.give_up(query);
         }
     }
 
     fn give_up_before(&mut self, now: Timestamp) {
-        while let Some((last, asked)) = self.order.front().copied()
-            && now.since(last) > PATIENCE
+        while let Some(query) = self.order.front().copied()
+            && now.since(query.at) > PATIENCE
         {
             self.order.pop_front();
-            self.give_up(last, asked);
+            self.give_up(query);
         }
     }
 
-    /// Gives up the question whose last query is from `last`, if it still waits.
-    fn give_up(&mut self, last: Timestamp, asked: Asked) {
-        if self.open.get(&asked).is_some_and(|open| open.last == last)
+    /// Gives up the question that this was the last query of, if it still waits.
+    fn give_up(&mut self, Queried { number, asked, .. }: Queried) {
+        if self.open.get(&asked).is_some_and(|open| open.last == number)
             && let Some(Open { record, .. }) = self.open.remove(&asked)
         {
             if asked.topic.is_some() {
@@ -276,8 +287,8 @@ impl Lookups {
 }
 
 impl Open {
-    fn ask_again(&mut self, at: Timestamp) {
-        self.last = at;
+    fn ask_again(&mut self, query: u64) {
+        self.last = query;
         self.record.lookup.queries += 1;
         if let Some(repeats) = &mut self.record.lookup.repeats {
             repeats.queries += 1;

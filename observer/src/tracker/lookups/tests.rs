@@ -156,6 +156,15 @@ fn a_flood_of_questions_stays_in_bounds() {
         lookups.datagram(&at, &query());
         assert!(lookups.open.len() <= MOST_OPEN && lookups.order.len() <= 2 * MOST_OPEN + 1);
     }
+    // The same again and again, at the same time, answered or not.
+    for number in 0..50_000 {
+        let at = Timestamp::from_nanos(100_000 + number % 2);
+        lookups.datagram(&Packet { at, ..packet(number, CLIENT, SERVER) }, &query());
+        if number % 3 == 0 {
+            lookups.datagram(&Packet { at, ..packet(number, SERVER, CLIENT) }, &answer(0));
+        }
+        assert!(lookups.order.len() <= 2 * MOST_OPEN + 1);
+    }
 }
 
 #[test]
