@@ -22,6 +22,7 @@ mod split;
 mod ssh;
 mod state;
 mod summary;
+pub(crate) mod target;
 mod timeline;
 mod tls;
 

@@ -27,8 +27,12 @@ fn captures() -> Vec<PathBuf> {
 }
 
 fn replay(capture: &Path, output: &str) -> String {
+    replay_with(capture, output, &[])
+}
+
+fn replay_with(capture: &Path, output: &str, switches: &[&str]) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_observer"));
-    command.args(["replay", "--output", output]).arg(capture).stdin(Stdio::null());
+    command.args(["replay", "--output", output]).args(switches).arg(capture).stdin(Stdio::null());
     String::from_utf8(command.output().expect("observer runs").stdout).expect("UTF-8")
 }
 
@@ -204,7 +208,6 @@ fn perfetto_is_what_the_format_says() {
 
 #[test]
 fn values_of_queries_are_told_only_where_asked_for() {
-    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
     let request = b"GET http://user:hunter2@shop.lab/cart?session=hunter2&x= HTTP/1.1\r\nHost: shop.lab\r\n\
         Authorization: Basic hunter2\r\nCookie: id=hunter2\r\nContent-Length: 0\r\n\r\n";
     let response = b"HTTP/1.1 200 OK\r\nSet-Cookie: id=hunter2\r\nContent-Length: 2\r\n\r\nok";
@@ -216,10 +219,65 @@ fn values_of_queries_are_told_only_where_asked_for() {
         assert!(printed.contains("shop.lab") && printed.contains("session="), "{output}: {printed}");
         assert!(!printed.contains("hunter2"), "{output}: {printed}");
     }
-    let mut command = Command::new(env!("CARGO_BIN_EXE_observer"));
-    command.args(["replay", "--show-secrets", "--output", "har"]).arg(&capture).current_dir(own);
-    let archive = String::from_utf8(command.output().expect("observer runs").stdout).expect("UTF-8");
+    let archive = replay_with(&capture, "har", &["--show-secrets"]);
     assert!(archive.contains(r#"{"name":"session","value":"hunter2"}"#), "{archive}");
+}
+
+/// Wherever a target or an authority has a password or a value, in both versions of HTTP.
+#[test]
+fn passwords_and_values_are_told_only_where_asked_for() {
+    const HTTP_1: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    let http_2 = [frame(4, 0, 0, b""), frame(1, 4, 1, &[0x88]), frame(0, 1, 1, b"ok")].concat();
+    // Method, target, authority, and whether the secret is in the path: in front of a host it is never told.
+    let cases = [
+        ("CONNECT", "me:hunter2@shop.lab:443", "shop.lab", false),
+        ("GET", "/x", "me:hunter2@shop.lab", false),
+        ("GET", "http://me:hunter2@shop.lab/x", "shop.lab", false),
+        ("GET", "http://me:hunter2?a@shop.lab/x", "shop.lab", false),
+        ("GET", "http://me:hunter2/a@shop.lab/x", "shop.lab", false),
+        ("OPTIONS", "me:hunter2@shop.lab", "shop.lab", true),
+        ("GET", "//me:hunter2@shop.lab/x", "shop.lab", true),
+        ("GET", "/proxy/http://me:hunter2@shop.lab/x", "shop.lab", true),
+        ("GET", "/x#token=hunter2", "shop.lab", true),
+        ("GET", "/x;jsessionid=hunter2?a=b", "shop.lab", true),
+        ("GET", "/x%3Ftoken=hunter2", "shop.lab", true),
+        ("GET", "/x?token=hunter2&hunter2", "shop.lab", true),
+    ];
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let capture = folder.path().join("secrets.pcap");
+    for (method, target, authority, is_path) in cases {
+        let first = format!("{method} {target} HTTP/1.1\r\nHost: {authority}\r\n\r\n").into_bytes();
+        // An absolute target is HTTP/2's to forward as it is: a part of its path.
+        let is_path_2 = is_path || target.starts_with("http:");
+        let (path, authority_2) = if method == "CONNECT" { (None, target) } else { (Some(target), authority) };
+        let second = http_2_request(method, path, authority_2);
+        for (request, response, is_path) in [(first, HTTP_1, is_path), (second, &http_2[..], is_path_2)] {
+            std::fs::write(&capture, conversation(&request, response)).expect("a file is written");
+            for output in OUTPUTS.into_iter().chain(["json", "text"]) {
+                let printed = replay(&capture, output);
+                let place = format!("{output} of {:?}", String::from_utf8_lossy(&request));
+                assert!(printed.contains("shop.lab") || output == "text", "{place}: {printed}");
+                assert!(!printed.contains("hunter2") && printed.contains(method), "{place}: {printed}");
+                let printed = replay_with(&capture, output, &["--show-secrets"]);
+                assert_eq!(printed.contains("hunter2"), is_path, "{place}: {printed}");
+            }
+        }
+    }
+}
+
+fn http_2_request(method: &str, path: Option<&str>, authority: &str) -> Vec<u8> {
+    let fields = [(":method", Some(method)), (":authority", Some(authority)), (":path", path)];
+    // Literals that are not put into the table (RFC 7541, section 6.2.2).
+    let literal = |(name, value): (&str, Option<&str>)| {
+        value.map(|value| [&[0, name.len() as u8], name.as_bytes(), &[value.len() as u8], value.as_bytes()].concat())
+    };
+    let block: Vec<u8> = fields.into_iter().filter_map(literal).flatten().collect();
+    [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(4, 0, 0, b""), &frame(1, 5, 1, &block)].concat()
+}
+
+/// A frame of HTTP/2.
+fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+    [&[0, 0, payload.len() as u8, kind, flags, 0, 0, 0, stream][..], payload].concat()
 }
 
 /// A request and its response, a segment each, on a connection from before the capture began: a pcap file of raw IPv4.

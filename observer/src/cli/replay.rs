@@ -100,7 +100,7 @@ pub struct Replay {
     #[arg(long)]
     tcp_only: bool,
 
-    /// Show the values of queries in targets; without, only their names
+    /// Show passwords and values in the paths of requests (query, fragment, parameters); without, only the values' names
     #[arg(long, conflicts_with = "tcp_only")]
     show_secrets: bool,
 

@@ -15,6 +15,7 @@ use super::websocket::WebSocket;
 use super::{Arrival, Guess, Next, Protocol, Take};
 use crate::record::{
     Application, Exchange, HttpRecord, LookupsOver, LookupsRecord, NameRecord, NameSource, ProtocolName, Side, Sides,
+    target,
 };
 use crate::time::Timestamp;
 
@@ -27,8 +28,7 @@ const MOST_FIELDS: usize = 128;
 const MOST_EXCHANGES: usize = 100;
 /// Requests that may wait for their responses.
 const MOST_WAITING: usize = 1000;
-/// Characters of a target and of a host that are kept.
-const MOST_TARGET: usize = 1024;
+/// Characters of a host that are kept.
 const MOST_HOST: usize = 255;
 
 /// Letters of a method.
@@ -168,7 +168,7 @@ impl Protocol for Http {
         into.malformed += self.malformed;
         let host = self.exchanges.first().and_then(|exchange| exchange.host.clone());
         if let Some(host) = host.filter(|_| into.name.is_none()) {
-            into.name = Some(NameRecord { name: without_port(&host).to_string(), from: NameSource::Host });
+            into.name = Some(NameRecord { name: target::without_port(&host).to_string(), from: NameSource::Host });
         }
         into.http = Some(self.facts.clone().timed(&self.exchanges));
         into.lookups = self.carries_dns.then_some(LookupsRecord::over(LookupsOver::Https)).or(into.lookups);
@@ -241,7 +241,7 @@ impl Http {
         let mended = mended(head);
         let head = mended.as_deref().unwrap_or(head);
         let Ok(Status::Complete(_)) = config.parse_request(&mut request, head) else { return None };
-        let (name, target, version) = (request.method?, request.path?, request.version?);
+        let (name, asked, version) = (request.method?, request.path?, request.version?);
         let method = match name {
             "HEAD" => Method::Head,
             "CONNECT" => Method::Connect,
@@ -260,14 +260,14 @@ impl Http {
         self.waiting.push_back(Waiting { index, method });
         let begun = self.ends.client.begun.take();
         self.carries_dns |= field(request.headers, "content-type").is_some_and(is_content_type);
-        let (authority, path) = split_target(target);
-        let host = field(request.headers, "host").map(|host| clean(host, MOST_HOST));
-        let authority = if method == Method::Connect { Some(target) } else { authority };
+        let (authority, path) = target::split(asked);
+        let authority = if method == Method::Connect { Some(asked) } else { authority };
+        let authority = authority.map(str::as_bytes).or_else(|| field(request.headers, "host"));
         if self.exchanges.len() < MOST_EXCHANGES {
             self.exchanges.push(Exchange {
                 method: Some(clean(name.as_bytes(), 32)),
-                host: authority.map(|authority| clean(authority.as_bytes(), MOST_HOST)).or(host),
-                path: (method != Method::Connect).then(|| clean(path.as_bytes(), MOST_TARGET)),
+                host: authority.map(|authority| clean(target::host(authority), MOST_HOST)),
+                path: (method != Method::Connect).then(|| clean(path.as_bytes(), target::MOST_PATH)),
                 request: begun,
                 request_head: Some(octets),
                 ..Exchange::default()
@@ -526,22 +526,4 @@ fn mended(head: &[u8]) -> Option<Vec<u8>> {
     }
     let escaped = target.split(|octet| *octet == b' ').collect::<Vec<_>>().join(&b"%20"[..]);
     Some([line.get(..=first)?, &escaped, line.get(last..)?, rest].concat())
-}
-
-/// The authority of an absolute target without user and password, and its path.
-fn split_target(target: &str) -> (Option<&str>, &str) {
-    let Some((scheme, rest)) = target.split_once("://") else { return (None, target) };
-    if scheme.contains(['/', '?']) {
-        return (None, target);
-    }
-    let (authority, path) = rest.find(['/', '?']).map_or((rest, "/"), |at| rest.split_at(at));
-    (Some(authority.rsplit_once('@').map_or(authority, |(_, host)| host)), path)
-}
-
-/// A host without the port that may stand behind it.
-pub(super) fn without_port(host: &str) -> &str {
-    match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|octet| octet.is_ascii_digit()) && !name.ends_with(':') => name,
-        _ => host,
-    }
 }

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::target::redacted;
 use super::{Http2Record, LookupRecord, LookupsRecord, QuicRecord, Side, Sides, SshRecord, TlsRecord, WebSocketRecord};
 use crate::time::{Nanos, Timestamp};
 
@@ -264,9 +265,10 @@ pub struct Exchanges {
 pub struct Exchange {
     /// The method, of databases and queues the command; `null` where the request was not seen.
     pub method: Option<String>,
-    /// The Host field, or the authority of the target.
+    /// The Host field, or the authority of the target; a user and password in front of it are left out.
     pub host: Option<String>,
-    /// The target's path; the values of its query are left out.
+    /// The target's path. Users and passwords in it are left out, and the values of its query, its fragment and its segments'
+    /// parameters.
     pub path: Option<String>,
     /// The response's status; `null` where none was seen.
     pub status: Option<u16>,
@@ -306,7 +308,7 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// The exchange as it is told: without the values of its query, unless secrets are shown.
+    /// The exchange as it is told: its path without passwords and values, unless secrets are shown.
     pub fn shown(&self, show_secrets: bool) -> Self {
         let path = self.path.as_deref().map(|path| if show_secrets { path.to_string() } else { redacted(path) });
         Self { path, ..self.clone() }
@@ -321,18 +323,6 @@ impl Exchange {
     pub fn transfer_ns(&self) -> Option<Nanos> {
         self.response_end.filter(|_| self.complete)?.checked_since(self.response?)
     }
-}
-
-/// A path whose query has names and no values.
-fn redacted(path: &str) -> String {
-    let Some((path, query)) = path.split_once('?') else { return path.to_string() };
-    let names = query.split('&').map(|pair| match pair.split_once('=') {
-        Some((name, "")) => format!("{name}="),
-        Some((name, _)) => format!("{name}=…"),
-        None if pair.is_empty() => String::new(),
-        None => "…".to_string(),
-    });
-    format!("{path}?{}", names.collect::<Vec<_>>().join("&"))
 }
 
 /// A part of a connection's time.

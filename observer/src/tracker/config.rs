@@ -41,7 +41,7 @@ pub struct Config {
     /// Octets of payload that all connections together may keep for their protocols; beyond it, those that have kept some
     /// for the longest give them up.
     pub most_held: usize,
-    /// The values of queries in targets are told.
+    /// Passwords and the values of queries in targets are told.
     pub show_secrets: bool,
     /// From where on something is wrong: for whoever judges the records.
     pub thresholds: Thresholds,

@@ -17,7 +17,7 @@ use super::text::clean;
 use super::{Arrival, Guess, Next, Protocol, Take};
 use crate::record::{
     Application, Exchange, Http2GoAway, Http2Record, Http2Reset, Http2Stall, HttpRecord, LookupsOver, LookupsRecord,
-    NameRecord, NameSource, ProtocolName, Side, Sides, Spread,
+    NameRecord, NameSource, ProtocolName, Side, Sides, Spread, target,
 };
 use crate::time::Timestamp;
 
@@ -40,8 +40,8 @@ const MOST_OPEN: usize = 1000;
 /// GOAWAY frames that are kept, and kinds of resets.
 const MOST_GOAWAYS: usize = 8;
 const MOST_RESETS: usize = 32;
-/// Characters of what a field holds.
-const MOST_VALUE: usize = 1024;
+/// Characters of a host that are kept.
+const MOST_HOST: usize = 255;
 
 /// Kinds of frames (section 6).
 const DATA: u8 = 0;
@@ -214,7 +214,7 @@ impl Protocol for Http2 {
         into.malformed += self.malformed;
         let host = self.exchanges.iter().find_map(|exchange| exchange.host.clone());
         if let Some(host) = host.filter(|_| into.name.is_none()) {
-            let name = super::http1::without_port(&host).to_string();
+            let name = target::without_port(&host).to_string();
             into.name = Some(NameRecord { name, from: NameSource::Host });
         }
         let first_byte_ns = Spread::of(self.exchanges.iter().filter_map(Exchange::first_byte_ns));
@@ -539,9 +539,9 @@ impl Message {
         let number = || std::str::from_utf8(value).ok();
         match name {
             b":method" => exchange.method = Some(clean(value, 32)),
-            b":authority" => exchange.host = Some(clean(value, 255)),
-            b"host" if exchange.host.is_none() => exchange.host = Some(clean(value, 255)),
-            b":path" => exchange.path = Some(clean(value, MOST_VALUE)),
+            b":authority" => exchange.host = Some(clean(target::host(value), MOST_HOST)),
+            b"host" if exchange.host.is_none() => exchange.host = Some(clean(target::host(value), MOST_HOST)),
+            b":path" => exchange.path = Some(clean(value, target::MOST_PATH)),
             b":status" => exchange.status = number().and_then(|status| status.parse().ok()),
             b"grpc-status" => exchange.grpc_status = number().and_then(|status| status.parse().ok()),
             b"content-type" => {
