@@ -141,6 +141,13 @@ fn otlp_is_what_the_protocol_says() {
                 let names: HashSet<_> = attributes.iter().map(|attribute| attribute["key"].to_string()).collect();
                 assert_eq!(names.len(), attributes.len(), "{span}");
                 assert_eq!(is_error, names.contains("\"error.type\""), "{span}");
+                let of = |key: &str| {
+                    let it = attributes.iter().find(|attribute| attribute["key"] == key)?;
+                    it["value"]["stringValue"].as_str()
+                };
+                let is_call = of("db.system.name").or(of("messaging.system")).is_some();
+                let is_http = names.iter().any(|name| name.starts_with("\"http.") || name.starts_with("\"url."));
+                assert!(!is_http || (!is_call && of("network.protocol.name") == Some("http")), "{span}");
                 attributes.iter().for_each(|attribute| otlp_value(&attribute["value"]));
             }
         }
@@ -221,6 +228,55 @@ fn values_of_queries_are_told_only_where_asked_for() {
     }
     let archive = replay_with(&capture, "har", &["--show-secrets"]);
     assert!(archive.contains(r#"{"name":"session","value":"hunter2"}"#), "{archive}");
+}
+
+/// Calls of databases and queues are none of HTTP: they have their own names, and are answered without a status.
+#[test]
+fn calls_are_told_as_calls() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let capture = folder.path().join("calls.pcap");
+    let redis = b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n";
+    // CONNECT of MQTT 3.1.1 without a name, and CONNACK.
+    let mqtt: [&[u8]; 2] = [&[16, 12, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 60, 0, 0], &[32, 2, 0, 0]];
+    let cases = [
+        (&redis[..], &b"$1\r\nb\r\n"[..], "GET → ok after", ("db", "redis", "GET"), None),
+        (
+            &redis[..],
+            b"-WRONGTYPE of a key\r\n",
+            "GET → error WRONGTYPE after",
+            ("db", "redis", "GET"),
+            Some("WRONGTYPE"),
+        ),
+        (&redis[..], b"", "GET → no response", ("db", "redis", "GET"), Some("no_response")),
+        (mqtt[0], mqtt[1], "CONNECT → ok after", ("messaging", "mqtt", "CONNECT"), None),
+    ];
+    for (request, response, line, (kind, system, command), error) in cases {
+        std::fs::write(&capture, conversation(request, response)).expect("a file is written");
+        let printed = replay(&capture, "text");
+        assert!(printed.contains(line), "{printed}");
+        let line = replay(&capture, "otlp-json");
+        let request = parsed(&line);
+        let spans = request["resourceSpans"][0]["scopeSpans"][0]["spans"].as_array().expect("a list");
+        let span = spans.iter().find(|span| span["name"] == command).unwrap_or_else(|| panic!("{line}"));
+        let attributes = span["attributes"].as_array().expect("a list");
+        let of = |key: &str| {
+            let it = attributes.iter().find(|attribute| attribute["key"] == key)?;
+            it["value"]["stringValue"].as_str()
+        };
+        let [system_key, operation_key] = if kind == "db" {
+            ["db.system.name", "db.operation.name"]
+        } else {
+            ["messaging.system", "messaging.operation.name"]
+        };
+        assert_eq!(
+            (of(system_key), of(operation_key), of("error.type")),
+            (Some(system), Some(command), error),
+            "{span}"
+        );
+        assert!(!line.contains("\"http.") && !line.contains("\"url."), "{line}");
+        let archive = parsed(&replay(&capture, "har"));
+        assert_eq!(archive["log"]["entries"].as_array().map(Vec::len), Some(0));
+    }
 }
 
 /// Wherever a target or an authority has a password or a value, in both versions of HTTP.

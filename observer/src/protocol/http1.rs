@@ -14,8 +14,8 @@ use super::text::clean;
 use super::websocket::WebSocket;
 use super::{Arrival, Guess, Next, Protocol, Take};
 use crate::record::{
-    Application, Exchange, HttpRecord, LookupsOver, LookupsRecord, NameRecord, NameSource, ProtocolName, Side, Sides,
-    target,
+    Application, Exchange, HttpRecord, HttpVersion, LookupsOver, LookupsRecord, NameRecord, NameSource, ProtocolName,
+    Side, Sides, target,
 };
 use crate::time::Timestamp;
 
@@ -248,8 +248,9 @@ impl Http {
             _ => Method::Other,
         };
         let index = self.facts.requests;
+        let version = HttpVersion::first(version);
         if self.facts.requests == 0 && self.facts.responses == 0 {
-            self.facts.version = format!("HTTP/1.{version}");
+            self.facts.version = version.words().to_string();
         }
         self.facts.requests += 1;
         self.facts.pipelined += u64::from(!self.waiting.is_empty() || self.answering.is_some());
@@ -268,6 +269,7 @@ impl Http {
                 method: Some(clean(name.as_bytes(), 32)),
                 host: authority.map(|authority| clean(target::host(authority), MOST_HOST)),
                 path: (method != Method::Connect).then(|| clean(path.as_bytes(), target::MOST_PATH)),
+                version: Sides { client: Some(version), server: None },
                 request: begun,
                 request_head: Some(octets),
                 ..Exchange::default()
@@ -299,8 +301,9 @@ impl Http {
             self.ends.server.state = State::default();
             return Some(Next::Octets);
         }
+        let version = HttpVersion::first(version);
         if self.facts.responses == 0 {
-            self.facts.version = format!("HTTP/1.{version}");
+            self.facts.version = version.words().to_string();
         }
         self.carries_dns |= field(response.headers, "content-type").is_some_and(is_content_type);
         self.facts.responses += 1;
@@ -310,6 +313,7 @@ impl Http {
         self.ends.server.index = waiting.index;
         if let Some(exchange) = self.exchange(waiting.index) {
             (exchange.status, exchange.response) = (Some(status), begun);
+            exchange.version.server = Some(version);
             exchange.response_head = Some(head.len() as u64);
         }
         let is_tunnel = waiting.method == Method::Connect && (200..300).contains(&status);

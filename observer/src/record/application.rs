@@ -270,6 +270,11 @@ pub struct Exchange {
     /// The target's path. Users and passwords in it are left out, and the values of its query, its fragment and its segments'
     /// parameters.
     pub path: Option<String>,
+    /// The versions of HTTP that the request and the response are in, each `null` where it was not seen; absent where this is
+    /// none of HTTP.
+    #[serde(skip_serializing_if = "is_not_http")]
+    #[schemars(default)]
+    pub version: Sides<Option<HttpVersion>>,
     /// The response's status; `null` where none was seen.
     pub status: Option<u16>,
     /// Octets of the request's body, as far as seen.
@@ -307,7 +312,46 @@ pub struct Exchange {
     pub response_head: Option<u64>,
 }
 
+/// A version of HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub enum HttpVersion {
+    /// RFC 1945.
+    #[serde(rename = "HTTP/1.0")]
+    Http1_0,
+    /// RFC 9112.
+    #[serde(rename = "HTTP/1.1")]
+    Http1_1,
+    /// RFC 9113.
+    #[serde(rename = "HTTP/2")]
+    Http2,
+}
+
+impl HttpVersion {
+    /// HTTP/1 in this minor version (RFC 9112, section 2.3).
+    pub(crate) const fn first(minor: u8) -> Self {
+        if minor == 0 { Self::Http1_0 } else { Self::Http1_1 }
+    }
+
+    /// As people write it.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Http1_0 => "HTTP/1.0",
+            Self::Http1_1 => "HTTP/1.1",
+            Self::Http2 => "HTTP/2",
+        }
+    }
+}
+
+fn is_not_http(version: &Sides<Option<HttpVersion>>) -> bool {
+    version.client.or(version.server).is_none()
+}
+
 impl Exchange {
+    /// The version of HTTP of the response, of the request where there was none; `None` of what is none of HTTP.
+    pub fn http_version(&self) -> Option<HttpVersion> {
+        self.version.server.or(self.version.client)
+    }
+
     /// The exchange as it is told: its path without passwords and values, unless secrets are shown.
     pub fn shown(&self, show_secrets: bool) -> Self {
         let path = self.path.as_deref().map(|path| if show_secrets { path.to_string() } else { redacted(path) });

@@ -139,9 +139,9 @@ fn is_authority(text: &str) -> bool {
         Some((_, behind)) => behind,
         None => signs(text, b":").next().and_then(|colon| text.get(colon.start..)).unwrap_or_default(),
     };
-    signs(behind, b":").next().map_or(behind.is_empty(), |colon| {
-        colon.start == 0 && behind.get(colon.end..).is_some_and(is_port)
-    })
+    signs(behind, b":")
+        .next()
+        .map_or(behind.is_empty(), |colon| colon.start == 0 && behind.get(colon.end..).is_some_and(is_port))
 }
 
 fn is_port(text: &str) -> bool {

@@ -34,10 +34,11 @@ impl Sink for Har {
         if self.connection.is_some_and(|id| id != record.id) {
             return Ok(());
         }
-        // Those of databases are none of HTTP.
         let Some(exchanges) = record.exchanges.as_ref().filter(|_| record.http.is_some()) else { return Ok(()) };
         self.left_out += exchanges.cut;
-        for (index, exchange) in exchanges.entries.iter().enumerate() {
+        // Those of databases are none of HTTP.
+        let of_http = exchanges.entries.iter().filter(|exchange| exchange.http_version().is_some());
+        for (index, exchange) in of_http.enumerate() {
             let Some(entry) = Entry::new(&record, exchange, index == 0) else {
                 self.left_out += 1;
                 continue;

@@ -1,5 +1,6 @@
 //! Where records go.
 
+mod answer;
 mod diagnosis;
 mod elements;
 mod har;

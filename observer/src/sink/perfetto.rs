@@ -179,6 +179,7 @@ fn slices(record: &ConnectionRecord) -> Vec<Slice> {
             args: json!({
                 "host": exchange.host,
                 "status": exchange.status,
+                "error": exchange.error,
                 "request_bytes": exchange.request_bytes,
                 "response_bytes": exchange.response_bytes,
                 "first_byte_ns": exchange.first_byte_ns(),

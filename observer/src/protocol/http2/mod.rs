@@ -16,8 +16,8 @@ use super::dns::is_content_type;
 use super::text::clean;
 use super::{Arrival, Guess, Next, Protocol, Take};
 use crate::record::{
-    Application, Exchange, Http2GoAway, Http2Record, Http2Reset, Http2Stall, HttpRecord, LookupsOver, LookupsRecord,
-    NameRecord, NameSource, ProtocolName, Side, Sides, Spread, target,
+    Application, Exchange, Http2GoAway, Http2Record, Http2Reset, Http2Stall, HttpRecord, HttpVersion, LookupsOver,
+    LookupsRecord, NameRecord, NameSource, ProtocolName, Side, Sides, Spread, target,
 };
 use crate::time::Timestamp;
 
@@ -392,7 +392,9 @@ impl Http2 {
                 self.facts.pipelined += u64::from(self.open.values().any(|open| !open.ended.server));
                 self.streams.streams.client += 1;
                 self.ends.client.last_stream = self.ends.client.last_stream.max(stream);
-                self.open_stream(stream, Some(Exchange { request: Some(since), request_end: Some(at), ..said }));
+                let version = Sides { client: Some(HttpVersion::Http2), server: None };
+                let exchange = Exchange { version, request: Some(since), request_end: Some(at), ..said };
+                self.open_stream(stream, Some(exchange));
                 if is_grpc {
                     self.streams.grpc.get_or_insert_default().calls += 1;
                 }
@@ -414,6 +416,7 @@ impl Http2 {
                 if let Some(exchange) = self.exchange(stream) {
                     (exchange.status, exchange.response) = (Some(status), Some(since));
                     exchange.response_end = Some(at);
+                    exchange.version.server = Some(HttpVersion::Http2);
                 }
             }
             // Trailers.

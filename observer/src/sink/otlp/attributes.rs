@@ -1,12 +1,13 @@
 //! What spans say, by OpenTelemetry's semantic conventions (1.37): `network`, `client`, `server`, `tls`, `http`, `url`,
-//! `dns`, `error`.
+//! `db`, `messaging`, `dns`, `error`.
 
 use observer::record::{
-    ConnState, ConnectionRecord, Exchange, IcmpRecord, Phase, PhaseRecord, ProtocolName, Side, TimelineEntry,
-    TlsRecord, Transport,
+    ConnState, ConnectionRecord, Exchange, HttpVersion, IcmpRecord, Phase, PhaseRecord, ProtocolName, Side,
+    TimelineEntry, TlsRecord, Transport,
 };
 
 use super::wire::{Attribute, Status, Value};
+use crate::sink::answer::Answer;
 use crate::sink::url;
 
 type Attributes = Vec<Attribute>;
@@ -76,11 +77,11 @@ fn ends(record: &ConnectionRecord) -> Attributes {
 fn protocol(all: &mut Attributes, record: &ConnectionRecord) {
     let version = record.http.as_ref().and_then(|http| http.version.split_once('/')).map(|(_, version)| version);
     let (name, version) = match record.protocol {
-        Some(ProtocolName::Http | ProtocolName::Http2) => (Some("http".to_string()), version),
+        Some(ProtocolName::Http | ProtocolName::Http2) => (Some(HTTP.to_string()), version),
         // What goes on inside is not known, but for what the two have agreed on.
         Some(ProtocolName::Tls) => match record.tls.as_ref().and_then(|tls| tls.alpn.as_deref()) {
-            Some("h2") => (Some("http".to_string()), Some("2")),
-            Some("http/1.1") => (Some("http".to_string()), Some("1.1")),
+            Some("h2") => (Some(HTTP.to_string()), Some("2")),
+            Some("http/1.1") => (Some(HTTP.to_string()), Some("1.1")),
             _ => (None, None),
         },
         other => (other.map(|protocol| protocol.words().to_ascii_lowercase()), None),
@@ -88,6 +89,8 @@ fn protocol(all: &mut Attributes, record: &ConnectionRecord) {
     add(all, "network.protocol.name", name);
     add(all, "network.protocol.version", version);
 }
+
+const HTTP: &str = "http";
 
 fn of_tls(all: &mut Attributes, tls: &TlsRecord) {
     let (name, version) = match tls.version.as_deref().and_then(|version| version.split_once(' ')) {
@@ -139,15 +142,85 @@ pub fn of_phase(record: &ConnectionRecord, phase: &PhaseRecord) -> (Attributes, 
 /// The methods that conventions know; others are `_OTHER`.
 const METHODS: [&str; 9] = ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"];
 
-/// The method of an exchange, if it is one that is known: the name of its span.
-pub fn method(exchange: &Exchange) -> Option<&str> {
+/// The method of an exchange, if it is one that is known.
+fn method(exchange: &Exchange) -> Option<&str> {
     exchange.method.as_deref().filter(|method| METHODS.contains(method))
+}
+
+/// The name of an exchange's span: the method, of databases and queues the command.
+pub fn name_of_exchange(record: &ConnectionRecord, exchange: &Exchange) -> String {
+    let name = match exchange.http_version() {
+        Some(_) => method(exchange).unwrap_or("HTTP"),
+        None => exchange.method.as_deref().or(system(record).map(|(_, system)| system)).unwrap_or("call"),
+    };
+    name.to_string()
 }
 
 /// One request and its response.
 pub fn of_exchange(record: &ConnectionRecord, exchange: &Exchange) -> (Attributes, Status) {
+    match exchange.http_version() {
+        Some(version) => of_http(record, exchange, version),
+        None => of_call(record, exchange),
+    }
+}
+
+/// What conventions call a kind of system and what they know it by: a database's, or a queue's.
+#[derive(Clone, Copy)]
+enum System {
+    Database,
+    Queue,
+}
+
+/// The database or queue that a connection spoke with.
+fn system(record: &ConnectionRecord) -> Option<(System, &'static str)> {
+    record.via.iter().chain(&record.protocol).rev().find_map(|protocol| {
+        Some(match protocol {
+            ProtocolName::Postgresql => (System::Database, "postgresql"),
+            ProtocolName::Mysql => (System::Database, "mysql"),
+            ProtocolName::Redis => (System::Database, "redis"),
+            ProtocolName::Memcached => (System::Database, "memcached"),
+            ProtocolName::Mongodb => (System::Database, "mongodb"),
+            ProtocolName::Kafka => (System::Queue, "kafka"),
+            ProtocolName::Amqp => (System::Queue, "amqp"),
+            ProtocolName::Mqtt => (System::Queue, "mqtt"),
+            _ => return None,
+        })
+    })
+}
+
+/// One call of a database or a queue, and its answer.
+fn of_call(record: &ConnectionRecord, exchange: &Exchange) -> (Attributes, Status) {
     let mut all = ends(record);
-    protocol(&mut all, record);
+    let command = exchange.method.as_deref();
+    let code = exchange.error.as_deref();
+    if let Some((kind, system)) = system(record) {
+        add(&mut all, "network.protocol.name", Some(system));
+        match kind {
+            System::Database => {
+                add(&mut all, "db.system.name", Some(system));
+                add(&mut all, "db.operation.name", command);
+                add(&mut all, "db.response.status_code", code);
+            }
+            System::Queue => {
+                add(&mut all, "messaging.system", Some(system));
+                add(&mut all, "messaging.operation.name", command);
+            }
+        }
+    }
+    let error = match Answer::of(record, exchange) {
+        Answer::Error(code) => Some(code),
+        Answer::None => Some("no_response"),
+        Answer::Good | Answer::Unwanted | Answer::Unseen => None,
+    };
+    add(&mut all, "error.type", error);
+    (all, error.map_or_else(Status::default, |error| Status::error(error.to_string())))
+}
+
+/// One request of HTTP and its response.
+fn of_http(record: &ConnectionRecord, exchange: &Exchange, version: HttpVersion) -> (Attributes, Status) {
+    let mut all = ends(record);
+    add(&mut all, "network.protocol.name", Some(HTTP));
+    add(&mut all, "network.protocol.version", version.words().split_once('/').map(|(_, number)| number));
     let known = method(exchange);
     if known.is_none() {
         add(&mut all, "http.request.method_original", exchange.method.as_deref());

@@ -98,7 +98,7 @@ impl Trace {
             let times = [exchange.request_end, exchange.response, exchange.response_end];
             let end = times.into_iter().flatten().max().unwrap_or(start);
             let (attributes, status) = attributes::of_exchange(record, exchange);
-            let name = attributes::method(exchange).unwrap_or("HTTP").to_string();
+            let name = attributes::name_of_exchange(record, exchange);
             let span = trace.span(Place { number, parent: Some(ROOT) }, name, (start, end), Kind::Client);
             trace.spans.push(Span { attributes, status, ..span });
         }

@@ -8,6 +8,7 @@ use observer::record::{
 
 use super::page::{Line, Tone};
 use super::{units, words};
+use crate::sink::answer::Answer;
 
 /// Exchanges that are shown of a connection that is one of several, and of one that is shown in full.
 const EXCHANGES: [usize; 2] = [3, 40];
@@ -355,18 +356,25 @@ fn most_of(spread: &Spread, times: u64) -> String {
     if times < FEW { String::new() } else { format!(", 95\u{a0}% within {}", units::time(spread.p95_ns)) }
 }
 
-/// `GET /index.html → 200, 12.3 kB after 41 ms`.
+/// `GET /index.html → 200, 12.3 kB after 41 ms`; of a database or a queue `GET → ok after 1 ms`.
 fn exchange_line(record: &ConnectionRecord, exchange: &Exchange) -> Line {
     let method = exchange.method.as_deref().unwrap_or("(request not seen)");
     let target = exchange.path.as_deref().or(exchange.host.as_deref()).unwrap_or_default();
     let mut line = Line::new().then(Tone::Client, format!("{method} {target}").trim_end());
-    match exchange.status {
-        Some(status) => {
+    match (exchange.http_version(), exchange.status) {
+        (Some(_), Some(status)) => {
             let tone = if status >= 400 { Tone::Bad } else { Tone::Server };
             line.push(tone, format!(" → {status}"));
             line.push(Tone::Plain, format!(", {}", units::bytes(exchange.response_bytes)));
         }
-        None => line.push(Tone::Notice, " → no response"),
+        (Some(_), None) => line.push(Tone::Notice, " → no response"),
+        (None, _) => match Answer::of(record, exchange) {
+            Answer::Good => line.push(Tone::Server, " → ok"),
+            Answer::Error(code) => line.push(Tone::Bad, format!(" → error {code}")),
+            Answer::Unwanted => line.push(Tone::Plain, ", without a response"),
+            Answer::None => line.push(Tone::Notice, " → no response"),
+            Answer::Unseen => line.push(Tone::Notice, " → no response captured"),
+        },
     }
     if let Some(wait) = exchange.first_byte_ns() {
         line.push(Tone::Plain, format!(" after {}", units::time(wait)));
