@@ -14,8 +14,7 @@ use super::text::clean;
 use super::websocket::WebSocket;
 use super::{Arrival, Guess, Next, Protocol, Take};
 use crate::record::{
-    Application, Exchange, HttpRecord, HttpVersion, LookupsOver, LookupsRecord, NameRecord, NameSource, ProtocolName,
-    Side, Sides, target,
+    Application, Exchange, HttpRecord, HttpVersion, LookupsOver, LookupsRecord, ProtocolName, Side, Sides, target,
 };
 use crate::time::Timestamp;
 
@@ -152,10 +151,7 @@ impl Protocol for Http {
     fn successor(&mut self) -> Option<Box<dyn Protocol>> {
         match self.upgraded? {
             Upgrade::WebSocket => Some(Box::new(WebSocket::default())),
-            Upgrade::Http2 { index } => {
-                let request = self.exchange(index).cloned().unwrap_or_default();
-                Some(Box::new(Http2::upgraded(request)))
-            }
+            Upgrade::Http2 { index } => Some(Box::new(Http2::upgraded(self.give_away(index)))),
         }
     }
 
@@ -166,16 +162,8 @@ impl Protocol for Http {
     fn record(&self, into: &mut Application) {
         into.speaks(ProtocolName::Http);
         into.malformed += self.malformed;
-        let host = self.exchanges.first().and_then(|exchange| exchange.host.clone());
-        if let Some(host) = host.filter(|_| into.name.is_none()) {
-            into.name = Some(NameRecord { name: target::without_port(&host).to_string(), from: NameSource::Host });
-        }
-        into.http = Some(self.facts.clone().timed(&self.exchanges));
+        into.add_http(&self.facts, &self.exchanges);
         into.lookups = self.carries_dns.then_some(LookupsRecord::over(LookupsOver::Https)).or(into.lookups);
-        let show_secrets = into.show_secrets;
-        let shown = self.exchanges.iter().map(|exchange| exchange.shown(show_secrets));
-        into.exchanges.entries.extend(shown);
-        into.exchanges.cut += self.facts.requests.saturating_sub(MOST_EXCHANGES as u64);
     }
 }
 
@@ -341,6 +329,14 @@ impl Http {
             self.exchanges.push(Exchange::default());
         }
         Waiting { index, method: Method::Other }
+    }
+
+    /// Takes out the exchange that is to be HTTP/2's; `None` where it is not kept.
+    fn give_away(&mut self, index: u64) -> Option<Exchange> {
+        self.facts.requests -= 1;
+        self.facts.responses -= 1;
+        let place = usize::try_from(index).ok().filter(|place| *place < self.exchanges.len())?;
+        Some(self.exchanges.remove(place))
     }
 
     fn exchange(&mut self, index: u64) -> Option<&mut Exchange> {

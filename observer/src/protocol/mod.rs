@@ -302,11 +302,11 @@ impl Conversation {
         let mut former = self.protocol.take();
         let successor = former.as_mut().and_then(|former| former.successor());
         self.former.extend(former);
+        self.protocol = successor;
         if self.former.len() > MOST_CHANGES {
             self.streams.iter_mut().for_each(Stream::stop);
             return;
         }
-        self.protocol = successor;
         self.resume(from, at);
         self.resume(from ^ 1, at);
     }

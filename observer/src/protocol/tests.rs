@@ -4,7 +4,8 @@ mod databases;
 mod malformed;
 
 use super::*;
-use crate::record::{LookupsOver, LookupsRecord, ProtocolName as Name, Side::*, Sides};
+use crate::record::{HttpVersion, LookupsOver, LookupsRecord, ProtocolName as Name, Side::*, Sides};
+use crate::time::Nanos;
 
 /// What is learnt of a conversation in which each end says its part by turns.
 fn talk(turns: &[(Side, &[u8])]) -> Application {
@@ -391,10 +392,64 @@ fn an_upgrade_leads_to_http_2() {
         let turns: [(Side, &[u8]); 4] = [(Client, get), (Server, switch), (Server, &answer), (Client, &preface)];
         let application = cut(&turns, most);
         assert_eq!((&application.via[..], application.protocol), (&[Name::Http][..], Some(Name::Http2)));
-        assert_eq!(exchanges(&application), ["GET h /a 0 101 0", "GET h /a 0 200 30"]);
+        // The request is told once, with the answer that it had.
+        assert_eq!(exchanges(&application), ["GET h /a 0 200 30"]);
         assert_eq!(application.http.and_then(|http| http.upgrade).as_deref(), Some("h2c"));
         assert_eq!(application.malformed, 0);
     }
+}
+
+#[test]
+fn http_that_leads_to_http_is_counted_with_it() {
+    let first = b"GET /first HTTP/1.1\r\nHost: h\r\n\r\n";
+    let not_found = b"HTTP/1.0 404 Not Found\r\nContent-Length: 0\r\n\r\n";
+    let up = b"GET /up HTTP/1.1\r\nHost: h\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\r\n";
+    let switch = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n";
+    let preface = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(4, 0, 0, &[])].concat();
+    let answer = [frame(4, 0, 0, &[]), frame(1, 0x4, 1, &[0x88]), frame(0, 0, 1, &[7; 30])].concat();
+    let rest = frame(0, 1, 1, &[7; 10]);
+    let turns: [(Side, &[u8]); 7] = [
+        (Client, first),
+        (Server, not_found),
+        (Client, up),
+        (Server, switch),
+        (Client, &preface),
+        (Server, &answer),
+        (Server, &rest),
+    ];
+    let application = talk(&turns);
+    assert_eq!(exchanges(&application), ["GET h /first 0 404 0", "GET h /up 0 200 40"]);
+    let versions: Vec<_> =
+        application.exchanges.entries.iter().map(|one| (one.version.client, one.version.server)).collect();
+    let [http_1_0, http_1_1, http_2] = [HttpVersion::Http1_0, HttpVersion::Http1_1, HttpVersion::Http2].map(Some);
+    assert_eq!(versions, [(http_1_1, http_1_0), (http_1_1, http_2)]);
+    let http = application.http.expect("it is HTTP");
+    assert_eq!((http.version.as_str(), http.requests, http.responses, http.errors), ("HTTP/2", 2, 2, 1));
+    assert_eq!(http.upgrade.as_deref(), Some("h2c"));
+    assert_eq!(
+        http.first_byte_ns.map(|spread| spread.max_ns),
+        Some(Nanos(3)),
+        "of the upgrade, which the preface is behind"
+    );
+    assert_eq!(http.transfer_ns.map(|spread| (spread.min_ns, spread.max_ns)), Some((Nanos(0), Nanos(1))), "of both");
+
+    // Through a proxy.
+    let connect = b"CONNECT me:pass@h:80 HTTP/1.1\r\nHost: h\r\n\r\n";
+    let refused = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n";
+    let granted = b"HTTP/1.1 200 Connection established\r\n\r\n";
+    let turns: [(Side, &[u8]); 6] = [
+        (Client, connect),
+        (Server, refused),
+        (Client, connect),
+        (Server, granted),
+        (Client, first),
+        (Server, not_found),
+    ];
+    let application = talk(&turns);
+    let http = application.http.expect("it is HTTP");
+    assert_eq!((http.version.as_str(), http.requests, http.responses, http.errors), ("HTTP/1.0", 3, 3, 2));
+    assert_eq!(application.exchanges.entries.len(), 3);
+    assert_eq!(application.name.map(|name| name.name).as_deref(), Some("h"));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::target::redacted;
+use super::target::{redacted, without_port};
 use super::{Http2Record, LookupRecord, LookupsRecord, QuicRecord, Side, Sides, SshRecord, TlsRecord, WebSocketRecord};
 use crate::time::{Nanos, Timestamp};
 
@@ -51,6 +51,19 @@ impl Application {
     /// Notes that `protocol` was spoken, after what was noted before.
     pub fn speaks(&mut self, protocol: ProtocolName) {
         self.via.extend(self.protocol.replace(protocol));
+    }
+
+    /// Adds HTTP that was spoken, behind what was before: its facts, and those of its exchanges that are kept.
+    pub(crate) fn add_http(&mut self, facts: &HttpRecord, exchanges: &[Exchange]) {
+        let host = exchanges.iter().find_map(|exchange| exchange.host.as_deref());
+        if let Some(host) = host.filter(|_| self.name.is_none()) {
+            self.name = Some(NameRecord { name: without_port(host).to_string(), from: NameSource::Host });
+        }
+        let show_secrets = self.show_secrets;
+        self.exchanges.entries.extend(exchanges.iter().map(|exchange| exchange.shown(show_secrets)));
+        self.exchanges.cut += facts.requests.saturating_sub(exchanges.len() as u64);
+        let all = self.http.take().unwrap_or_default().and(facts);
+        self.http = Some(all.timed(&self.exchanges.entries));
     }
 }
 
@@ -171,7 +184,7 @@ pub struct NameRecord {
 pub enum NameSource {
     /// The client's TLS hello (SNI).
     Sni,
-    /// The Host field of the first request.
+    /// The Host field of the first request that has one.
     Host,
     /// What the client asked a proxy for.
     Proxy,
@@ -179,10 +192,11 @@ pub enum NameSource {
     Dns,
 }
 
-/// HTTP over a connection, all exchanges together.
+/// HTTP over a connection, all exchanges together, whichever versions they are in.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct HttpRecord {
-    /// The version of the first response, of the first request where there was none: `HTTP/1.1`.
+    /// The version of the first response, of the first request where there was none: `HTTP/1.1`. Where HTTP led to HTTP (by
+    /// CONNECT, by an upgrade) that of the last; each exchange has its own.
     pub version: String,
     /// Requests.
     pub requests: u64,
@@ -201,11 +215,26 @@ pub struct HttpRecord {
 }
 
 impl HttpRecord {
-    /// The same with the times of these exchanges.
+    /// The same with what was spoken behind it. Times are left out.
+    fn and(self, later: &Self) -> Self {
+        Self {
+            version: if later.version.is_empty() { self.version } else { later.version.clone() },
+            requests: self.requests + later.requests,
+            responses: self.responses + later.responses,
+            errors: self.errors + later.errors,
+            pipelined: self.pipelined + later.pipelined,
+            upgrade: later.upgrade.clone().or(self.upgrade),
+            first_byte_ns: None,
+            transfer_ns: None,
+        }
+    }
+
+    /// The same with the times of those of these exchanges that are HTTP's.
     #[must_use]
-    pub fn timed(self, exchanges: &[Exchange]) -> Self {
-        let first_byte_ns = Spread::of(exchanges.iter().filter_map(Exchange::first_byte_ns));
-        let transfer_ns = Spread::of(exchanges.iter().filter_map(Exchange::transfer_ns));
+    fn timed(self, exchanges: &[Exchange]) -> Self {
+        let of_http = || exchanges.iter().filter(|exchange| exchange.http_version().is_some());
+        let first_byte_ns = Spread::of(of_http().filter_map(Exchange::first_byte_ns));
+        let transfer_ns = Spread::of(of_http().filter_map(Exchange::transfer_ns));
         Self { first_byte_ns, transfer_ns, ..self }
     }
 }

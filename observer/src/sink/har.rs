@@ -7,7 +7,7 @@ use std::io::Write;
 use std::net::IpAddr;
 
 use anyhow::Result;
-use observer::record::{CaptureRecord, ConnectionRecord, Exchange, Phase, Side};
+use observer::record::{CaptureRecord, ConnectionRecord, Exchange, HttpVersion, Phase, Side};
 use observer::time::{Nanos, Timestamp};
 use serde::Serialize;
 
@@ -83,7 +83,7 @@ struct Entry<'a> {
     /// The sum of `timings`, in milliseconds; `ssl` is a part of `connect`.
     time: f64,
     request: Request<'a>,
-    response: Response<'a>,
+    response: Response,
     cache: Empty,
     timings: Timings,
     #[serde(rename = "serverIPAddress")]
@@ -101,7 +101,7 @@ struct Empty {}
 struct Request<'a> {
     method: &'a str,
     url: String,
-    http_version: &'a str,
+    http_version: &'static str,
     cookies: [Empty; 0],
     headers: [Empty; 0],
     query_string: Vec<Query<'a>>,
@@ -117,11 +117,11 @@ struct Query<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Response<'a> {
+struct Response {
     /// 0 where there was none, as browsers have it.
     status: u16,
     status_text: &'static str,
-    http_version: &'a str,
+    http_version: &'static str,
     cookies: [Empty; 0],
     headers: [Empty; 0],
     content: Content,
@@ -157,7 +157,7 @@ impl<'a> Entry<'a> {
     /// first one.
     fn new(record: &'a ConnectionRecord, exchange: &'a Exchange, is_first: bool) -> Option<Self> {
         let (method, request) = (exchange.method.as_deref()?, exchange.request?);
-        let http_version = record.http.as_ref().map_or("", |http| &http.version);
+        let version = |seen: Option<HttpVersion>| seen.or(exchange.http_version()).map_or("", HttpVersion::words);
         let (begun, opening) = if is_first { opening(record, request) } else { (request, Opening::default()) };
         let timings = Timings::new(&opening, exchange, request);
         let response_size = exchange.status.map_or(UNKNOWN, |_| size(exchange.response_bytes));
@@ -167,7 +167,7 @@ impl<'a> Entry<'a> {
             request: Request {
                 method,
                 url: url(record, exchange),
-                http_version,
+                http_version: version(exchange.version.client),
                 cookies: [],
                 headers: [],
                 query_string: query(exchange.path.as_deref().unwrap_or_default()),
@@ -177,7 +177,7 @@ impl<'a> Entry<'a> {
             response: Response {
                 status: exchange.status.unwrap_or(0),
                 status_text: "",
-                http_version,
+                http_version: version(exchange.version.server),
                 cookies: [],
                 headers: [],
                 content: Content { size: response_size.max(0), mime_type: "" },

@@ -356,10 +356,8 @@ impl Connection<'_> {
         let second = requests("http2.headers.method", "http2.headers.path");
         let second_statuses = values("http2.headers.status").filter(is_final);
         if record["http2"].is_object() {
-            // The request that led to HTTP/2 is its first one, too.
-            if statuses.iter().any(|status| status == "101") {
-                theirs.extend(theirs.clone());
-            }
+            // The request that led to HTTP/2 is its first one: what answers it comes there.
+            statuses.retain(|status| status != "101");
             theirs.extend(second);
             statuses.extend(second_statuses);
             [&mut theirs, &mut statuses, &mut ours, &mut answers].into_iter().for_each(|list| list.sort());

@@ -17,7 +17,7 @@ use super::text::clean;
 use super::{Arrival, Guess, Next, Protocol, Take};
 use crate::record::{
     Application, Exchange, Http2GoAway, Http2Record, Http2Reset, Http2Stall, HttpRecord, HttpVersion, LookupsOver,
-    LookupsRecord, NameRecord, NameSource, ProtocolName, Side, Sides, Spread, target,
+    LookupsRecord, ProtocolName, Side, Sides, target,
 };
 use crate::time::Timestamp;
 
@@ -212,19 +212,9 @@ impl Protocol for Http2 {
     fn record(&self, into: &mut Application) {
         into.speaks(ProtocolName::Http2);
         into.malformed += self.malformed;
-        let host = self.exchanges.iter().find_map(|exchange| exchange.host.clone());
-        if let Some(host) = host.filter(|_| into.name.is_none()) {
-            let name = target::without_port(&host).to_string();
-            into.name = Some(NameRecord { name, from: NameSource::Host });
-        }
-        let first_byte_ns = Spread::of(self.exchanges.iter().filter_map(Exchange::first_byte_ns));
-        // What led here by an upgrade says so.
-        let upgrade = into.http.take().and_then(|before| before.upgrade);
-        into.http = Some(HttpRecord { first_byte_ns, version: "HTTP/2".to_string(), upgrade, ..self.facts.clone() });
+        let version = HttpVersion::Http2.words().to_string();
+        into.add_http(&HttpRecord { version, ..self.facts.clone() }, &self.exchanges);
         into.lookups = self.carries_dns.then_some(LookupsRecord::over(LookupsOver::Https)).or(into.lookups);
-        let show_secrets = into.show_secrets;
-        into.exchanges.entries.extend(self.exchanges.iter().map(|exchange| exchange.shown(show_secrets)));
-        into.exchanges.cut += self.facts.requests.saturating_sub(MOST_EXCHANGES as u64);
         let mut streams = self.streams.clone();
         let is_whole = !self.ends.client.lost && !self.ends.server.lost;
         for side in [Side::Client, Side::Server] {
@@ -241,12 +231,16 @@ impl Protocol for Http2 {
 }
 
 impl Http2 {
-    /// After an upgrade (RFC 7540, section 3.2), whose request is the first stream's.
-    pub(super) fn upgraded(request: Exchange) -> Self {
+    /// After an upgrade (RFC 7540, section 3.2), whose request is the first stream's: the answer to it comes there.
+    pub(super) fn upgraded(request: Option<Exchange>) -> Self {
         let mut http = Self::default();
         http.facts.requests = 1;
-        let request = Exchange { status: None, response: None, response_end: None, complete: false, ..request };
-        http.open_stream(1, Some(request));
+        let request = request.map(|request| {
+            let version = Sides { server: None, ..request.version };
+            let request = Exchange { version, status: None, response: None, response_head: None, ..request };
+            Exchange { response_end: None, complete: false, ..request }
+        });
+        http.open_stream(1, request);
         http.streams.streams.client = 1;
         http.streams.most_open = 1;
         if let Some(stream) = http.open.get_mut(&1) {
