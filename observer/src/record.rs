@@ -239,7 +239,8 @@ pub struct ConnectionRecord {
     /// Requests and responses; absent where there were none in the clear.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exchanges: Option<Box<Exchanges>>,
-    /// Where the connection's time went, in order; absent where no protocol was recognised.
+    /// Where the connection's time went, in order; absent where no protocol was recognised. Of QUIC and DTLS the lookup and
+    /// the handshake: requests, responses and the close are encrypted, and nothing here says how long they took.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     pub phases: Vec<PhaseRecord>,
@@ -247,7 +248,8 @@ pub struct ConnectionRecord {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub split: Option<Box<Split>>,
     /// Round trips before the first octet of the first response; absent where the handshake or a request was not seen, and
-    /// behind proxies and STARTTLS.
+    /// behind proxies and STARTTLS. Over DTLS, where it does not show whether there are requests, `tls` has those of the
+    /// handshake.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub round_trips: Option<RoundTripCount>,
     /// Messages of those protocols that contradict themselves or are too large; absent where there are none.

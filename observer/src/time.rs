@@ -62,7 +62,7 @@ impl Timestamp {
     /// [`Self`]'s text; a record holds up to a dozen of them, and `write!` takes as long as all the rest of it.
     fn text(self) -> [u8; 30] {
         let (seconds, nanos) = self.split();
-        let (year, month, day) = civil_from_days(seconds / 86_400);
+        let (year, month, day) = civil_from_days(seconds / 86_400 + EPOCH);
         let of_day = seconds % 86_400;
         let mut text = *b"0000-00-00T00:00:00.000000000Z";
         let fields = [
@@ -84,12 +84,23 @@ impl Timestamp {
     }
 }
 
-/// Year, month and day of the proleptic Gregorian calendar, from days since 1970-01-01.
+/// RFC 3339 in UTC, to the second, of seconds since 1970; `None` outside of the years 0 to 9999, which are all it can name.
+pub fn date_time(seconds: i64) -> Option<String> {
+    const DAY: i64 = 86_400;
+    let days = u64::try_from(seconds.div_euclid(DAY) + EPOCH as i64).ok()?;
+    let (year, month, day) = civil_from_days(days);
+    let of_day = seconds.rem_euclid(DAY);
+    let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
+    (year <= 9999).then(|| format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z"))
+}
+
+/// Days between 0000-03-01 and 1970-01-01.
+const EPOCH: u64 = 719_468;
+
+/// Year, month and day of the proleptic Gregorian calendar, from days since 0000-03-01.
 fn civil_from_days(days: u64) -> (u64, u64, u64) {
-    // Years are counted from March, so that the leap day is the last of its year; 719,468 days lie
-    // between 0000-03-01 and 1970-01-01, 146,097 days make 400 years.
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    // Years are counted from March, so that the leap day is the last of its year; 146,097 days make 400 years.
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
     let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
@@ -165,5 +176,21 @@ mod tests {
         assert_eq!(late.since(early), Nanos(4));
         assert_eq!(early.since(late), Nanos(0));
         assert_eq!(early.checked_since(late), None);
+    }
+
+    #[test]
+    fn dates_by_the_second() {
+        for (seconds, text) in [
+            (0, Some("1970-01-01T00:00:00Z")),
+            (-1, Some("1969-12-31T23:59:59Z")),
+            (951_868_799, Some("2000-02-29T23:59:59Z")),
+            (-2_208_988_800, Some("1900-01-01T00:00:00Z")),
+            (253_402_300_799, Some("9999-12-31T23:59:59Z")),
+            (253_402_300_800, None),
+            (i64::MIN, None),
+            (i64::MAX, None),
+        ] {
+            assert_eq!(date_time(seconds).as_deref(), text);
+        }
     }
 }

@@ -279,6 +279,29 @@ fn calls_are_told_as_calls() {
     }
 }
 
+/// A ClientHello that is answered with an alert: that is why the connection failed, and the handshake ended there.
+#[test]
+fn a_fatal_alert_is_the_error_of_its_connection() {
+    let body = [&[3, 3][..], &[7; 32], &[0, 0, 2, 0, 0x2f, 1, 0]].concat();
+    let hello = [&[22, 3, 1, 0, 4 + body.len() as u8, 1, 0, 0, body.len() as u8][..], &body].concat();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let capture = folder.path().join("alert.pcap");
+    std::fs::write(&capture, conversation(&hello, &[21, 3, 3, 0, 2, 2, 40])).expect("a file is written");
+    let line = replay(&capture, "otlp-json");
+    let request = parsed(&line);
+    let spans = request["resourceSpans"][0]["scopeSpans"][0]["spans"].as_array().expect("a list");
+    for (name, span) in [("TCP connection", &spans[0]), ("TLS", &spans[1])] {
+        assert_eq!(span["name"], name);
+        let attributes = span["attributes"].as_array().expect("a list");
+        let error =
+            attributes.iter().find(|attribute| attribute["key"] == "error.type").unwrap_or_else(|| panic!("{span}"));
+        assert_eq!(error["value"]["stringValue"], "handshake_failure");
+        assert_eq!(span["status"]["code"], 2);
+    }
+    let length = |time: &str| spans[1][time].as_str().map_or(0, |time| time.parse::<u64>().expect("a number"));
+    assert_eq!(length("endTimeUnixNano") - length("startTimeUnixNano"), 1_000_000_000);
+}
+
 /// Wherever a target or an authority has a password or a value, in both versions of HTTP.
 #[test]
 fn passwords_and_values_are_told_only_where_asked_for() {

@@ -419,9 +419,9 @@ pub enum Phase {
     Dns,
     /// The TCP handshake.
     Connect,
-    /// The QUIC handshake, TLS in it.
+    /// The QUIC handshake, TLS in it; where that failed, up to the CONNECTION_CLOSE that says so.
     Quic,
-    /// The TLS handshake.
+    /// The TLS handshake, or that of DTLS; where it failed, up to the fatal alert or the close.
     Tls,
     /// The first request's octets.
     Request,

@@ -1,6 +1,8 @@
 //! Where a connection's time went: what it was used for first, phase by phase.
 
-use crate::record::{Application, Close, Exchange, Handshake, Phase, PhaseRecord, Rtt, RttStats};
+use crate::record::{
+    Application, Close, Exchange, Handshake, Phase, PhaseRecord, QuicRecord, Rtt, RttStats, TlsRecord,
+};
 use crate::time::{Nanos, Timestamp};
 
 /// How soon after an answer a connection waited for it.
@@ -29,13 +31,14 @@ impl PathRoundTrips {
     }
 }
 
-/// The phases up to the end of the first exchange, and the close.
+/// The phases up to the end of the first exchange, and the close. Where not all was seen (`is_whole`), a handshake whose end
+/// is missing may have had one.
 pub(super) fn phases(
     application: &Application,
     handshake: &Handshake,
     path: Option<Nanos>,
     close: &Close,
-    last_seen: Timestamp,
+    (last_seen, is_whole): (Timestamp, bool),
 ) -> Vec<PhaseRecord> {
     let mut phases = Vec::new();
     phases.extend(lookup(application, handshake.syn));
@@ -47,9 +50,12 @@ pub(super) fn phases(
         }
     };
     add(Phase::Connect, handshake.syn, handshake.ack.or(handshake.syn_ack), "SYN to the ACK of the SYN-ACK");
-    if let Some(tls) = &application.tls {
-        let end = tls.finished.client.zip(tls.finished.server).map(|(client, server)| client.max(server));
-        add(Phase::Tls, tls.client_hello, end, "ClientHello to the later Finished");
+    let closes = [close.fin.client, close.fin.server, close.rst.client, close.rst.server];
+    let closed = closes.into_iter().flatten().min();
+    if let Some(tls) = &application.tls
+        && let Some((end, measured)) = tls_end(tls, closed.filter(|_| is_whole))
+    {
+        add(Phase::Tls, tls.client_hello, Some(end), measured);
     }
     if let Some(used) = first_use(application) {
         let known = path.is_some();
@@ -66,22 +72,49 @@ pub(super) fn phases(
         add(Phase::Server, begun, answered, measured);
         add(Phase::Transfer, used.response, used.response_end, "first to last octet of the first response");
     }
-    let closes = [close.fin.client, close.fin.server, close.rst.client, close.rst.server];
-    add(Phase::Close, closes.into_iter().flatten().min(), Some(last_seen), "first FIN or RST to the last packet");
+    add(Phase::Close, closed, Some(last_seen), "first FIN or RST to the last packet");
     phases
 }
 
-/// The phases of a connection that speaks QUIC, as far as encryption lets them be seen.
-pub(super) fn of_quic(application: &Application) -> Vec<PhaseRecord> {
-    let Some(quic) = &application.quic else { return Vec::new() };
-    let mut phases = Vec::new();
-    let begun = quic.initial.client;
-    phases.extend(lookup(application, begun));
-    if let Some((start, length_ns)) = begun.zip(quic.handshake_ns) {
-        let measured = "first Initial packet of the client to its first 1-RTT packet";
-        phases.push(PhaseRecord { phase: Phase::Quic, start, length_ns, measured });
+/// The phases of a connection that speaks QUIC or DTLS: its lookup and its handshake. What comes after that is encrypted, the
+/// close included.
+pub(super) fn over_udp(application: &Application) -> Vec<PhaseRecord> {
+    let handshake = match (&application.quic, &application.tls) {
+        (Some(quic), _) => quic_handshake(quic),
+        (None, Some(tls)) => tls.client_hello.zip(tls_end(tls, None)).and_then(|(start, (end, measured))| {
+            Some(PhaseRecord { phase: Phase::Tls, start, length_ns: end.checked_since(start)?, measured })
+        }),
+        (None, None) => None,
+    };
+    let begun = match (&application.quic, &application.tls) {
+        (Some(quic), _) => quic.initial.client,
+        (None, tls) => tls.as_ref().and_then(|tls| tls.client_hello),
+    };
+    lookup(application, begun).into_iter().chain(handshake).collect()
+}
+
+/// QUIC's handshake, TLS in it.
+fn quic_handshake(quic: &QuicRecord) -> Option<PhaseRecord> {
+    let start = quic.initial.client?;
+    let (length_ns, measured) = match (quic.handshake_ns, &quic.close) {
+        (Some(length), _) => (length, "first Initial packet of the client to its first 1-RTT packet"),
+        (None, Some(close)) => {
+            let measured = "first Initial packet of the client to the CONNECTION_CLOSE: the handshake failed";
+            (close.at.checked_since(start)?, measured)
+        }
+        (None, None) => return None,
+    };
+    Some(PhaseRecord { phase: Phase::Quic, start, length_ns, measured })
+}
+
+/// Where a TLS handshake ended, and by what; `closed` is when the connection was.
+fn tls_end(tls: &TlsRecord, closed: Option<Timestamp>) -> Option<(Timestamp, &'static str)> {
+    if let Some((client, server)) = tls.finished.client.zip(tls.finished.server) {
+        return Some((client.max(server), "ClientHello to the later Finished"));
     }
-    phases
+    let alert = tls.alerts.iter().find(|alert| alert.fatal);
+    let alerted = alert.map(|alert| (alert.at, "ClientHello to a fatal alert: the handshake failed"));
+    alerted.or_else(|| Some((closed?, "ClientHello to the first FIN or RST: the handshake was not finished")))
 }
 
 /// The lookup that a connection waited for, which began at `begun`: from the first query of all.
@@ -122,4 +155,57 @@ fn first_use(application: &Application) -> Option<FirstUse> {
         return Some(FirstUse { request, request_end, response: data.response, response_end: data.response_end });
     }
     entries.first().map(of)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{QuicClose, Side, Sides, TlsAlert};
+
+    fn at(millis: u64) -> Timestamp {
+        Timestamp::from_nanos(millis * 1_000_000)
+    }
+
+    /// The TLS phase of a handshake that began at 10 ms and did not end, in a connection that was closed at 60 ms.
+    fn failed(alerts: Vec<TlsAlert>, is_whole: bool) -> Option<(Nanos, &'static str)> {
+        let finished = Sides { client: Some(at(30)), server: None };
+        let tls = TlsRecord { client_hello: Some(at(10)), finished, alerts, ..TlsRecord::default() };
+        let application = Application { tls: Some(Box::new(tls)), ..Application::default() };
+        let fin = Sides { client: Some(at(60)), server: Some(at(61)) };
+        let close = Close { fin, ..Close::default() };
+        let phases = phases(&application, &Handshake::default(), None, &close, (at(70), is_whole));
+        let tls = phases.iter().find(|phase| phase.phase == Phase::Tls);
+        tls.map(|phase| (phase.length_ns, phase.measured))
+    }
+
+    #[test]
+    fn a_handshake_that_fails_has_its_phase() {
+        let alert = |fatal, millis| TlsAlert { at: at(millis), from: Side::Server, fatal, description: String::new() };
+        let to_alert = "ClientHello to a fatal alert: the handshake failed";
+        let to_close = "ClientHello to the first FIN or RST: the handshake was not finished";
+        let after = |millis, measured| Some((Nanos::from_millis(millis), measured));
+        for is_whole in [true, false] {
+            assert_eq!(failed(vec![alert(false, 15), alert(true, 20), alert(true, 25)], is_whole), after(10, to_alert));
+        }
+        assert_eq!(failed(vec![alert(false, 15)], true), after(50, to_close));
+        assert_eq!(failed(Vec::new(), false), None, "its end may be among what is missing");
+    }
+
+    #[test]
+    fn a_handshake_over_quic_that_fails_has_its_phase() {
+        let close = QuicClose {
+            at: at(30),
+            from: Side::Server,
+            code: 0x128,
+            name: String::new(),
+            frame_type: None,
+            reason: String::new(),
+        };
+        let initial = Sides { client: Some(at(10)), server: Some(at(29)) };
+        let quic = QuicRecord { initial, close: Some(close), ..QuicRecord::default() };
+        let application = Application { quic: Some(Box::new(quic)), ..Application::default() };
+        let [phase] = &over_udp(&application)[..] else { panic!("one phase") };
+        assert_eq!((phase.phase, phase.start, phase.length_ns), (Phase::Quic, at(10), Nanos::from_millis(20)));
+        assert!(phase.measured.ends_with("the handshake failed"));
+    }
 }

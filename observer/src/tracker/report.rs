@@ -70,8 +70,12 @@ impl Connection {
         }
         let rtt = self.rtt(&sides, &handshake);
         let path = PathRoundTrips::of(&handshake, &rtt);
+        let holes = [AnalysisSet::LOST_SEGMENT, AnalysisSet::ACK_LOST_SEGMENT];
+        let has_holes = rare
+            .is_some_and(|rare| rare.analysis.iter().any(|counts| holes.into_iter().any(|name| counts.of(name) > 0)));
         let phases = application.as_ref().map_or_else(Vec::new, |application| {
-            phases::phases(application, &handshake, path.to_server, &close, self.last_seen)
+            let seen = (self.last_seen, whole && !has_holes);
+            phases::phases(application, &handshake, path.to_server, &close, seen)
         });
         let split = application.as_ref().and_then(|all| split::split(all, &handshake, path, rtt.capture_point));
         let round_trips = application.as_ref().and_then(|all| split::round_trips(all, &handshake));

@@ -5,6 +5,7 @@ use observer::record::{
     ConnState, ConnectionRecord, Exchange, HttpVersion, IcmpRecord, Phase, PhaseRecord, ProtocolName, Side,
     TimelineEntry, TlsRecord, Transport,
 };
+use observer::time::date_time;
 
 use super::wire::{Attribute, Status, Value};
 use crate::sink::answer::Answer;
@@ -110,6 +111,8 @@ fn of_tls(all: &mut Attributes, tls: &TlsRecord) {
     if let Some(own) = tls.certificates.first() {
         add(all, "tls.server.subject", Some(own.subject.as_str()));
         add(all, "tls.server.issuer", Some(own.issuer.as_str()));
+        add(all, "tls.server.not_before", date_time(own.not_before));
+        add(all, "tls.server.not_after", date_time(own.not_after));
     }
 }
 
@@ -130,9 +133,11 @@ pub fn of_phase(record: &ConnectionRecord, phase: &PhaseRecord) -> (Attributes, 
         Phase::Tls => {
             if let Some(tls) = &record.tls {
                 of_tls(&mut all, tls);
-                error = tls.alerts.iter().find(|alert| alert.fatal).map(|alert| alert.description.clone());
+                let cut_off = || "cut_off".to_string();
+                error = (!tls.established).then(|| alert(tls).map_or_else(cut_off, str::to_string));
             }
         }
+        Phase::Quic => error = closed_by(record).map(str::to_string),
         _ => {}
     }
     add(&mut all, "error.type", error.clone());
@@ -262,8 +267,25 @@ pub fn of_incident(entry: &TimelineEntry) -> Attributes {
     all
 }
 
-/// How connecting failed, or the connection was cut: in words that conventions use for errors of sockets.
-fn error_of(record: &ConnectionRecord) -> Option<&'static str> {
+/// How connecting failed, or the connection was cut: by TLS in its words, else in those that conventions use for errors of
+/// sockets. An alert says why, where a reset that follows it does not.
+fn error_of(record: &ConnectionRecord) -> Option<&str> {
+    let of_tls = record.tls.as_deref().and_then(alert);
+    of_tls.or_else(|| closed_by(record)).or_else(|| error_of_transport(record))
+}
+
+/// The error that a handshake over QUIC was closed with; of one in TLS the alert.
+fn closed_by(record: &ConnectionRecord) -> Option<&str> {
+    let close = record.quic.as_ref()?.close.as_ref()?;
+    (close.code != 0).then_some(close.name.as_str())
+}
+
+/// The first fatal alert of TLS.
+fn alert(tls: &TlsRecord) -> Option<&str> {
+    tls.alerts.iter().find(|alert| alert.fatal).map(|alert| alert.description.as_str())
+}
+
+fn error_of_transport(record: &ConnectionRecord) -> Option<&'static str> {
     let unreachable = record.icmp.iter().filter(|icmp| icmp.to == Side::Client).find_map(unreachable);
     match record.conn_state {
         ConnState::REJ => Some("refused"),

@@ -51,9 +51,9 @@ fn rows(record: &ConnectionRecord, scale: &Scale) -> Vec<Row> {
     let mut rows = Vec::new();
     let (lookup, phases) =
         record.phases.split_at(record.phases.iter().take_while(|phase| phase.phase == Phase::Dns).count());
-    rows.extend(lookup.iter().filter_map(|lookup| phase(lookup, scale)));
+    rows.extend(lookup.iter().filter_map(|lookup| phase(record, lookup, scale)));
     rows.extend(handshake(record, scale));
-    rows.extend(phases.iter().filter_map(|later| phase(later, scale)));
+    rows.extend(phases.iter().filter_map(|later| phase(record, later, scale)));
     for from in [Side::Client, Side::Server] {
         rows.extend(data(record, entries, from, scale));
     }
@@ -83,12 +83,14 @@ fn handshake(record: &ConnectionRecord, scale: &Scale) -> Option<Row> {
 }
 
 /// A phase of what the connection was for that took some time. Connect and close have rows of their own.
-fn phase(phase: &PhaseRecord, scale: &Scale) -> Option<Row> {
+fn phase(record: &ConnectionRecord, phase: &PhaseRecord, scale: &Scale) -> Option<Row> {
     if phase.length_ns.0 == 0 {
         return None;
     }
     let (tone, mark) = match phase.phase {
         Phase::Connect | Phase::Close => return None,
+        Phase::Tls if record.tls.as_ref().is_some_and(|tls| !tls.established) => (Tone::Bad, '█'),
+        Phase::Quic if record.quic.as_ref().is_some_and(|quic| quic.handshake_ns.is_none()) => (Tone::Bad, '█'),
         Phase::Dns | Phase::Quic | Phase::Tls => (Tone::Good, '█'),
         Phase::Request => (Tone::Client, '▓'),
         Phase::Server => (Tone::Dim, '░'),

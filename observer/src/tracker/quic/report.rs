@@ -27,7 +27,7 @@ impl Flow {
             quic.moves.clone_from(&self.moves);
         }
         let halves = application.quic.as_ref().and_then(|quic| quic.server_rtt_ns.zip(quic.client_rtt_ns));
-        let phases = phases::of_quic(&application);
+        let phases = phases::over_udp(&application);
         // Its handshake is that of the connection and of TLS at once.
         let used =
             application.quic.as_ref().filter(|quic| quic.one_rtt.client.is_some() || quic.packets.client.zero_rtt > 0);

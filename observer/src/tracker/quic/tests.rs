@@ -187,4 +187,10 @@ fn a_connection_over_dtls_is_told() {
     assert!(record.quic.is_none());
     let tls = record.tls.as_deref().expect("its hello was read");
     assert_eq!((tls.sni.as_deref(), tls.established), (Some("server.lab"), true));
+    let [phase] = &record.phases[..] else { panic!("one phase: {:?}", record.phases) };
+    assert_eq!(
+        (phase.phase, Some(phase.start), Some(phase.length_ns)),
+        (Phase::Tls, tls.client_hello, tls.handshake_ns)
+    );
+    assert_eq!(record.round_trips, None, "whether there was a request does not show");
 }
