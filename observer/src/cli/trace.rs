@@ -43,6 +43,10 @@ pub struct Trace {
     #[arg(long, short, value_enum, default_value_t, value_name = "FORMAT")]
     output: Output,
 
+    /// Show passwords and values in the paths of requests (query, fragment, parameters); without, only the values' names
+    #[arg(long)]
+    show_secrets: bool,
+
     /// When to use colour
     #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
     color: Color,
@@ -83,7 +87,7 @@ impl Trace {
             None => error,
         })?;
         live::say_what_is_off(&self.observe, &kernel)?;
-        let config = Config { timeline_entries: ENTRIES, ..Config::default() };
+        let config = Config { timeline_entries: ENTRIES, show_secrets: self.show_secrets, ..Config::default() };
         let child_pid = Cell::new(None);
         let mut printer = Printer {
             observe: self.observe.clone(),

@@ -47,6 +47,10 @@ pub struct Watch {
     #[arg(long, value_name = "N", default_value = "1000000")]
     max_connections: std::num::NonZeroUsize,
 
+    /// Show passwords and values in the paths of requests (query, fragment, parameters); without, only the values' names
+    #[arg(long)]
+    show_secrets: bool,
+
     #[command(flatten)]
     judging: Judging,
 
@@ -88,6 +92,7 @@ impl Watch {
         let config = Config {
             timeline_entries,
             max_connections: self.max_connections.get(),
+            show_secrets: self.show_secrets,
             thresholds: self.judging.thresholds(),
             ..Config::default()
         };

@@ -169,6 +169,35 @@ fn a_chain_of_certificates_of_a_megabyte_is_malformed() {
     assert_eq!((application.malformed, tls.certificates.len()), (1, 0));
 }
 
+/// The least that a certificate can be (RFC 5280, section 4.1): without names, extensions, key and signature.
+fn certificate() -> Vec<u8> {
+    let value = |tag: u8, parts: &[&[u8]]| {
+        let content = parts.concat();
+        [&[tag, content.len() as u8][..], &content].concat()
+    };
+    let sequence = |parts: &[&[u8]]| value(0x30, parts);
+    let algorithm = sequence(&[&value(6, &[&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 0x0b]])]);
+    let [from, to] = ["200101000000Z", "490101000000Z"].map(|time| value(0x17, &[time.as_bytes()]));
+    let (name, nothing) = (sequence(&[]), value(3, &[&[0]]));
+    let key = sequence(&[&algorithm, &nothing]);
+    let body = sequence(&[&value(2, &[&[1]]), &algorithm, &name, &sequence(&[&from, &to]), &name, &key]);
+    sequence(&[&body, &algorithm, &nothing])
+}
+
+#[test]
+fn certificates_and_alerts_beyond_the_bound_are_counted() {
+    let own = certificate();
+    let length = |octets: usize| (octets as u32).to_be_bytes()[1..].to_vec();
+    let entry = [length(own.len()), own].concat();
+    let chain = [length(entry.len() * 11), entry.repeat(11)].concat();
+    let warnings: Vec<u8> = (0..20).flat_map(|_| record(21, &[1, 90])).collect();
+    let (hello, answer, chain) = (client_hello(), server_hello(), handshake(11, &chain));
+    let application = talk(&[(Client, &hello), (Server, &answer), (Server, &chain), (Server, &warnings)]);
+    let tls = application.tls.expect("it is TLS");
+    assert_eq!((application.malformed, tls.certificates.len(), tls.certificates_cut.server), (0, 8, 3));
+    assert_eq!((tls.alerts.len(), tls.alerts_cut), (8, 12));
+}
+
 #[test]
 fn mail_turns_into_tls() {
     let (hello, answer) = (client_hello(), server_hello());
@@ -344,7 +373,7 @@ fn http_2_tells_of_streams_and_windows() {
         let application = cut(&turns, most);
         assert_eq!((application.protocol, application.malformed), (Some(Name::Http2), 0), "{most} octets");
         let http = application.http2.expect("it is HTTP/2");
-        assert_eq!((http.streams.client, http.most_open), (3, 3));
+        assert_eq!((http.streams.client, http.most_open), (3, Some(3)));
         let resets: Vec<_> = http.resets.iter().map(|reset| (reset.from, reset.code.as_str(), reset.count)).collect();
         assert_eq!(resets, [(Client, "CANCEL", 1)]);
         let goaways: Vec<_> = http.goaways.iter().map(|one| (one.from, one.code.as_str(), one.last_stream)).collect();
@@ -355,6 +384,24 @@ fn http_2_tells_of_streams_and_windows() {
         let reset = &application.exchanges.entries[1];
         assert_eq!((reset.reset.as_deref(), reset.complete), (Some("CANCEL"), false));
     }
+}
+
+#[test]
+fn http_2_does_not_say_what_a_gap_may_have_changed() {
+    let mut conversation = Conversation::new(0);
+    let preface = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(4, 0, 0, &[]), &frame(1, 0x5, 1, &[0x82])].concat();
+    let answer = [frame(4, 0, 0, &[]), frame(1, 0x5, 1, &[0x88])].concat();
+    let mut say = |direction: u8, start: u32, data: &[u8], acknowledged: Option<Seq>| {
+        let (start, at, len) = (Seq(start), Timestamp::from_nanos(start.into()), data.len() as u32);
+        conversation.payload(direction, &Payload { start, data, len, at, acknowledged, first: None });
+    };
+    say(0, 100, &preface, None);
+    say(1, 1000, &answer, None);
+    // Twenty octets of the client that the server has received are not there.
+    let next = 100 + preface.len() as u32 + 20;
+    say(0, next, &frame(1, 0x5, 5, &[0x82]), Some(Seq(next)));
+    let http = conversation.record(false).and_then(|all| all.http2).expect("it is HTTP/2");
+    assert_eq!((http.most_open, http.stalls.server.streams), (None, None));
 }
 
 #[test]

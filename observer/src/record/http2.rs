@@ -12,8 +12,8 @@ pub struct Http2Record {
     /// Streams that the client opened, and those that the server promised (PUSH_PROMISE).
     pub streams: Sides<u64>,
     /// The most streams that were open at once: from the request's first frame until both ends have ended it, or one has
-    /// reset it.
-    pub most_open: u64,
+    /// reset it. `null` where not all frames were seen: one that is missing may have ended a stream.
+    pub most_open: Option<u64>,
     /// RST_STREAM frames, by sender and code, in the order of the first of each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]

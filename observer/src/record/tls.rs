@@ -15,7 +15,7 @@ pub struct TlsRecord {
     pub cipher: Option<String>,
     /// The group that the keys were agreed in, by its IANA name: from key_share, before TLS 1.3 from the ServerKeyExchange.
     pub group: Option<String>,
-    /// Whether that group is a hybrid with a post-quantum scheme.
+    /// Whether that group is a post-quantum scheme (ML-KEM), or a hybrid with one.
     pub post_quantum: Option<bool>,
     /// The name that the client asked for (SNI; RFC 6066, section 3).
     pub sni: Option<String>,
@@ -58,15 +58,23 @@ pub struct TlsRecord {
     /// answer up to the client's next; `null` where the server spoke first. Session tickets, which TLS 1.3 sends like data,
     /// are told by their length and place.
     pub data: Option<TlsData>,
-    /// Alerts that could be read.
+    /// Alerts that could be read; up to 8.
     pub alerts: Vec<TlsAlert>,
+    /// How many more there were; absent where there were none.
+    #[serde(skip_serializing_if = "super::is_zero")]
+    #[schemars(default)]
+    pub alerts_cut: u64,
     /// Whether each end sent a close_notify before it closed: in TLS 1.3 a last record that is as long as one. `null` where
     /// its close was not seen.
     pub close_notify: Sides<Option<bool>>,
-    /// Certificates of the server, its own first; before TLS 1.3 only.
+    /// Certificates of the server, its own first, up to 8; of TLS 1.3 where its secrets are known.
     pub certificates: Vec<Certificate>,
     /// Certificates of the client, likewise.
     pub client_certificates: Vec<Certificate>,
+    /// How many more certificates each end sent; absent where that is none.
+    #[serde(skip_serializing_if = "is_none_cut")]
+    #[schemars(default)]
+    pub certificates_cut: Sides<u64>,
     /// What was opened with logged secrets; absent where none of the session is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decryption: Option<TlsDecryption>,
@@ -78,6 +86,10 @@ pub struct TlsRecord {
     pub ja4: Option<String>,
     /// JA4S of the ServerHello.
     pub ja4s: Option<String>,
+}
+
+fn is_none_cut(certificates: &Sides<u64>) -> bool {
+    (certificates.client, certificates.server) == (0, 0)
 }
 
 /// What secrets of a key log opened. What was inside is told like what is in the clear.

@@ -82,6 +82,16 @@ fn what_a_connection_was_for_is_found_in_its_first_octets() {
 }
 
 #[test]
+fn values_in_paths_are_told_where_that_is_asked_for() {
+    let Some((netns, watch)) = stage("values in paths", &["--show-secrets"]) else { return };
+    let server = netns.serve("127.0.0.1:0", "http", 1);
+    netns.connect(v4(server.port), "get", 1).end();
+    let record = watch.connection("the connection", to_port(server.port));
+    let path = record["exchanges"]["entries"][0]["path"].as_str();
+    assert!(path.is_some_and(|path| path.contains("secret")), "{record}");
+}
+
+#[test]
 fn the_programs_in_the_kernel_say_what_they_do() {
     let Some((netns, watch)) = stage("the programs' log", &["-vv"]) else { return };
     netns.connect(v4(1), "fail", 1).end();

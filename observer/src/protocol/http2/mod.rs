@@ -72,6 +72,8 @@ pub(super) struct Http2 {
     streams: Http2Record,
     /// Bodies of it are messages of DNS.
     carries_dns: bool,
+    /// The most streams that were open at once.
+    most_open: u64,
     malformed: u64,
 }
 
@@ -217,6 +219,7 @@ impl Protocol for Http2 {
         into.lookups = self.carries_dns.then_some(LookupsRecord::over(LookupsOver::Https)).or(into.lookups);
         let mut streams = self.streams.clone();
         let is_whole = !self.ends.client.lost && !self.ends.server.lost;
+        streams.most_open = is_whole.then_some(self.most_open);
         for side in [Side::Client, Side::Server] {
             let Stalls { connection, streams: all } = self.ends.of(side).stalls;
             let stalls = streams.stalls.of_mut(side);
@@ -242,7 +245,6 @@ impl Http2 {
         });
         http.open_stream(1, request);
         http.streams.streams.client = 1;
-        http.streams.most_open = 1;
         if let Some(stream) = http.open.get_mut(&1) {
             stream.ended.client = true;
         }
@@ -438,7 +440,7 @@ impl Http2 {
         let windows = Sides { client: self.ends.client.initial, server: self.ends.server.initial }.map(Window::new);
         let open = Open { exchange: index, ended: Sides::default(), windows };
         self.open.insert(stream, open);
-        self.streams.most_open = self.streams.most_open.max(self.open.len() as u64);
+        self.most_open = self.most_open.max(self.open.len() as u64);
     }
 
     fn exchange(&mut self, stream: u32) -> Option<&mut Exchange> {

@@ -134,12 +134,16 @@ impl Tls {
         if !end.certificates.is_empty() {
             return Some(());
         }
-        while !chain.0.is_empty() && end.certificates.len() < MOST_CERTIFICATES {
+        while !chain.0.is_empty() {
             let der = chain.vec24()?;
             let extensions = if is_1_3 { chain.vec16()? } else { &[] };
             self.ocsp_stapled |= from == Side::Server && has_extension(extensions, extension::STATUS_REQUEST);
             let asked = asked.filter(|_| end.certificates.is_empty());
-            end.certificates.push(certificate::parse(der, at, asked)?);
+            if end.certificates.len() == MOST_CERTIFICATES {
+                end.certificates_cut += 1;
+            } else {
+                end.certificates.push(certificate::parse(der, at, asked)?);
+            }
         }
         Some(())
     }

@@ -86,6 +86,8 @@ struct Tls {
     early: Early,
     data: FirstData,
     alerts: Vec<TlsAlert>,
+    /// How many more there were than are kept.
+    alerts_cut: u64,
     malformed: u64,
     /// What the server says under its handshake keys.
     encrypted: Option<EncryptedExtensions>,
@@ -112,6 +114,8 @@ struct End {
     last: Option<(u8, u16)>,
     close_notify: Option<bool>,
     certificates: Vec<Certificate>,
+    /// How many more there were than are kept.
+    certificates_cut: u64,
     /// When the record at hand began, of which not all is there.
     begun: Option<Timestamp>,
     /// What the record at hand holds, in octets that are passed over unread.
@@ -424,6 +428,8 @@ impl Tls {
         }
         if self.alerts.len() < MOST_ALERTS {
             self.alerts.push(TlsAlert { at, from, fatal: level == 2, description: names::alert(description) });
+        } else {
+            self.alerts_cut += 1;
         }
     }
 

@@ -49,9 +49,14 @@ impl Tls {
             // What was opened is known to be no ticket.
             data: self.data.seen(is_1_3 && decryption.is_none_or(|facts| facts.opened.server == 0)),
             alerts: self.alerts.clone(),
+            alerts_cut: self.alerts_cut,
             close_notify: Sides { client: self.ends.client.close_notify, server: self.ends.server.close_notify },
             certificates: self.ends.server.certificates.clone(),
             client_certificates: self.ends.client.certificates.clone(),
+            certificates_cut: Sides {
+                client: self.ends.client.certificates_cut,
+                server: self.ends.server.certificates_cut,
+            },
             decryption,
             ja3: client.map(fingerprint::ja3),
             ja3s: server.map(fingerprint::ja3s),

@@ -3,7 +3,7 @@
 use observer::record::{
     CallsRecord, ConnectionRecord, DecryptionStop, Exchange, Http2Record, Http2Stall, HttpRecord, Lookup, LookupRecord,
     LookupsRecord, NameSource, ProtocolName, Resumption, RoundTripCount, Side, Split, Spread, SshRecord, TlsDecryption,
-    TlsRecord, Validity, WebSocketRecord,
+    TlsRecord, Transport, Validity, WebSocketRecord,
 };
 
 use super::page::{Line, Tone};
@@ -59,7 +59,12 @@ pub fn facts(record: &ConnectionRecord, full: bool) -> Vec<(&'static str, Line)>
         facts.push(("", Line::new().then(Tone::Dim, format!("and {} more", units::count(more)))));
     }
     facts.extend(record.split.as_ref().map(|split| ("time", parts(split))));
-    facts.extend(record.round_trips.as_ref().map(|count| ("round trips", round_trips(count))));
+    facts.extend(
+        record
+            .round_trips
+            .as_ref()
+            .map(|count| ("round trips", round_trips(record.transport, record.tls.as_deref(), count))),
+    );
     if record.malformed > 0 {
         let malformed = units::number_of(record.malformed, "malformed message");
         facts.push(("malformed", Line::new().then(Tone::Notice, malformed)));
@@ -85,19 +90,26 @@ fn parts(split: &Split) -> Line {
 }
 
 /// `4 before the first octet of the response (connect 1, TLS 2, request 1); 3 with TLS 1.3 or resumption, 2 with 0-RTT or
-/// QUIC, 1 with QUIC's 0-RTT or an open connection`. What would save nothing is left out.
-fn round_trips(count: &RoundTripCount) -> Line {
-    let RoundTripCount { connect, prelude, tls, request, total, with } = *count;
+/// QUIC, 1 with QUIC's 0-RTT or an open connection`. What would save nothing is left out, and what the connection has already.
+fn round_trips(transport: Transport, tls: Option<&TlsRecord>, count: &RoundTripCount) -> Line {
+    let RoundTripCount { connect, prelude, tls: handshake, request, total, with } = *count;
     let said = if prelude > 0 { format!(", prelude {prelude}") } else { String::new() };
-    let tls = if with.tls_1_3.is_some() { format!(", TLS {tls}") } else { String::new() };
-    let spent =
-        format!("{total} before the first octet of the response (connect {connect}{said}{tls}, request {request})");
+    let spent = match (transport, with.tls_1_3) {
+        (Transport::Quic, _) => format!("QUIC {handshake}"),
+        (_, Some(_)) => format!("connect {connect}{said}, TLS {handshake}"),
+        (_, None) => format!("connect {connect}{said}"),
+    };
+    let spent = format!("{total} before the first octet of the response ({spent}, request {request})");
+    let is_quic = transport == Transport::Quic;
+    let is_1_3 = is_quic || tls.is_some_and(|tls| tls.version.as_deref() == Some("TLS 1.3"));
+    // Over QUIC a full handshake takes no longer.
+    let is_resumed = is_quic || tls.is_some_and(|tls| tls.resumed == Some(true));
     let others = [
-        (with.tls_1_3, "TLS 1.3"),
-        (with.resumption, "resumption"),
+        (with.tls_1_3.filter(|_| !is_1_3), "TLS 1.3"),
+        (with.resumption.filter(|_| !is_resumed), "resumption"),
         (with.early_data, "0-RTT"),
-        (Some(with.quic), "QUIC"),
-        (Some(with.quic_early_data), "QUIC's 0-RTT"),
+        (Some(with.quic).filter(|_| !is_quic), "QUIC"),
+        (Some(with.quic_early_data).filter(|_| !is_quic), "QUIC's 0-RTT"),
         (Some(with.reuse), "an open connection"),
     ];
     let mut line = Line::new().then(Tone::Plain, spent);
@@ -195,7 +207,12 @@ fn handshake(tls: &TlsRecord) -> Line {
         more(Tone::Notice, "the server asked for another hello".to_string());
     }
     if tls.early_data {
-        more(Tone::Plain, "early data".to_string());
+        let (tone, became) = match tls.early_data_accepted {
+            Some(true) => (Tone::Plain, ", accepted"),
+            Some(false) => (Tone::Notice, ", refused"),
+            None => (Tone::Plain, ""),
+        };
+        more(tone, format!("early data{became}"));
     }
     if tls.client_certificate_requested == Some(true) {
         more(Tone::Plain, "client certificate asked for".to_string());
@@ -225,6 +242,9 @@ fn handshake(tls: &TlsRecord) -> Line {
     for alert in tls.alerts.iter().filter(|alert| alert.description != "close_notify") {
         let tone = if alert.fatal { Tone::Bad } else { Tone::Notice };
         more(tone, format!("{} alert: {}", words::side(alert.from), alert.description));
+    }
+    if tls.alerts_cut > 0 {
+        more(Tone::Notice, format!("and {}", units::number_of(tls.alerts_cut, "more alert")));
     }
     for side in [Side::Client, Side::Server] {
         if *tls.close_notify.of(side) == Some(false) {
@@ -257,8 +277,8 @@ fn streams(http2: &Http2Record) -> Option<Line> {
         let comma = if line.is_empty() { "" } else { ", " };
         line.push(tone, format!("{comma}{text}"));
     };
-    if http2.most_open > 1 {
-        add(Tone::Plain, format!("at most {} open at once", units::count(http2.most_open)));
+    if let Some(most) = http2.most_open.filter(|most| *most > 1) {
+        add(Tone::Plain, format!("at most {} open at once", units::count(most)));
     }
     if let Some(grpc) = http2.grpc {
         let tone = if grpc.errors > 0 { Tone::Notice } else { Tone::Plain };
@@ -384,4 +404,44 @@ fn exchange_line(record: &ConnectionRecord, exchange: &Exchange) -> Line {
         line.push(Tone::Notice, how);
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_connection_has_is_no_alternative() {
+        let tls = |version: &str| TlsRecord { version: Some(version.to_string()), ..TlsRecord::default() };
+        let of = |transport, version: &str, connect, trips| {
+            format!("{:?}", round_trips(transport, Some(&tls(version)), &RoundTripCount::new(connect, 0, Some(trips))))
+        };
+        let quic = of(Transport::Quic, "TLS 1.3", 0, 2);
+        assert!(quic.contains("(QUIC 2, request 1)"), "{quic}");
+        assert!(quic.contains("; 1 with 0-RTT or an open connection\""), "{quic}");
+        let retried = of(Transport::Tcp, "TLS 1.3", 1, 2);
+        assert!(retried.contains("; 3 with resumption, 2 with 0-RTT or QUIC, 1 with QUIC's 0-RTT or"), "{retried}");
+        let old = of(Transport::Tcp, "TLS 1.2", 1, 2);
+        assert!(old.contains("; 3 with TLS 1.3 or resumption, 2 with 0-RTT or QUIC, 1 with"), "{old}");
+    }
+
+    #[test]
+    fn early_data_and_alerts_that_are_not_shown() {
+        let tls = |early_data_accepted, alerts_cut| TlsRecord {
+            early_data: true,
+            early_data_accepted,
+            alerts_cut,
+            ..TlsRecord::default()
+        };
+        for (tls, words) in [
+            (tls(None, 0), "; early data\""),
+            (tls(Some(true), 0), "; early data, accepted\""),
+            (tls(Some(false), 0), "; early data, refused\""),
+            (tls(None, 1), "; and 1\\u{a0}more alert\""),
+            (tls(None, 12), "; and 12\\u{a0}more alerts\""),
+        ] {
+            let line = format!("{:?}", handshake(&tls));
+            assert!(line.contains(words), "{line}");
+        }
+    }
 }
