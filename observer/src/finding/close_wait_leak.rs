@@ -1,6 +1,6 @@
 //! A process does not close sockets whose other end is done.
 
-use super::readings::{Readings, about, evidence, growth, percent};
+use super::readings::{Readings, about, evidence, fills_within, growth, percent};
 use super::{Context, Finding, Page, RestsOn, Verdict};
 use crate::record::{About, Severity};
 use crate::units;
@@ -13,9 +13,9 @@ const PAGE: Page = Page {
     title: "CLOSE-WAIT leak",
     severity: Severity::Error,
     rests_on: RestsOn::Presence,
-    meaning: "The other end has closed, and a process of this host has not closed its own socket for a minute or longer. \
-              Such a socket stays until the process closes it or ends. Each keeps a file descriptor; when those run out, \
-              accept(2) and socket(2) fail with EMFILE.",
+    meaning: "The other end has closed, and a process of this host does not close its own sockets: many have waited for a \
+              minute or longer, or there are ever more of them. Such a socket stays until the process closes it or ends. \
+              Each keeps a file descriptor; when those run out, accept(2) and socket(2) fail with EMFILE.",
     causes: &[
         "The program forgets to close a connection: an error path, a response whose body is not read, a pool that never \
          looks at its connections.",
@@ -24,7 +24,8 @@ const PAGE: Page = Page {
     rule: &[
         "close_wait_sockets or more sockets of one process are in TCP_CLOSE_WAIT (include/net/tcp_states.h, RFC 9293 \
          section 3.3.2) for longer than a minute: by what was seen, or by the time since the last acknowledgment came \
-         (tcpi_last_ack_recv).",
+         (tcpi_last_ack_recv). Or so many are for longer than a second, their number grows by one or more a second, and at \
+         that rate the process has no descriptor left within descriptors_run_out_within.",
         "It is an error where descriptors_percent of the process's file descriptors are in use (RLIMIT_NOFILE).",
     ],
     remedy: &[
@@ -44,21 +45,30 @@ impl Finding for CloseWaitLeak {
     fn gauges(&self, readings: Readings<'_>, context: &Context<'_>) -> Vec<(About, Verdict)> {
         let leaks = readings.of("close_wait").filter_map(|reading| {
             let ages = reading.ages?;
-            if ages.over_1min < context.thresholds.close_wait_sockets {
+            let thresholds = context.thresholds;
+            let are_old = ages.over_1min >= thresholds.close_wait_sockets;
+            // A server that closes in its turn passes through the state within milliseconds.
+            let are_left = ages.over_1s >= thresholds.close_wait_sockets;
+            let grow = are_left && fills_within(reading, thresholds.descriptors_run_out_within);
+            if !are_old && !grow {
                 return None;
             }
             let descriptors = readings.beside(reading, "descriptors");
-            let is_close = descriptors.is_some_and(|one| percent(one) >= context.thresholds.descriptors_percent);
+            let is_close = descriptors.is_some_and(|one| percent(one) >= thresholds.descriptors_percent);
             let who = reading.subject.process.as_ref();
             let name = who.map_or("A process".to_string(), |who| format!("{}[{}]", who.name, who.pid));
+            let (old, age) = if are_old { (ages.over_1min, "a minute") } else { (ages.over_1s, "a second") };
             let mut what = format!(
-                "{name} has not closed {} whose other end is done: {} of them for longer than a minute, the oldest for {}",
+                "{name} has not closed {} whose other end is done: {} of them for longer than {age}, the oldest for {}",
                 units::number_of(reading.value.0 as u64, "socket"),
-                units::count(ages.over_1min),
+                units::count(old),
                 units::time(ages.oldest_ns),
             );
             if let Some(rate) = reading.rate.filter(|rate| rate.0 > 0.0) {
                 what.push_str(&format!(", {}", growth(rate.0)));
+            }
+            if let Some(left) = reading.time_left_ns {
+                what.push_str(&format!(", EMFILE in {}", units::time(left)));
             }
             what.push('.');
             let severity = if is_close { Severity::Error } else { Severity::Warning };

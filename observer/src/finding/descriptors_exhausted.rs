@@ -1,8 +1,8 @@
 //! A process runs out of file descriptors.
 
-use super::readings::{Readings, about, evidence, percent};
+use super::readings::{Readings, about, evidence, fills_within, percent};
 use super::{Context, Finding, Page, RestsOn, Verdict};
-use crate::record::{About, Severity};
+use crate::record::{About, GaugeRecord, Severity};
 use crate::units;
 
 /// See [`PAGE`].
@@ -11,20 +11,24 @@ pub struct DescriptorsExhausted;
 /// From here on the next burst fails.
 const ERROR_PERCENT: u64 = 98;
 
+/// What is emptier than this has only just begun.
+const GROWING_PERCENT: u64 = 10;
+
 const PAGE: Page = Page {
     name: "descriptors-exhausted",
     title: "file descriptors run out",
     severity: Severity::Error,
     rests_on: RestsOn::Presence,
-    meaning: "A process with sockets has nearly as many file descriptors open as it may. At the limit accept(2), socket(2) and \
-              open(2) fail with EMFILE: connections wait in the accept queue, and many programs then spin.",
+    meaning: "A process with sockets has nearly as many file descriptors open as it may, or soon will. At the limit accept(2), \
+              socket(2) and open(2) fail with EMFILE: connections wait in the accept queue, and many programs then spin.",
     causes: &[
         "More connections than the limit was set for; 1,024 is a common default.",
         "Descriptors that are not closed: see close-wait-leak.",
     ],
     rule: &[
         "A process that has sockets open holds descriptors_percent or more of RLIMIT_NOFILE (entries of /proc/PID/fd, \
-         alloc_fd).",
+         alloc_fd); or it holds a tenth of it already, takes one or more a second, and will have taken all within \
+         descriptors_run_out_within at that rate.",
         "It is an error from 98 percent on.",
     ],
     remedy: &[
@@ -40,8 +44,12 @@ impl Finding for DescriptorsExhausted {
     }
 
     fn gauges(&self, readings: Readings<'_>, context: &Context<'_>) -> Vec<(About, Verdict)> {
-        let is_full = |percent: u64| percent >= context.thresholds.descriptors_percent;
-        let full = readings.of("descriptors").filter(|reading| is_full(percent(reading)));
+        let thresholds = context.thresholds;
+        let runs_out = |reading: &&GaugeRecord| {
+            let fills = fills_within(reading, thresholds.descriptors_run_out_within);
+            percent(reading) >= thresholds.descriptors_percent || fills && percent(reading) >= GROWING_PERCENT
+        };
+        let full = readings.of("descriptors").filter(runs_out);
         full.filter_map(|reading| {
             let who = reading.subject.process.as_ref()?;
             let left = reading.time_left_ns.map_or(String::new(), |left| format!(", EMFILE in {}", units::time(left)));

@@ -1,6 +1,7 @@
 //! What rules over gauges share.
 
 use crate::record::{About, Evidence, GaugeRecord};
+use crate::time::Nanos;
 use crate::units;
 
 /// The readings of one sweep.
@@ -32,6 +33,12 @@ pub fn percent(reading: &GaugeRecord) -> u64 {
 /// Whether it grows.
 pub fn grows(reading: &GaugeRecord) -> bool {
     reading.rate.is_some_and(|rate| rate.0 > 0.0)
+}
+
+/// Whether it will have reached its limit within `time` at the rate at which it grows, and grows by one a second at least:
+/// what is slower may be a single step between two readings.
+pub fn fills_within(reading: &GaugeRecord, time: Nanos) -> bool {
+    reading.rate.is_some_and(|rate| rate.0 >= 1.0) && reading.time_left_ns.is_some_and(|left| left <= time)
 }
 
 /// A reading as evidence.

@@ -165,6 +165,8 @@ thresholds! {
     close_wait_sockets: u64 = 10,
     /// Share of a process's file descriptors in use, in percent, from which on they run out.
     descriptors_percent: u64 = 80,
+    /// Time until a process has no file descriptor left, at the rate at which it takes them, from which on they run out.
+    descriptors_run_out_within: Nanos = Nanos::from_secs(600),
     /// Share of the ephemeral ports taken for one destination, in percent, from which on they run out.
     ports_percent: u64 = 80,
     /// Share of the entries of connection tracking in use, in percent, from which on its table is filling.

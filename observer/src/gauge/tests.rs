@@ -132,6 +132,51 @@ fn a_close_wait_leak_is_found_once_it_is_a_minute_old() {
 }
 
 #[test]
+fn a_leak_on_its_way_to_emfile_is_told_before_it_is_a_minute_old() {
+    /// So many sockets more a second for ten seconds, of which `waiting` stay in CLOSE-WAIT.
+    fn grows(waiting: bool, a_second: u64, limit: u64) -> Host {
+        let mut host = Host::default();
+        for second in 0..=10 {
+            let all = 12 + a_second * second;
+            let state = if waiting { CLOSE_WAIT } else { ESTAB };
+            host.sockets = (1..=all).map(|n| socket(state, n, 80, n as u16)).collect();
+            host.process(42, all, limit, 1..all as u32 + 1);
+            host.after(u64::from(second > 0));
+        }
+        host
+    }
+    let leaking = grows(true, 4, 100);
+    let both = [("close-wait-leak", Severity::Warning), ("descriptors-exhausted", Severity::Warning)];
+    let mut names = leaking.names();
+    names.sort_unstable_by_key(|(name, _)| *name);
+    assert_eq!(names, both);
+    let found = leaking.found();
+    let what = |name: &str| {
+        let record = found.iter().find(|record| record.name == name).expect("it is there");
+        record.cases[0].finding.what.clone()
+    };
+    assert!(what("close-wait-leak").contains("+4/s, EMFILE in 12 s"), "{}", what("close-wait-leak"));
+    assert!(what("descriptors-exhausted").contains("52 of 100 file descriptors open, EMFILE in 12 s"));
+    assert_eq!(grows(false, 4, 100).names(), [("descriptors-exhausted", Severity::Warning)], "they are in use");
+    // Where there is room for hours, or nothing grows, there is time to close them.
+    assert_eq!(grows(true, 4, 100_000).names(), []);
+    assert_eq!(grows(true, 0, 100).names(), []);
+    assert_eq!(grows(false, 4, 1_000).names(), [], "a burst in a process that has hardly begun");
+}
+
+#[test]
+fn at_their_end_descriptors_are_an_error() {
+    let mut host = Host { sockets: vec![socket(ESTAB, 1, 80, 1)], ..Host::default() };
+    host.process(42, 97, 100, 1..2);
+    host.after(0);
+    assert_eq!(host.names(), [("descriptors-exhausted", Severity::Warning)]);
+    host.process(42, 98, 100, 1..2);
+    host.after(10);
+    assert_eq!(host.names(), [("descriptors-exhausted", Severity::Error)]);
+    assert_eq!(host.reading("descriptors").time_left_ns, Some(Nanos::from_secs(20)));
+}
+
+#[test]
 fn a_close_wait_from_before_us_is_as_old_as_its_silence() {
     let mut host = Host { sockets: (1..=10).map(|n| socket(CLOSE_WAIT, n, 80, n as u16)).collect(), ..Host::default() };
     host.sockets.iter_mut().for_each(|seen| seen.quiet = Some(Nanos::from_secs(90)));

@@ -2,13 +2,14 @@
 //! them.
 
 mod conntrack;
+mod leaks;
 mod namespaces;
 
 use std::net::SocketAddr;
 use std::process::{Command, Output};
 use std::time::Instant;
 
-use observer_tests::live::{DEADLINE, Netns, beside, until};
+use observer_tests::live::{Actor, DEADLINE, Netns, beside, until};
 use observer_tests::run::observer;
 use observer_tests::skip;
 use serde_json::Value;
@@ -64,6 +65,15 @@ fn diagnosed(netns: &Netns, args: &[&str], what: &str, holds: impl Fn(&Diagnosis
 
 fn loopback(port: u32) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], u16::try_from(port).expect("a port")))
+}
+
+/// Lowers how many file descriptors a process may have.
+fn limit_descriptors(actor: &Actor, most: u64) {
+    let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
+    let pid = actor.pid.cast_signed();
+    // SAFETY: the structure outlives the call, and nothing is asked for.
+    let set = unsafe { libc::prlimit(pid, libc::RLIMIT_NOFILE, &raw const limit, std::ptr::null_mut()) };
+    assert_eq!(set, 0, "the limit can be lowered");
 }
 
 /// Any reading.
@@ -185,11 +195,7 @@ fn descriptors_run_out() {
     let is_there = |diagnosis: &Diagnosis| diagnosis.value("descriptors", of_client) >= Some(95);
     let calm = diagnosed(&netns, &[], "95 sockets", is_there);
     assert!(calm.finding("descriptors-exhausted").is_none());
-    let limit = libc::rlimit { rlim_cur: 100, rlim_max: 100 };
-    // SAFETY: the structure outlives the call, and nothing is asked for.
-    let set =
-        unsafe { libc::prlimit(client.pid.cast_signed(), libc::RLIMIT_NOFILE, &raw const limit, std::ptr::null_mut()) };
-    assert_eq!(set, 0, "the limit can be lowered");
+    limit_descriptors(&client, 100);
     let found = diagnosed(&netns, &[], "an end of descriptors", |one| one.finding("descriptors-exhausted").is_some());
     assert_eq!(found.gauge("descriptors", of_client).expect("it is told")["limit"], 100);
 }

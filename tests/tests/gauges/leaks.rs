@@ -1,0 +1,34 @@
+//! Processes that do not close what the other end has closed.
+
+use std::time::Duration;
+
+use observer_tests::live::{Netns, beside};
+use serde_json::Value;
+
+use super::{Diagnosis, diagnosed, limit_descriptors, loopback};
+
+#[test]
+fn a_leak_on_its_way_to_emfile_is_told() {
+    let Some(netns) = Netns::new("a growing leak") else { return };
+    let server = netns.serve("127.0.0.1:0", "hold", 100_000);
+    let of_server = |gauge: &Value| gauge["subject"]["process"]["pid"] == server.pid;
+    let leak = || {
+        netns.connect(loopback(server.port.into()), "leave", 4).end();
+        std::thread::sleep(Duration::from_millis(400));
+    };
+    limit_descriptors(&server, 2_000);
+    let found = beside(leak, || {
+        let has_many = |diagnosis: &Diagnosis| {
+            diagnosis.gauge("close_wait", of_server).is_some_and(|gauge| gauge["ages"]["over_1s"].as_u64() >= Some(20))
+        };
+        // Two thousand are not gone within a second.
+        let patient = ["--for", "3s", "--threshold", "descriptors_run_out_within=1s"];
+        let calm = diagnosed(&netns, &patient, "20 in CLOSE-WAIT", has_many);
+        assert!(calm.finding("close-wait-leak").is_none(), "{:#?}", calm.objects);
+        let is_told = |diagnosis: &Diagnosis| diagnosis.finding("close-wait-leak").is_some();
+        diagnosed(&netns, &["--for", "3s"], "a leak", is_told)
+    });
+    let what = found.finding("close-wait-leak").expect("it was told")["cases"][0]["finding"]["what"].to_string();
+    assert!(what.contains(&format!("[{}]", server.pid)) && what.contains(", EMFILE in "), "{what}");
+    assert_eq!(found.status, 10);
+}
