@@ -1,7 +1,9 @@
 //! A program does not close what the other end has closed.
 
+use super::close_wait_leak::is_leak;
+use super::readings::{self, Readings, growth};
 use super::{Context, Finding, Page, RestsOn, Verdict, evidence};
-use crate::record::{ConnectionRecord, Severity, Side, TcpState};
+use crate::record::{About, ConnectionRecord, GaugeRecord, Severity, Side, TcpState};
 use crate::units;
 
 /// See [`PAGE`].
@@ -23,10 +25,12 @@ const PAGE: Page = Page {
     rule: &[
         "One end sent a FIN, which the other one acknowledged (RFC 9293, section 3.6).",
         "The other end is in CLOSE-WAIT, and has been for close_wait or longer.",
+        "Or, of this host: one or more sockets of a process have been in TCP_CLOSE_WAIT for longer than close_wait, by what \
+         was seen, or by the time since the last acknowledgment came (tcpi_last_ack_recv). Of many see close-wait-leak.",
     ],
     remedy: &[
         "At {HOLDER}, see whose they are and how many: `ss -tnp state close-wait`",
-        "See how near the program is to its limit: `ls /proc/PID/fd | wc -l; grep 'open files' /proc/PID/limits`",
+        "See how near the program is to its limit: `ls /proc/{PID}/fd | wc -l; grep 'open files' /proc/{PID}/limits`",
         "Mend the program; until then restart it. Keep-alive does not help: the other end is gone, not silent",
     ],
     instead_of: &[],
@@ -57,6 +61,47 @@ impl Finding for CloseWait {
         let holder = if by == Side::Client { record.client.ip } else { record.server.ip };
         let verdict =
             Verdict::new(Severity::Warning, what).by([evidence::at(fin, by.other(), "FIN")]).with("HOLDER", holder);
-        Some(verdict)
+        Some(match owner.and_then(|owner| owner.pid) {
+            Some(pid) => verdict.with("PID", pid),
+            None => verdict,
+        })
     }
+
+    fn gauges(&self, readings: Readings<'_>, context: &Context<'_>) -> Vec<(About, Verdict)> {
+        let is_old = |reading: &&GaugeRecord| {
+            let oldest = reading.ages.unwrap_or_default().oldest_ns;
+            oldest > context.thresholds.close_wait && !is_leak(reading, context.thresholds)
+        };
+        let verdict = |reading: &GaugeRecord| {
+            let verdict = Verdict::new(Severity::Warning, left_open(reading)?)
+                .by([readings::evidence(reading)])
+                .with("HOLDER", "this host");
+            let who = reading.subject.process.as_ref();
+            let verdict = who.map(|who| who.pid).into_iter().fold(verdict, |verdict, pid| verdict.with("PID", pid));
+            Some((readings::about(reading), verdict))
+        };
+        readings.of("close_wait").filter(is_old).filter_map(verdict).collect()
+    }
+}
+
+/// What a process leaves in CLOSE-WAIT, in a sentence; `None` of a reading without ages.
+pub(super) fn left_open(reading: &GaugeRecord) -> Option<String> {
+    let ages = reading.ages?;
+    let who = reading.subject.process.as_ref();
+    let name = who.map_or("A process".to_string(), |who| format!("{}[{}]", who.name, who.pid));
+    let (old, age) = if ages.over_1min > 0 { (ages.over_1min, "a minute") } else { (ages.over_1s, "a second") };
+    let mut what = format!(
+        "{name} has not closed {} whose other end is done: {} of them for longer than {age}, the oldest for {}",
+        units::number_of(reading.value.0 as u64, "socket"),
+        units::count(old),
+        units::time(ages.oldest_ns),
+    );
+    if let Some(rate) = reading.rate.filter(|rate| rate.0 > 0.0) {
+        what.push_str(&format!(", {}", growth(rate.0)));
+    }
+    if let Some(left) = reading.time_left_ns {
+        what.push_str(&format!(", EMFILE in {}", units::time(left)));
+    }
+    what.push('.');
+    Some(what)
 }

@@ -1,9 +1,9 @@
 //! A process does not close sockets whose other end is done.
 
-use super::readings::{Readings, about, evidence, fills_within, growth, percent};
-use super::{Context, Finding, Page, RestsOn, Verdict};
-use crate::record::{About, Severity};
-use crate::units;
+use super::close_wait::left_open;
+use super::readings::{Readings, about, evidence, fills_within, percent};
+use super::{Context, Finding, Page, RestsOn, Thresholds, Verdict};
+use crate::record::{About, GaugeRecord, Severity};
 
 /// See [`PAGE`].
 pub struct CloseWaitLeak;
@@ -44,38 +44,28 @@ impl Finding for CloseWaitLeak {
 
     fn gauges(&self, readings: Readings<'_>, context: &Context<'_>) -> Vec<(About, Verdict)> {
         let leaks = readings.of("close_wait").filter_map(|reading| {
-            let ages = reading.ages?;
             let thresholds = context.thresholds;
-            let are_old = ages.over_1min >= thresholds.close_wait_sockets;
-            // A server that closes in its turn passes through the state within milliseconds.
-            let are_left = ages.over_1s >= thresholds.close_wait_sockets;
-            let grow = are_left && fills_within(reading, thresholds.descriptors_run_out_within);
-            if !are_old && !grow {
+            if !is_leak(reading, thresholds) {
                 return None;
             }
             let descriptors = readings.beside(reading, "descriptors");
             let is_close = descriptors.is_some_and(|one| percent(one) >= thresholds.descriptors_percent);
-            let who = reading.subject.process.as_ref();
-            let name = who.map_or("A process".to_string(), |who| format!("{}[{}]", who.name, who.pid));
-            let (old, age) = if are_old { (ages.over_1min, "a minute") } else { (ages.over_1s, "a second") };
-            let mut what = format!(
-                "{name} has not closed {} whose other end is done: {} of them for longer than {age}, the oldest for {}",
-                units::number_of(reading.value.0 as u64, "socket"),
-                units::count(old),
-                units::time(ages.oldest_ns),
-            );
-            if let Some(rate) = reading.rate.filter(|rate| rate.0 > 0.0) {
-                what.push_str(&format!(", {}", growth(rate.0)));
-            }
-            if let Some(left) = reading.time_left_ns {
-                what.push_str(&format!(", EMFILE in {}", units::time(left)));
-            }
-            what.push('.');
+            let what = left_open(reading)?;
             let severity = if is_close { Severity::Error } else { Severity::Warning };
             let shown = [Some(reading), descriptors].into_iter().flatten().map(evidence);
+            let who = reading.subject.process.as_ref();
             let pid = who.map_or("PID".to_string(), |who| who.pid.to_string());
             Some((about(reading), Verdict::new(severity, what).by(shown).with("PID", pid)))
         });
         leaks.collect()
     }
+}
+
+/// Whether a process leaves so many sockets in CLOSE-WAIT, or ever more, that it is no oversight of a few.
+pub(super) fn is_leak(reading: &GaugeRecord, thresholds: &Thresholds) -> bool {
+    let ages = reading.ages.unwrap_or_default();
+    // A server that closes in its turn passes through the state within milliseconds.
+    let are_left = ages.over_1s >= thresholds.close_wait_sockets;
+    ages.over_1min >= thresholds.close_wait_sockets
+        || are_left && fills_within(reading, thresholds.descriptors_run_out_within)
 }

@@ -32,3 +32,24 @@ fn a_leak_on_its_way_to_emfile_is_told() {
     assert!(what.contains(&format!("[{}]", server.pid)) && what.contains(", EMFILE in "), "{what}");
     assert_eq!(found.status, 10);
 }
+
+#[test]
+fn a_few_that_are_old_are_told_though_they_are_no_leak() {
+    let Some(netns) = Netns::new("a few in CLOSE-WAIT") else { return };
+    let server = netns.serve("127.0.0.1:0", "hold", 5);
+    netns.connect(loopback(server.port.into()), "leave", 5).end();
+    let of_server = |gauge: &Value| gauge["subject"]["process"]["pid"] == server.pid;
+    // They came to it before observer was there: their silence tells their age.
+    let is_old = |diagnosis: &Diagnosis| {
+        diagnosis.gauge("close_wait", of_server).is_some_and(|gauge| gauge["ages"]["over_1s"] == 5)
+    };
+    let calm = diagnosed(&netns, &[], "5 in CLOSE-WAIT for longer than a second", is_old);
+    assert!(calm.finding("close-wait").is_none(), "a minute is not over: {:#?}", calm.objects);
+    let args = ["--threshold", "close_wait=1s", "--for", "500ms"];
+    let found = diagnosed(&netns, &args, "an old one", |diagnosis| diagnosis.finding("close-wait").is_some());
+    let case = &found.finding("close-wait").expect("it was told")["cases"][0]["finding"];
+    assert!(case["what"].as_str().is_some_and(|what| what.contains("has not closed 5 sockets")), "{case:#}");
+    assert!(case["remedy"].to_string().contains(&format!("/proc/{}/fd", server.pid)), "{case:#}");
+    assert!(found.finding("close-wait-leak").is_none());
+    assert_eq!(found.status, 10);
+}
