@@ -1,7 +1,8 @@
 //! A FIN that nobody answers.
 
+use super::readings::{self, Readings};
 use super::{Context, Finding, Page, RestsOn, Verdict, evidence};
-use crate::record::{ConnectionRecord, NotableKind, Severity, Side, TcpState};
+use crate::record::{About, ConnectionRecord, GaugeRecord, NotableKind, Severity, Side, TcpState};
 use crate::units;
 
 /// See [`PAGE`].
@@ -25,6 +26,10 @@ const PAGE: Page = Page {
         "The FIN was not acknowledged for stuck_closing or longer; or it was, this host holds the socket, and the other \
          end's FIN has not come for close_wait or longer.",
         "No RST ended the connection.",
+        "Or, of sockets of this host: in TCP_FIN_WAIT1, TCP_CLOSING or TCP_LAST_ACK what they sent has not been \
+         acknowledged for stuck_closing or longer, by what was seen, or by how often it was sent again (icsk_retransmits, \
+         from TCP_RTO_MIN on); in TCP_FIN_WAIT2 sockets that no process has any more have waited for fin_wait_2 or longer, \
+         by what is left of their timer of tcp_fin_timeout.",
     ],
     remedy: &[
         "See them and their timers: `ss -tno state fin-wait-1 state fin-wait-2 state last-ack state closing`",
@@ -70,5 +75,32 @@ impl Finding for StuckClosing {
             "retransmission",
         ));
         Some(verdict)
+    }
+
+    fn gauges(&self, readings: Readings<'_>, context: &Context<'_>) -> Vec<(About, Verdict)> {
+        let thresholds = context.thresholds;
+        let verdict = |reading: &GaugeRecord| {
+            let state = reading.subject.state?;
+            let (longest, waits) = match state {
+                TcpState::FinWait2 => (thresholds.fin_wait_2, "the other end has not closed"),
+                _ => (thresholds.stuck_closing, "nobody acknowledges what was sent"),
+            };
+            let oldest = reading.ages?.oldest_ns;
+            if oldest < longest {
+                return None;
+            }
+            let subject = &reading.subject;
+            let listener = subject.listener.map(|listener| format!(" of {}", units::end(listener)));
+            let destination = subject.destination.map(|destination| format!(" to {}", units::end(destination)));
+            let what = format!(
+                "{}{} in {}, the oldest for {} or longer: {waits}.",
+                units::number_of(reading.value.0 as u64, "connection"),
+                listener.or(destination).unwrap_or_default(),
+                state.name(),
+                units::time(oldest),
+            );
+            Some((readings::about(reading), Verdict::new(Severity::Warning, what).by([readings::evidence(reading)])))
+        };
+        readings.of("closing").filter_map(verdict).collect()
     }
 }

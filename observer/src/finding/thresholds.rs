@@ -155,8 +155,10 @@ thresholds! {
     slow_dns: Nanos = Nanos::from_millis(500),
     /// Time after a lookup in which a connection that it was for would be tried.
     name_or_network: Nanos = Nanos::from_secs(5),
-    /// Least time in CLOSE-WAIT, or in FIN-WAIT-2, that is too long.
+    /// Least time in CLOSE-WAIT, or in FIN-WAIT-2 with a process that may still read, that is too long.
     close_wait: Nanos = Nanos::from_secs(60),
+    /// Least time in FIN-WAIT-2 that is too long for a socket that no process has any more: half of tcp_fin_timeout.
+    fin_wait_2: Nanos = Nanos::from_secs(30),
     /// Least time that a FIN waits for its ACK that is too long.
     stuck_closing: Nanos = Nanos::from_secs(10),
     /// Keep-alives without an answer, at least.

@@ -5,6 +5,7 @@
 //! with them.
 
 mod close_wait;
+mod closing;
 mod conntrack;
 mod descriptors;
 mod listeners;
@@ -50,6 +51,7 @@ fn gauges() -> Vec<Box<dyn Gauge>> {
     vec![
         Box::<sockets::Sockets>::default(),
         Box::<close_wait::CloseWait>::default(),
+        Box::<closing::Closing>::default(),
         Box::<descriptors::Descriptors>::default(),
         Box::<time_wait::TimeWait>::default(),
         Box::<ports::Ports>::default(),
@@ -210,7 +212,8 @@ impl Board {
     pub fn sweep(&mut self, at: Timestamp, netns: u32, read: Read<'_>) -> Vec<GaugeRecord> {
         let Read { sockets, texts, processes, flows } = read;
         let sockets = sockets.map(|sockets| {
-            self.find_out(at, sockets, processes);
+            let fin_timeout = texts.number(Text::FinTimeout).map(Nanos::from_secs);
+            self.find_out(at, sockets, processes, fin_timeout);
             &*sockets
         });
         let range = texts.get(Text::PortRange).and_then(ports::parse_range);
@@ -228,7 +231,13 @@ impl Board {
         self.since.get(&socket.cookie).is_some_and(|since| since.state == socket.state)
     }
 
-    fn find_out(&mut self, at: Timestamp, sockets: &mut [Seen], processes: &Processes) {
+    fn find_out(
+        &mut self,
+        at: Timestamp,
+        sockets: &mut [Seen],
+        processes: &Processes,
+        fin_timeout: Option<Nanos>,
+    ) {
         let listeners = sockets.iter().filter(|seen| seen.socket.is_listener());
         let listening: HashSet<u16> = listeners.map(|seen| seen.socket.local.1).collect();
         for seen in sockets {
@@ -245,7 +254,8 @@ impl Board {
                     *since = Since { state, at: begun, seen: at };
                 }
                 since.seen = at;
-                at.since(since.at)
+                let by_timer = fin_timeout.and_then(|timeout| closing::age_of_orphan(&seen.socket, timeout));
+                at.since(since.at).max(by_timer.unwrap_or_default())
             };
             let is_accepted = tcp_state != TcpState::Listen && listening.contains(&local.1);
             seen.known = Known { age, owner: processes.owner(&seen.socket), is_accepted };

@@ -196,6 +196,45 @@ fn a_close_wait_from_before_us_is_as_old_as_its_silence() {
 }
 
 #[test]
+fn sockets_that_are_stuck_while_closing_are_told_though_they_were_there_before() {
+    const FIN_WAIT_1: u8 = 4;
+    const FIN_WAIT_2: u8 = 5;
+    const LAST_ACK: u8 = 9;
+    let stuck = |state, kind, expires, retransmits| {
+        let mut host = Host::default();
+        host.text(Text::FinTimeout, "60\n");
+        let mut one = socket(state, 1, 40_000, 80);
+        one.socket.inode = 0;
+        one.socket.timer = Some(Timer { kind, expires: Nanos::from_secs(expires), retransmits });
+        host.sockets = vec![one];
+        host.after(0);
+        host
+    };
+    for state in [FIN_WAIT_1, 11, LAST_ACK] {
+        let host = stuck(state, TimerKind::On, 9, 6);
+        assert_eq!(host.names(), [("stuck-closing", Severity::Warning)], "{state}");
+        assert_eq!(stuck(state, TimerKind::On, 9, 5).names(), [], "six seconds are not long");
+    }
+    let found = stuck(FIN_WAIT_1, TimerKind::On, 9, 6).found();
+    let case = &found[0].cases[0];
+    assert!(case.finding.what.starts_with("1 connection to 10.0.0.2:80 in FIN-WAIT-1"), "{}", case.finding.what);
+    assert!(case.finding.remedy.iter().any(|step| step.contains("-P 80 10.0.0.2")), "{:?}", case.finding.remedy);
+    assert_eq!(stuck(FIN_WAIT_2, TimerKind::TimeWait, 30, 0).names(), [("stuck-closing", Severity::Warning)]);
+    assert_eq!(stuck(FIN_WAIT_2, TimerKind::TimeWait, 31, 0).names(), [], "less than half of its time is over");
+    let mut held = stuck(FIN_WAIT_2, TimerKind::KeepAlive, 1, 0);
+    held.sockets[0].socket.inode = 7;
+    held.after(50);
+    assert_eq!(held.names(), [], "its program may still read");
+    // The other end is here as well: then it is that one that does not close.
+    let mut both = stuck(FIN_WAIT_2, TimerKind::TimeWait, 10, 0);
+    let mut other = socket(CLOSE_WAIT, 2, 80, 40_000);
+    std::mem::swap(&mut other.socket.local.0, &mut other.socket.peer.0);
+    both.sockets.push(other);
+    both.after(1);
+    assert_eq!(both.names(), []);
+}
+
+#[test]
 fn ports_run_out_for_one_destination() {
     let mut host = Host::default();
     host.text(Text::PortRange, "32768 32967");

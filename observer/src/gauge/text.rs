@@ -19,6 +19,8 @@ pub enum Text {
     TwReuse,
     /// The most sockets in TIME-WAIT.
     MaxTwBuckets,
+    /// How long the end of FIN-WAIT-2 is waited for when no process has the socket any more, in seconds.
+    FinTimeout,
     /// The most sockets that no process has any more.
     MaxOrphans,
     /// Pages of memory for TCP: below the first all is well, above the second there is pressure, the third is the limit.
@@ -35,7 +37,7 @@ pub enum Text {
 
 impl Text {
     /// Every one.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Snmp,
         Self::Netstat,
         Self::Sockstat,
@@ -43,6 +45,7 @@ impl Text {
         Self::ReservedPorts,
         Self::TwReuse,
         Self::MaxTwBuckets,
+        Self::FinTimeout,
         Self::MaxOrphans,
         Self::TcpMem,
         Self::ConntrackCount,
@@ -61,6 +64,7 @@ impl Text {
             Self::ReservedPorts => "/proc/sys/net/ipv4/ip_local_reserved_ports",
             Self::TwReuse => "/proc/sys/net/ipv4/tcp_tw_reuse",
             Self::MaxTwBuckets => "/proc/sys/net/ipv4/tcp_max_tw_buckets",
+            Self::FinTimeout => "/proc/sys/net/ipv4/tcp_fin_timeout",
             Self::MaxOrphans => "/proc/sys/net/ipv4/tcp_max_orphans",
             Self::TcpMem => "/proc/sys/net/ipv4/tcp_mem",
             Self::ConntrackCount => "/proc/sys/net/netfilter/nf_conntrack_count",

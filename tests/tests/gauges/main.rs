@@ -1,6 +1,7 @@
 //! Each gauge and the finding over it, for real: sockets in a network namespace of the test's own, `observer doctor` beside
 //! them.
 
+mod closing;
 mod conntrack;
 mod leaks;
 mod namespaces;
