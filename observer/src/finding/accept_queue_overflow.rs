@@ -27,7 +27,7 @@ const PAGE: Page = Page {
          the kernel: LINUX_MIB_LISTENOVERFLOWS).",
         "Or, of a listener of this host: more connections wait to be accepted (sk_ack_backlog) than its backlog says \
          (sk_max_ack_backlog): sk_acceptq_is_full. It is an error where the listener drops connections meanwhile \
-         (its sk_drops).",
+         (its sk_drops), also where its queue is not full whenever it is looked at, as long as ListenOverflows grows too.",
     ],
     remedy: &[
         "On {SERVER}, compare the queue with its bound: `ss -ltn 'sport = :{PORT}'` (Recv-Q, Send-Q), `nstat -az \
@@ -62,6 +62,10 @@ impl Finding for AcceptQueueOverflow {
         Some(if several { verdict } else { verdict.doubt(Doubt::CapturePoint) })
     }
 
+    fn tells_of_passing(&self) -> bool {
+        true
+    }
+
     fn gauges(&self, all: Readings<'_>, _: &Context<'_>) -> Vec<(About, Verdict)> {
         let mut verdicts = Vec::new();
         for reading in all.of("accept_queue") {
@@ -70,20 +74,31 @@ impl Finding for AcceptQueueOverflow {
             let drops = all.beside(reading, "listener_drops");
             let is_dropping = drops.is_some_and(grows);
             // As many as the backlog says may wait, and one more.
-            if waiting <= limit {
+            let is_full = waiting > limit;
+            let overflows = all.of("listen_overflows").find(|other| other.netns == reading.netns);
+            // A listener drops for other reasons as well.
+            let was_full = is_dropping && overflows.is_some_and(grows);
+            if !is_full && !was_full {
                 continue;
             }
             let subject = &reading.subject;
             let who = subject.process.as_ref();
             let name = who.map_or(String::new(), |who| format!(" of {}[{}]", who.name, who.pid));
             let listener = subject.listener.map_or("a listener".to_string(), units::end);
-            let what = format!(
-                "The queue of {listener}{name} is full: {} wait to be accepted, {} may{}.",
-                units::number_of(waiting, "connection"),
-                units::count(limit),
-                if is_dropping { ", and others are dropped" } else { "" },
-            );
-            let overflows = all.of("listen_overflows").find(|other| other.netns == reading.netns);
+            let (waiting, limit) = (units::number_of(waiting, "connection"), units::count(limit));
+            let what = match (is_full, is_dropping) {
+                (true, true) => format!(
+                    "The queue of {listener}{name} is full: {waiting} wait to be accepted, {limit} may, and others are \
+                     dropped."
+                ),
+                (true, false) => {
+                    format!("The queue of {listener}{name} is full: {waiting} wait to be accepted, {limit} may.")
+                }
+                (false, _) => format!(
+                    "The queue of {listener}{name} fills up at times, and connections are dropped; now {waiting} wait to be \
+                     accepted, {limit} may."
+                ),
+            };
             let shown = [Some(reading), drops, overflows].into_iter().flatten().map(readings::evidence);
             let severity = if is_dropping { Severity::Error } else { Severity::Warning };
             verdicts.push((readings::about(reading), Verdict::new(severity, what).by(shown)));

@@ -1,6 +1,6 @@
 //! The table of connection tracking is full, or soon will be.
 
-use super::readings::{Readings, evidence, grows, percent};
+use super::readings::{Readings, about, evidence, grows, percent};
 use super::{Context, Finding, Page, RestsOn, Verdict};
 use crate::gauge::CONNTRACK;
 use crate::record::{About, Severity};
@@ -41,6 +41,10 @@ impl Finding for ConntrackFull {
         &PAGE
     }
 
+    fn tells_of_passing(&self) -> bool {
+        true
+    }
+
     fn gauges(&self, readings: Readings<'_>, context: &Context<'_>) -> Vec<(About, Verdict)> {
         let mut verdicts = Vec::new();
         for reading in readings.of(CONNTRACK) {
@@ -67,7 +71,7 @@ impl Finding for ConntrackFull {
             );
             let shown = std::iter::once(reading).chain(drops).map(evidence);
             let verdict = Verdict::new(severity, what).by(shown).with("DOUBLE", limit.saturating_mul(2));
-            verdicts.push((About::default(), verdict));
+            verdicts.push((about(reading), verdict));
         }
         verdicts
     }

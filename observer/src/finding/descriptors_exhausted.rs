@@ -43,6 +43,10 @@ impl Finding for DescriptorsExhausted {
         &PAGE
     }
 
+    fn tells_of_passing(&self) -> bool {
+        true
+    }
+
     fn gauges(&self, readings: Readings<'_>, context: &Context<'_>) -> Vec<(About, Verdict)> {
         let thresholds = context.thresholds;
         let runs_out = |reading: &&GaugeRecord| {

@@ -72,6 +72,10 @@ impl Finding for EphemeralPorts {
         &PORTS
     }
 
+    fn tells_of_passing(&self) -> bool {
+        true
+    }
+
     fn gauges(&self, readings: Readings<'_>, context: &Context<'_>) -> Vec<(About, Verdict)> {
         let is_full = |reading: &&GaugeRecord| {
             percent(reading) >= context.thresholds.ports_percent && !is_mostly_time_wait(readings, reading)
@@ -88,6 +92,10 @@ impl Finding for EphemeralPorts {
 impl Finding for TimeWaitExhaustion {
     fn page(&self) -> &'static Page {
         &TIME_WAIT
+    }
+
+    fn tells_of_passing(&self) -> bool {
+        true
     }
 
     fn gauges(&self, readings: Readings<'_>, context: &Context<'_>) -> Vec<(About, Verdict)> {

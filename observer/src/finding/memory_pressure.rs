@@ -37,6 +37,10 @@ impl Finding for MemoryPressure {
         &PAGE
     }
 
+    fn tells_of_passing(&self) -> bool {
+        true
+    }
+
     fn gauges(&self, readings: Readings<'_>, _: &Context<'_>) -> Vec<(About, Verdict)> {
         let Some(memory) = readings.of("tcp_memory").next() else { return Vec::new() };
         let mark = readings.of("tcp_memory_pressure").next().filter(|mark| percent(mark) >= 100);

@@ -7,6 +7,7 @@
 
 mod evidence;
 mod page;
+mod passing;
 mod readings;
 mod report;
 mod tally;
@@ -140,6 +141,11 @@ pub trait Finding: Sync {
     /// Whether it holds of the host, by its gauges.
     fn gauges(&self, _: Readings<'_>, _: &Context<'_>) -> Vec<(About, Verdict)> {
         Vec::new()
+    }
+
+    /// Whether it is told where gauges showed it for a while only: what failed meanwhile has failed.
+    fn tells_of_passing(&self) -> bool {
+        false
     }
 
     /// What looks for it in many connections; `None` where it is about one.

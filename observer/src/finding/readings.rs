@@ -71,5 +71,6 @@ pub fn growth(rate: f64) -> String {
 pub fn about(reading: &GaugeRecord) -> About {
     let subject = &reading.subject;
     let process = subject.process.as_ref().map(|process| format!("{}[{}]", process.name, process.pid));
-    About { server: subject.listener.or(subject.destination), host: subject.source, name: process, ..About::default() }
+    let server = subject.listener.or(subject.destination);
+    About { server, host: subject.source, name: process, netns: reading.netns, ..About::default() }
 }

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 
+use super::passing::Passing;
 use super::{Context, FINDINGS, Page, Readings, Tally, Verdict};
 use crate::record::{About, Case, ConnectionRecord, Doubt, Finding, FindingRecord, LookupRecord, Severity};
 
@@ -15,6 +16,8 @@ pub struct Report {
     groups: BTreeMap<usize, Group>,
     /// Those of the findings that have one, by place.
     tallies: Vec<(usize, Box<dyn Tally>)>,
+    /// What gauges have shown so far.
+    passing: Passing,
 }
 
 /// All findings of one name.
@@ -28,7 +31,7 @@ struct Group {
 impl Default for Report {
     fn default() -> Self {
         let tallies = FINDINGS.iter().enumerate().filter_map(|(place, finding)| Some((place, finding.tally()?)));
-        Self { groups: BTreeMap::new(), tallies: tallies.collect() }
+        Self { groups: BTreeMap::new(), tallies: tallies.collect(), passing: Passing::default() }
     }
 }
 
@@ -56,13 +59,24 @@ impl Report {
         }
     }
 
-    /// Takes in what gauges show.
+    /// Takes in what gauges show while the host is watched. `until` of the context is when.
+    pub fn passing(&mut self, readings: Readings<'_>, context: &Context<'_>) {
+        self.passing.sweep(readings, context);
+    }
+
+    /// Takes in what gauges show in the end, and tells what they showed before and is over.
     pub fn gauges(&mut self, readings: Readings<'_>, context: &Context<'_>) {
+        let mut passing = std::mem::take(&mut self.passing);
         for (place, finding) in FINDINGS.iter().enumerate() {
             for (about, verdict) in finding.gauges(readings, context) {
                 let case = case(finding.page(), about, verdict, &[]);
-                self.groups.entry(place).or_default().add(case);
+                if !passing.is_worse_than(place, &case) {
+                    self.groups.entry(place).or_default().add(case);
+                }
             }
+        }
+        for (place, case) in passing.finish(context.until) {
+            self.groups.entry(place).or_default().add(case);
         }
     }
 
@@ -79,6 +93,7 @@ impl Report {
         for (place, group) in other.groups {
             self.groups.entry(place).or_default().merge(group);
         }
+        self.passing.merge(other.passing);
         for ((_, own), (_, other)) in self.tallies.iter_mut().zip(other.tallies) {
             let other: Box<dyn Any> = other;
             own.merge(other);

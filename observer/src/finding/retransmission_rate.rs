@@ -1,6 +1,6 @@
 //! This host sends many segments again.
 
-use super::readings::{Readings, evidence};
+use super::readings::{Readings, about, evidence};
 use super::{Context, Finding, Page, RestsOn, Verdict};
 use crate::record::{About, Severity};
 
@@ -49,7 +49,7 @@ impl Finding for RetransmissionRate {
             let others = ["segments_retransmitted", "retransmission_timeouts", "tail_loss_probes"];
             let others = others.iter().filter_map(|name| readings.whole(reading, name));
             let shown = sent.into_iter().chain(others).map(evidence);
-            verdicts.push((About::default(), Verdict::new(Severity::Warning, what).by(shown)));
+            verdicts.push((about(reading), Verdict::new(Severity::Warning, what).by(shown)));
         }
         verdicts
     }

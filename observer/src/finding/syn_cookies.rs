@@ -35,6 +35,10 @@ impl Finding for SynCookies {
         &PAGE
     }
 
+    fn tells_of_passing(&self) -> bool {
+        true
+    }
+
     fn gauges(&self, readings: Readings<'_>, _: &Context<'_>) -> Vec<(About, Verdict)> {
         let sent = readings.of("syn_cookies_sent").filter(|reading| grows(reading));
         sent.map(|reading| {
@@ -42,9 +46,8 @@ impl Finding for SynCookies {
             let what = format!("SYNs are answered with cookies: {}.", growth(rate));
             let full = readings.of("syn_backlog").filter(|other| other.netns == reading.netns && other.value.0 > 0.0);
             let full: Vec<_> = full.take(3).collect();
-            let about = full.first().map(|listener| about(listener)).unwrap_or_default();
             let shown = std::iter::once(reading).chain(full).map(evidence);
-            (about, Verdict::new(Severity::Warning, what).by(shown))
+            (about(reading), Verdict::new(Severity::Warning, what).by(shown))
         })
         .collect()
     }

@@ -312,6 +312,63 @@ fn a_full_accept_queue_drops() {
     assert_eq!(read(0, 3), []);
 }
 
+/// What is told of a host that was watched: its sockets and texts as `changes` left them, second by second.
+fn watched(host: &mut Host, seconds: u64, mut changes: impl FnMut(&mut Host, u64)) -> Vec<FindingRecord> {
+    let thresholds = Thresholds::default();
+    let mut report = Report::default();
+    for second in 0..=seconds {
+        changes(host, second);
+        host.after(u64::from(second > 0));
+        let until = host.readings.first().map(|reading| reading.at).unwrap_or_default();
+        let context = Context { thresholds: &thresholds, until, lost: false };
+        let readings = crate::finding::Readings(&host.readings);
+        if second < seconds { report.passing(readings, &context) } else { report.gauges(readings, &context) }
+    }
+    report.finish(&Context { thresholds: &thresholds, until: Timestamp::default(), lost: false })
+}
+
+#[test]
+fn a_queue_that_was_full_for_a_while_is_told() {
+    let queue = |waiting: u32, drops: u32, overflows: u32| {
+        let mut host = Host { sockets: vec![socket(LISTEN, 1, 80, 0)], ..Host::default() };
+        watched(&mut host, 9, |host, second| {
+            let is_in_between = (1..=5).contains(&second);
+            host.sockets[0].socket.recv_queue = if is_in_between { waiting } else { 0 };
+            host.sockets[0].socket.send_queue = 5;
+            host.sockets[0].drops = Some(if second < 3 { 0 } else { drops });
+            let overflows = if second < 3 { 0 } else { overflows };
+            host.text(Text::Netstat, &format!("TcpExt: ListenOverflows ListenDrops\nTcpExt: {overflows} {overflows}\n"));
+            // Whose it is turns out little by little.
+            if second > 2 {
+                host.process(42, 5, 1000, 1..2);
+            }
+        })
+    };
+    let found = queue(6, 0, 0);
+    assert_eq!((found.len(), found[0].name, found[0].count), (1, "accept-queue-overflow", 1));
+    let case = &found[0].cases[0];
+    assert_eq!((case.finding.severity, case.about.netns), (Severity::Warning, Some(7)));
+    assert!(case.finding.what.ends_with("5 may. That was so until 4 s before the end."), "{}", case.finding.what);
+    assert_eq!(queue(5, 0, 0), [], "as many as may");
+    let dropping = queue(6, 9, 9);
+    assert_eq!((dropping.len(), dropping[0].count, dropping[0].severity), (1, 1, Severity::Error));
+    // It was full between two sweeps.
+    let unseen = queue(5, 9, 9);
+    assert_eq!((unseen.len(), unseen[0].severity), (1, Severity::Error));
+    assert_eq!(queue(5, 9, 0), [], "what it dropped was something else");
+}
+
+#[test]
+fn growth_is_judged_in_the_end() {
+    // Fifty descriptors more within a second, and none after that.
+    let mut host = Host { sockets: vec![socket(ESTAB, 1, 80, 1)], ..Host::default() };
+    let found = watched(&mut host, 60, |host, second| host.process(42, if second == 0 { 200 } else { 250 }, 1000, 1..2));
+    assert_eq!(found, []);
+    // Nearly at its limit, if only for a while.
+    let found = watched(&mut host, 9, |host, second| host.process(42, if second == 4 { 990 } else { 250 }, 1000, 1..2));
+    assert_eq!((found[0].name, found[0].severity), ("descriptors-exhausted", Severity::Error));
+}
+
 #[test]
 fn cookies_memory_and_retransmissions_are_told_by_what_grows() {
     let mut host = Host { sockets: vec![socket(LISTEN, 1, 80, 0), socket(SYN_RECV, 2, 80, 5)], ..Host::default() };

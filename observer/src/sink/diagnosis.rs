@@ -5,7 +5,6 @@ use std::io::Write;
 use anyhow::Result;
 use observer::finding::{Context, Readings, Report, Thresholds};
 use observer::record::{CaptureRecord, ConnectionRecord, FindingRecord, GaugeRecord, LookupRecord, Object};
-use observer::time::Timestamp;
 
 use super::{Sink, json};
 
@@ -22,10 +21,14 @@ impl Diagnosis {
         Self { report: Report::default(), thresholds, connections: 0 }
     }
 
-    /// Takes in what gauges show at `until`.
-    pub fn gauges(&mut self, readings: &[GaugeRecord], until: Timestamp) {
-        let context = Context { thresholds: &self.thresholds, until, lost: false };
-        self.report.gauges(Readings(readings), &context);
+    /// Takes in what gauges show while the host is watched.
+    pub fn passing(&mut self, readings: &[GaugeRecord]) {
+        self.report.passing(Readings(readings), &context(&self.thresholds, readings));
+    }
+
+    /// Takes in what gauges show in the end.
+    pub fn gauges(&mut self, readings: &[GaugeRecord]) {
+        self.report.gauges(Readings(readings), &context(&self.thresholds, readings));
     }
 
     /// What was found by the sinks of all shards, the worst first.
@@ -36,6 +39,12 @@ impl Diagnosis {
         let lost = capture.dropped.is_some_and(|dropped| dropped > 0);
         report.finish(&Context { thresholds: &thresholds, until: capture.last_seen.unwrap_or_default(), lost })
     }
+}
+
+/// What rules over the readings of a sweep go by.
+fn context<'a>(thresholds: &'a Thresholds, readings: &[GaugeRecord]) -> Context<'a> {
+    let until = readings.iter().map(|reading| reading.at).max().unwrap_or_default();
+    Context { thresholds, until, lost: false }
 }
 
 impl Sink for Diagnosis {

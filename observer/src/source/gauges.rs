@@ -167,11 +167,12 @@ impl Gauges {
         self.spent += processor_time().saturating_sub(before);
     }
 
-    /// Reads everything, where it is time to. Until it is known for the first time whose the sockets are, that is looked
-    /// for in between.
-    pub fn sweep_in_time(&mut self) {
+    /// Reads everything, where it is time to; whether it did. Until it is known for the first time whose the sockets are,
+    /// that is looked for in between.
+    pub fn sweep_in_time(&mut self) -> bool {
         let now = Instant::now();
-        if now >= self.next {
+        let is_time = now >= self.next;
+        if is_time {
             self.sweep();
         } else if self.processes.is_new() && now >= self.next_look {
             let before = processor_time();
@@ -179,6 +180,7 @@ impl Gauges {
             self.looking += processor_time().saturating_sub(before);
             self.next_look = now + INTERVAL;
         }
+        is_time
     }
 
     /// Reads everything.

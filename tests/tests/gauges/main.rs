@@ -8,7 +8,7 @@ mod namespaces;
 
 use std::net::SocketAddr;
 use std::process::{Command, Output};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use observer_tests::live::{Actor, DEADLINE, Netns, beside, until};
 use observer_tests::run::observer;
@@ -171,6 +171,32 @@ fn a_listener_that_does_not_accept_overflows() {
     });
     assert!(dropping.value("listener_drops", of_server) > Some(0));
     assert!(dropping.value("listen_overflows", any) > Some(0));
+}
+
+#[test]
+fn a_queue_that_is_full_for_a_while_only_is_told() {
+    let Some(netns) = Netns::new("a full queue for a while") else { return };
+    let diagnosed_while = |waiting: u32| {
+        let server = netns.serve("127.0.0.1:0", "never", 0);
+        let _clients = netns.connect(loopback(server.port.into()), "hold", waiting);
+        let listens = || netns.output("ss", &["-Hltn"]).split_ascii_whitespace().nth(1).map(str::to_string);
+        until("all wait to be accepted", || listens() == Some(waiting.to_string()));
+        // The listener goes with all that wait for it.
+        let leaves = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_secs(2));
+            server.end();
+        });
+        let diagnosis = Diagnosis::of(&netns, &["--for", "4s"]);
+        leaves.join().expect("it has left");
+        diagnosis
+    };
+    let full = diagnosed_while(2);
+    assert!(full.gauge("accept_queue", any).is_none(), "it is gone: {:#?}", full.objects);
+    let finding = full.finding("accept-queue-overflow").unwrap_or_else(|| panic!("not told: {:#?}", full.objects));
+    let what = finding["cases"][0]["finding"]["what"].to_string();
+    assert!(what.contains("That was so until ") && full.status == 10, "{what}");
+    assert_eq!((&finding["count"], &finding["cases"][0]["about"]["netns"]), (&1.into(), &netns.inode().into()));
+    assert!(diagnosed_while(1).finding("accept-queue-overflow").is_none(), "one may wait");
 }
 
 #[test]

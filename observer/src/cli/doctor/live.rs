@@ -81,7 +81,7 @@ impl Host {
         live::run(&observe, source.as_mut(), config, &mut watching, until)?;
         let Watching { gauges, mut diagnosis, capture, .. } = watching;
         let readings = gauges.readings();
-        diagnosis.gauges(&readings, capture.last_seen.unwrap_or_default());
+        diagnosis.gauges(&readings);
         let found = Diagnosis::findings(vec![diagnosis], &capture);
         Ok(Found { found, readings, unread: gauges.unread(), capture, effort: gauges.effort() })
     }
@@ -135,6 +135,7 @@ impl Teller for Watching {
             eprintln!("observer: watching this host for {} s; Ctrl-C ends it", self.how_long.as_secs_f64());
         }
         self.gauges.sweep();
+        self.diagnosis.passing(&self.gauges.readings());
         Ok(())
     }
 
@@ -148,7 +149,9 @@ impl Teller for Watching {
 
     fn pause(&mut self) -> Result<()> {
         self.gauges.listen();
-        self.gauges.sweep_in_time();
+        if self.gauges.sweep_in_time() {
+            self.diagnosis.passing(&self.gauges.readings());
+        }
         Ok(())
     }
 
