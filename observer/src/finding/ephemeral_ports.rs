@@ -2,7 +2,7 @@
 
 use super::readings::{Readings, about, evidence, percent};
 use super::{Context, Finding, Page, RestsOn, Verdict};
-use crate::record::{About, GaugeRecord, Severity};
+use crate::record::{About, GaugeRecord, Severity, Subject};
 use crate::units;
 
 /// See [`PORTS`].
@@ -55,8 +55,9 @@ const TIME_WAIT: Page = Page {
         "ports_percent or more of the ports have a socket for one destination, half of them or more in TIME-WAIT \
          (TCP_TIMEWAIT_LEN, RFC 9293 section 3.6.1); or so many connections to it went into TIME-WAIT within ten seconds that \
          it will come to ports_percent at that rate.",
-        "It is an error from 98 percent of the ports on. With tcp_tw_reuse = 1 it is a warning at most: ports in TIME-WAIT may \
-         be taken again after a second (tcp_twsk_unique).",
+        "It is an error from 98 percent of the ports on. With tcp_tw_reuse = 1, and with 2 (the default) where either address \
+         is a loopback address, it is a warning at most: ports in TIME-WAIT may be taken again after a second \
+         (tcp_twsk_unique).",
     ],
     remedy: &[
         "See them: `observer sockets -ano state time-wait dst {SERVER}:{PORT}`",
@@ -109,7 +110,7 @@ impl Finding for TimeWaitExhaustion {
                 continue;
             }
             let reuse = readings.whole(reading, "tcp_tw_reuse");
-            let is_reused = reuse.is_some_and(|reuse| reuse.value.0 == 1.0);
+            let is_reused = reuse.is_some_and(|reuse| are_reused(reuse, &reading.subject));
             let is_error = percent(reading) >= ERROR_PERCENT && !is_reused;
             let mut what = taken(reading);
             if let Some(speed) = speed {
@@ -127,6 +128,15 @@ impl Finding for TimeWaitExhaustion {
         }
         verdicts
     }
+}
+
+/// Whether connect(2) takes ports in TIME-WAIT again, from one address to one destination: tcp_twsk_unique.
+fn are_reused(setting: &GaugeRecord, subject: &Subject) -> bool {
+    const ALWAYS: f64 = 1.0;
+    const ON_LOOPBACK: f64 = 2.0;
+    let ends = subject.source.into_iter().chain(subject.destination.map(|end| end.ip));
+    let is_loopback = ends.map(|ip| ip.to_canonical()).any(|ip| ip.is_loopback());
+    setting.value.0 == ALWAYS || setting.value.0 == ON_LOOPBACK && is_loopback
 }
 
 fn is_mostly_time_wait(readings: Readings<'_>, reading: &GaugeRecord) -> bool {

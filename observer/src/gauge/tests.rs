@@ -271,6 +271,19 @@ fn time_wait_uses_up_ports_unless_they_are_used_again() {
     host.after(1);
     assert_eq!(host.names(), [("time-wait-exhaustion", Severity::Warning)]);
     assert_eq!((host.reading("time_wait").value.0, host.reading("time_wait").limit), (99.0, Some(131_072)));
+    // By default they are on loopback, and only there.
+    host.text(Text::TwReuse, "2");
+    host.after(1);
+    assert_eq!(host.names(), [("time-wait-exhaustion", Severity::Error)]);
+    let loopback = |text: &str| text.parse::<IpAddr>().expect("an address");
+    for ip in ["127.0.0.1", "::ffff:127.0.0.9", "::1"].map(loopback) {
+        host.sockets.iter_mut().for_each(|seen| seen.socket.peer.0 = ip);
+        host.after(1);
+        assert_eq!(host.names(), [("time-wait-exhaustion", Severity::Warning)], "{ip}");
+    }
+    host.text(Text::TwReuse, "0");
+    host.after(1);
+    assert_eq!(host.names(), [("time-wait-exhaustion", Severity::Error)]);
 }
 
 #[test]

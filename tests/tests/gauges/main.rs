@@ -6,7 +6,7 @@ mod conntrack;
 mod leaks;
 mod namespaces;
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
@@ -149,6 +149,31 @@ fn time_wait_uses_up_ports() {
     assert!(waiting.finding("ephemeral-ports").is_none(), "{:#?}", waiting.objects);
     let reading = waiting.gauge("sockets", is_of_state("TIME-WAIT")).expect("it is told");
     assert!(reading["ages"]["oldest_ns"].as_u64() > Some(0), "{reading}");
+}
+
+#[test]
+fn on_loopback_ports_in_time_wait_are_taken_again() {
+    let Some(netns) = Netns::new("tcp_tw_reuse") else { return };
+    netns.run("sysctl", &["-qw", "net.ipv4.ip_local_port_range=40000 40099", "net.ipv4.tcp_tw_reuse=2"]);
+    netns.ip(&["address", "add", "10.77.0.1/32", "dev", "lo"]);
+    let worst_to = |ip: [u8; 4]| {
+        let port = 80;
+        let server = netns.serve(&format!("{}:{port}", Ipv4Addr::from(ip)), "hold", 200);
+        netns.connect((ip, port).into(), "hold", 100).end();
+        let is_to = |case: &Value| case["about"]["server"]["ip"] == Ipv4Addr::from(ip).to_string();
+        let case_of = |diagnosis: &Diagnosis| {
+            let cases = diagnosis.finding("time-wait-exhaustion")?["cases"].as_array()?.clone();
+            cases.into_iter().find(is_to)
+        };
+        // The server closes in its turn.
+        drop(server);
+        let found = diagnosed(&netns, &[], "TIME-WAIT", |diagnosis| case_of(diagnosis).is_some());
+        let is_of = |gauge: &Value| gauge["subject"]["destination"]["ip"] == Ipv4Addr::from(ip).to_string();
+        assert_eq!(found.value("ephemeral_ports", is_of), Some(100));
+        case_of(&found).expect("it was told")["finding"]["severity"].clone()
+    };
+    assert_eq!(worst_to([127, 0, 0, 1]), "warning", "connect(2) takes them again after a second");
+    assert_eq!(worst_to([10, 77, 0, 1]), "error");
 }
 
 #[test]
