@@ -1,8 +1,9 @@
 //! The kernel answers SYNs with cookies: more handshakes are under way than a listener may remember.
 
-use super::readings::{Readings, about, evidence, grows, growth};
+use super::readings::{Readings, about, evidence, grows, growth, percent};
 use super::{Context, Finding, Page, RestsOn, Verdict};
 use crate::record::{About, Severity};
+use crate::units;
 
 /// See [`PAGE`].
 pub struct SynCookies;
@@ -43,10 +44,18 @@ impl Finding for SynCookies {
         let sent = readings.of("syn_cookies_sent").filter(|reading| grows(reading));
         sent.map(|reading| {
             let rate = reading.rate.map_or(0.0, |rate| rate.0);
-            let what = format!("SYNs are answered with cookies: {}.", growth(rate));
-            let full = readings.of("syn_backlog").filter(|other| other.netns == reading.netns && other.value.0 > 0.0);
-            let full: Vec<_> = full.take(3).collect();
-            let shown = std::iter::once(reading).chain(full).map(evidence);
+            let mut what = format!("SYNs are answered with cookies: {}.", growth(rate));
+            let busy = readings.of("syn_backlog").filter(|other| other.netns == reading.netns && other.value.0 > 0.0);
+            let busy: Vec<_> = busy.take(3).collect();
+            let full = busy.iter().find(|backlog| percent(backlog) >= 100);
+            if let Some((listener, backlog)) = full.and_then(|backlog| Some((backlog.subject.listener?, backlog))) {
+                what.push_str(&format!(
+                    " The SYN backlog of {} is full: {} handshakes are under way.",
+                    units::end(listener),
+                    units::count(backlog.value.0 as u64)
+                ));
+            }
+            let shown = std::iter::once(reading).chain(busy).map(evidence);
             (about(reading), Verdict::new(Severity::Warning, what).by(shown))
         })
         .collect()

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::net::IpAddr;
 
-use foldhash::{HashMap, HashMapExt as _, HashSet};
+use foldhash::{HashMap, HashMapExt as _, HashSet, HashSetExt as _};
 
 use super::{Gauge, SOCK_DIAG, Seen, Sweep, TIME_WAIT, TOP};
 use crate::record::{Ages, Endpoint, GaugeRecord, Subject, TcpState, Unit};
@@ -30,19 +30,29 @@ enum Ends {
 
 impl Gauge for Closing {
     fn sweep(&mut self, sweep: &Sweep<'_>, out: &mut Vec<GaugeRecord>) {
-        let close_wait = sweep.sockets().filter(|seen| seen.socket.tcp_state() == TcpState::CloseWait);
-        let close_wait: HashSet<_> = close_wait.map(Seen::ends).collect();
+        use TcpState::{CloseWait, Closing, FinWait1, FinWait2, LastAck};
+        let is_closing = |seen: &&Seen| match seen.socket.tcp_state() {
+            FinWait1 | Closing | LastAck => true,
+            FinWait2 => seen.socket.inode == 0,
+            _ => false,
+        };
+        let closing: Vec<&Seen> = sweep.sockets().filter(is_closing).collect();
+        let mut not_closed = HashSet::new();
+        if closing.iter().any(|seen| seen.socket.tcp_state() == FinWait2) {
+            let sockets = sweep.sockets().filter(|seen| seen.socket.tcp_state() == CloseWait);
+            not_closed.extend(sockets.map(Seen::ends));
+        }
         let mut all: HashMap<(&'static str, TcpState, Ends), (u64, Ages)> = HashMap::new();
-        for seen in sweep.sockets() {
+        for seen in closing {
             let state = seen.socket.tcp_state();
             let (own, other) = seen.ends();
             let age = match state {
-                TcpState::FinWait1 | TcpState::Closing | TcpState::LastAck => seen.known.age.max(unanswered(&seen.socket)),
                 // Where the other end is here too, it is its CLOSE-WAIT that is told.
-                TcpState::FinWait2 if seen.socket.inode == 0 && !close_wait.contains(&(other, own)) => seen.known.age,
-                _ => continue,
+                FinWait2 if not_closed.contains(&(other, own)) => continue,
+                FinWait2 => seen.known.age,
+                _ => seen.known.age.max(unanswered(&seen.socket)),
             };
-            let ends = if seen.known.is_accepted { Ends::Listener(own) } else { Ends::Destination(own.ip, other) };
+            let ends = seen.known.listener.map_or(Ends::Destination(own.ip, other), Ends::Listener);
             let (count, ages) = all.entry((state.name(), state, ends)).or_default();
             *count += 1;
             ages.add(age);
@@ -105,7 +115,8 @@ mod tests {
     fn an_orphan_in_fin_wait_2_is_as_old_as_its_timer_says() {
         const FIN_WAIT_2: u8 = 5;
         let age = |kind, expires, timeout| {
-            age_of_orphan(&socket(FIN_WAIT_2, kind, expires, 0), Nanos::from_secs(timeout)).map(|age| age.0 / 1_000_000_000)
+            age_of_orphan(&socket(FIN_WAIT_2, kind, expires, 0), Nanos::from_secs(timeout))
+                .map(|age| age.0 / 1_000_000_000)
         };
         assert_eq!(age(TimerKind::TimeWait, 17, 60), Some(43));
         assert_eq!(age(TimerKind::KeepAlive, 17, 60), Some(43));

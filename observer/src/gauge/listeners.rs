@@ -1,11 +1,9 @@
 //! Listeners: how many connections wait to be accepted, how many handshakes are under way, and what was dropped because
 //! either was full.
 
-use foldhash::{HashMap, HashMapExt as _};
-
 use super::text::{find, snmp};
 use super::trend::Trends;
-use super::{Gauge, SOCK_DIAG, Sweep, TOP, Text};
+use super::{Gauge, SOCK_DIAG, Sweep, TOP, Text, count};
 use crate::record::{Endpoint, GaugeRecord, Subject, TcpState, Unit};
 
 /// `accept_queue`, `syn_backlog` and `listener_drops` by listener; `listen_overflows`, `listen_drops`, `syn_cookies_sent`.
@@ -27,14 +25,15 @@ const COUNTERS: [(&str, &str); 5] = [
 
 impl Gauge for Listeners {
     fn sweep(&mut self, sweep: &Sweep<'_>, out: &mut Vec<GaugeRecord>) {
-        let mut handshakes: HashMap<u16, u64> = HashMap::new();
-        for seen in sweep.sockets().filter(|seen| seen.socket.tcp_state() == TcpState::SynRecv) {
-            *handshakes.entry(seen.socket.local.1).or_default() += 1;
-        }
+        let begun = sweep.sockets().filter(|seen| seen.socket.tcp_state() == TcpState::SynRecv);
+        let handshakes = count(begun.filter_map(|seen| seen.known.listener));
+        let under_way = |seen: &super::Seen| {
+            let listener = seen.known.listener.and_then(|listener| handshakes.get(&listener));
+            listener.copied().unwrap_or(0)
+        };
         let mut listeners: Vec<_> = sweep.sockets().filter(|seen| seen.socket.is_listener()).collect();
         let weight = |seen: &&super::Seen| {
-            let under_way = handshakes.get(&seen.socket.local.1).copied().unwrap_or(0);
-            u64::from(seen.socket.recv_queue) + u64::from(seen.drops.unwrap_or(0)) + under_way
+            u64::from(seen.socket.recv_queue) + u64::from(seen.drops.unwrap_or(0)) + under_way(seen)
         };
         listeners.sort_by_key(|seen| (std::cmp::Reverse(weight(seen)), seen.socket.local.1, seen.socket.cookie));
         for (place, seen) in listeners.into_iter().enumerate() {
@@ -52,8 +51,7 @@ impl Gauge for Listeners {
             let subject = Subject { listener, process, ..Subject::default() };
             let reading = sweep.reading("accept_queue", subject.clone(), waiting, Unit::Connections, SOCK_DIAG);
             out.push(reading.within(Some(most)).growing(rate));
-            let under_way = handshakes.get(&socket.local.1).copied().unwrap_or(0);
-            let reading = sweep.reading("syn_backlog", subject.clone(), under_way, Unit::Connections, SOCK_DIAG);
+            let reading = sweep.reading("syn_backlog", subject.clone(), under_way(seen), Unit::Connections, SOCK_DIAG);
             out.push(reading.within(Some(most)));
             if let Some(dropped) = dropped {
                 let reading = sweep.reading("listener_drops", subject, dropped, Unit::Events, SOCK_DIAG);

@@ -9,6 +9,7 @@ mod closing;
 mod conntrack;
 mod descriptors;
 mod listeners;
+mod listening;
 mod memory;
 mod ports;
 mod sockets;
@@ -24,7 +25,7 @@ use std::hash::Hash;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-use foldhash::{HashMap, HashMapExt as _, HashSet};
+use foldhash::{HashMap, HashMapExt as _};
 
 pub use conntrack::{Flows, TABLE as CONNTRACK, Tracked};
 pub use text::{Text, Texts};
@@ -32,6 +33,7 @@ pub use text::{Text, Texts};
 use crate::record::{Endpoint, GaugeProcess, GaugeRecord, Subject, TcpState, Unit, Value};
 use crate::socket::Socket;
 use crate::time::{Nanos, Timestamp};
+use listening::Listening;
 use trend::time_left;
 
 /// The most of one kind that are told apart (processes, listeners, destinations): those with the highest values.
@@ -131,14 +133,14 @@ struct Known {
     age: Nanos,
     /// The process that has it open; `None` where that is not known.
     owner: Option<u32>,
-    /// It came to a port that is listened on here.
-    is_accepted: bool,
+    /// The listener that it came to, or is itself; `None` of what was opened here.
+    listener: Option<Endpoint>,
 }
 
 impl Seen {
     /// A socket of which nothing more is known.
     pub const fn new(socket: Socket) -> Self {
-        Self { socket, drops: None, quiet: None, known: Known { age: Nanos(0), owner: None, is_accepted: false } }
+        Self { socket, drops: None, quiet: None, known: Known { age: Nanos(0), owner: None, listener: None } }
     }
 
     /// Its ends, IPv4 spoken by an IPv6 socket as IPv4.
@@ -231,17 +233,10 @@ impl Board {
         self.since.get(&socket.cookie).is_some_and(|since| since.state == socket.state)
     }
 
-    fn find_out(
-        &mut self,
-        at: Timestamp,
-        sockets: &mut [Seen],
-        processes: &Processes,
-        fin_timeout: Option<Nanos>,
-    ) {
-        let listeners = sockets.iter().filter(|seen| seen.socket.is_listener());
-        let listening: HashSet<u16> = listeners.map(|seen| seen.socket.local.1).collect();
+    fn find_out(&mut self, at: Timestamp, sockets: &mut [Seen], processes: &Processes, fin_timeout: Option<Nanos>) {
+        let listening = Listening::among(sockets);
         for seen in sockets {
-            let Socket { state, cookie, timer, local, .. } = seen.socket;
+            let Socket { state, cookie, timer, .. } = seen.socket;
             let tcp_state = seen.socket.tcp_state();
             let age = if tcp_state == TcpState::TimeWait {
                 // What stands for a socket then is made with its timer.
@@ -257,8 +252,8 @@ impl Board {
                 let by_timer = fin_timeout.and_then(|timeout| closing::age_of_orphan(&seen.socket, timeout));
                 at.since(since.at).max(by_timer.unwrap_or_default())
             };
-            let is_accepted = tcp_state != TcpState::Listen && listening.contains(&local.1);
-            seen.known = Known { age, owner: processes.owner(&seen.socket), is_accepted };
+            let listener = listening.at(listening::end(seen));
+            seen.known = Known { age, owner: processes.owner(&seen.socket), listener };
         }
         self.since.retain(|_, since| since.seen == at);
     }
@@ -266,7 +261,7 @@ impl Board {
 
 fn destinations(sockets: &[Seen], range: Option<&RangeInclusive<u16>>) -> HashMap<(IpAddr, Endpoint), Destination> {
     let mut all: HashMap<_, Destination> = HashMap::default();
-    for seen in sockets.iter().filter(|seen| seen.socket.peer.1 != 0 && !seen.known.is_accepted) {
+    for seen in sockets.iter().filter(|seen| seen.socket.peer.1 != 0 && seen.known.listener.is_none()) {
         let (own, other) = seen.ends();
         let destination = all.entry((own.ip, other)).or_default();
         let is_over = seen.socket.tcp_state() == TcpState::TimeWait;

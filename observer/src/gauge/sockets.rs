@@ -55,8 +55,8 @@ impl Gauge for Sockets {
             let subject = sweep.processes.subject(pid);
             out.push(sweep.reading("sockets_of_process", subject, sockets, Unit::Sockets, SOCK_DIAG));
         }
-        let accepted = sweep.sockets().filter(|seen| seen.known.is_accepted && seen.socket.peer.1 != 0);
-        for (listener, sockets) in top(count(accepted.map(|seen| seen.ends().0))) {
+        let accepted = sweep.sockets().filter(|seen| seen.socket.peer.1 != 0);
+        for (listener, sockets) in top(count(accepted.filter_map(|seen| seen.known.listener))) {
             let subject = Subject { listener: Some(listener), ..Subject::default() };
             out.push(sweep.reading("sockets_of_listener", subject, sockets, Unit::Sockets, SOCK_DIAG));
         }

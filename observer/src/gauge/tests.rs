@@ -325,6 +325,40 @@ fn a_full_accept_queue_drops() {
     assert_eq!(read(0, 3), []);
 }
 
+#[test]
+fn connections_are_those_of_the_listener_that_they_came_to() {
+    let mut host = Host::default();
+    let listeners: [(&str, u16); 6] =
+        [("10.0.0.1", 80), ("127.0.0.1", 80), ("0.0.0.0", 81), ("10.0.0.1", 81), ("::", 82), ("127.0.0.1", 83)];
+    for (cookie, (ip, port)) in (100..).zip(listeners) {
+        let mut listener = socket(LISTEN, cookie, port, 0);
+        listener.socket.local.0 = ip.parse().expect("an address");
+        listener.socket.send_queue = 128;
+        host.sockets.push(listener);
+    }
+    // To 10.0.0.1, each port one more often than the one before; and one that was opened here, from a port that is listened
+    // on elsewhere.
+    host.sockets.extend((0..10_u16).map(|n| {
+        let port = [80, 81, 81, 82, 82, 82, 83, 83, 83, 83][usize::from(n)];
+        socket(if port == 83 { ESTAB } else { SYN_RECV }, n.into(), port, 5_000 + n)
+    }));
+    let mut mapped = socket(SYN_RECV, 50, 82, 6_000);
+    mapped.socket.local.0 = "::ffff:10.0.0.1".parse().expect("an address");
+    host.sockets.push(mapped);
+    host.after(0);
+    let of = |name: &str, ip: &str, port: u16| {
+        let listener = Endpoint { ip: ip.parse().expect("an address"), port };
+        let reading = host.readings.iter().find(|one| one.name == name && one.subject.listener == Some(listener));
+        reading.map(|reading| reading.value.0 as u64)
+    };
+    let backlogs = listeners.map(|(ip, port)| of("syn_backlog", ip, port));
+    assert_eq!(backlogs, [1, 0, 0, 2, 4, 0].map(Some));
+    assert_eq!((of("sockets_of_listener", "10.0.0.1", 81), of("sockets_of_listener", "0.0.0.0", 81)), (Some(2), None));
+    assert_eq!(of("sockets_of_listener", "127.0.0.1", 83), None);
+    let led = host.readings.iter().filter(|reading| reading.name == "sockets_of_destination");
+    assert_eq!(led.count(), 4, "those of port 83 were opened here");
+}
+
 /// What is told of a host that was watched: its sockets and texts as `changes` left them, second by second.
 fn watched(host: &mut Host, seconds: u64, mut changes: impl FnMut(&mut Host, u64)) -> Vec<FindingRecord> {
     let thresholds = Thresholds::default();
@@ -350,7 +384,10 @@ fn a_queue_that_was_full_for_a_while_is_told() {
             host.sockets[0].socket.send_queue = 5;
             host.sockets[0].drops = Some(if second < 3 { 0 } else { drops });
             let overflows = if second < 3 { 0 } else { overflows };
-            host.text(Text::Netstat, &format!("TcpExt: ListenOverflows ListenDrops\nTcpExt: {overflows} {overflows}\n"));
+            host.text(
+                Text::Netstat,
+                &format!("TcpExt: ListenOverflows ListenDrops\nTcpExt: {overflows} {overflows}\n"),
+            );
             // Whose it is turns out little by little.
             if second > 2 {
                 host.process(42, 5, 1000, 1..2);
@@ -375,7 +412,8 @@ fn a_queue_that_was_full_for_a_while_is_told() {
 fn growth_is_judged_in_the_end() {
     // Fifty descriptors more within a second, and none after that.
     let mut host = Host { sockets: vec![socket(ESTAB, 1, 80, 1)], ..Host::default() };
-    let found = watched(&mut host, 60, |host, second| host.process(42, if second == 0 { 200 } else { 250 }, 1000, 1..2));
+    let found =
+        watched(&mut host, 60, |host, second| host.process(42, if second == 0 { 200 } else { 250 }, 1000, 1..2));
     assert_eq!(found, []);
     // Nearly at its limit, if only for a while.
     let found = watched(&mut host, 9, |host, second| host.process(42, if second == 4 { 990 } else { 250 }, 1000, 1..2));

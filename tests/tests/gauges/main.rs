@@ -4,6 +4,7 @@
 mod closing;
 mod conntrack;
 mod leaks;
+mod listeners;
 mod namespaces;
 
 use std::net::{Ipv4Addr, SocketAddr};
