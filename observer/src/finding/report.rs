@@ -66,6 +66,9 @@ impl Report {
 
     /// Takes in what gauges show in the end, and tells what they showed before and is over.
     pub fn gauges(&mut self, readings: Readings<'_>, context: &Context<'_>) {
+        for (_, tally) in &mut self.tallies {
+            tally.gauges(readings);
+        }
         let mut passing = std::mem::take(&mut self.passing);
         for (place, finding) in FINDINGS.iter().enumerate() {
             for (about, verdict) in finding.gauges(readings, context) {

@@ -4,9 +4,10 @@ use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use super::readings::{self, Readings, grows, growth};
 use super::tally::{Bounded, Weigh};
 use super::{Context, Finding, Page, RestsOn, Span, Tally, Verdict, evidence};
-use crate::record::{About, ConnectionRecord, Endpoint, Severity, Side};
+use crate::record::{About, ConnectionRecord, Endpoint, Evidence, GaugeRecord, Severity, Side};
 use crate::units;
 
 /// See [`PAGE`].
@@ -28,11 +29,13 @@ const PAGE: Page = Page {
         "Within one second syn_flood_per_second or more attempts at one listener were left open: a SYN, and never an ACK of \
          the SYN-ACK, nor a reset by the server (RFC 4987, section 2).",
         "Those are syn_flood_percent or more of all attempts at it.",
+        "Of a listener of this host it is said whether SYN cookies take over: net.ipv4.tcp_syncookies, and whether SyncookiesSent \
+         grows (tcp_syn_flood_action).",
     ],
     remedy: &[
         "On {SERVER}, see the backlog: `ss -tn state syn-recv 'sport = :{PORT}' | wc -l`, `nstat -az TcpExtSyncookiesSent \
          TcpExtListenDrops`",
-        "Let SYN cookies take over: `sysctl -w net.ipv4.tcp_syncookies=1`",
+        "Let SYN cookies take over, where they are off: `sysctl -w net.ipv4.tcp_syncookies=1`",
         "Filter before the server: a synproxy (`nft add rule … synproxy mss 1460 wscale 7 timestamp sack-perm`), or the \
          provider's protection",
     ],
@@ -51,7 +54,21 @@ impl Finding for SynFlood {
 
 /// Attempts by listener.
 #[derive(Debug, Default)]
-struct Listeners(Bounded<Endpoint, Listener>);
+struct Listeners {
+    all: Bounded<Endpoint, Listener>,
+    /// Of the listeners of this host that have the most handshakes under way, where that is known.
+    cookies: Vec<(Endpoint, Cookies)>,
+}
+
+/// Whether the kernel answers SYNs with cookies.
+#[derive(Clone, Debug)]
+struct Cookies {
+    /// `net.ipv4.tcp_syncookies`.
+    setting: Option<f64>,
+    /// How many are sent in a second.
+    rate: f64,
+    shown: Vec<Evidence>,
+}
 
 #[derive(Debug, Default)]
 struct Listener {
@@ -77,7 +94,7 @@ impl Tally for Listeners {
             || record.close.rst.server.is_some()
             || record.socket(Side::Server).is_some()
             || record.bytes_of(Side::Client).is_some_and(|bytes| bytes > 0);
-        let listener = self.0.of(&record.server);
+        let listener = self.all.of(&record.server);
         listener.attempts += 1;
         if answered {
             return;
@@ -93,21 +110,36 @@ impl Tally for Listeners {
 
     fn merge(&mut self, other: Box<dyn Any>) {
         if let Ok(other) = other.downcast::<Self>() {
-            self.0.merge(other.0);
+            self.all.merge(other.all);
+            self.cookies.extend(other.cookies);
         }
+    }
+
+    fn gauges(&mut self, readings: Readings<'_>) {
+        let of_listener = |backlog: &GaugeRecord| {
+            let setting = readings.whole(backlog, "tcp_syncookies");
+            let sent = readings.whole(backlog, "syn_cookies_sent");
+            let cookies = Cookies {
+                setting: setting.map(|setting| setting.value.0),
+                rate: sent.filter(|sent| grows(sent)).and_then(|sent| sent.rate).map_or(0.0, |rate| rate.0),
+                shown: [Some(backlog), setting, sent].into_iter().flatten().map(readings::evidence).collect(),
+            };
+            Some((backlog.subject.listener?, cookies))
+        };
+        self.cookies = readings.of("syn_backlog").filter_map(of_listener).collect();
     }
 
     fn verdicts(&self, context: &Context<'_>) -> Vec<(About, Verdict)> {
         let thresholds = context.thresholds;
         let mut verdicts = Vec::new();
-        for (server, listener) in self.0.iter() {
+        for (server, listener) in self.all.iter() {
             let worst = listener.seconds.values().copied().max().unwrap_or(0);
             let is_most = listener.left_open * 100 >= listener.attempts.saturating_mul(thresholds.syn_flood_percent);
             if worst < thresholds.syn_flood_per_second || !is_most {
                 continue;
             }
             let many = if listener.sources.len() < SOURCES { "" } else { " or more" };
-            let what = format!(
+            let mut what = format!(
                 "{} was sent {} in {} whose handshakes were never completed, {} of them within one second, from \
                  {}{many}.",
                 units::end(*server),
@@ -118,9 +150,37 @@ impl Tally for Listeners {
             );
             let evidence = listener.seen.evidence(units::number_of(listener.left_open, "SYN"));
             let about = About { server: Some(*server), ..About::default() };
-            verdicts.push((about, Verdict::new(Severity::Error, what).by(evidence)));
+            let cookies = self.cookies_at(*server);
+            what.push_str(&cookies.map_or(String::new(), Cookies::words));
+            let verdict = Verdict::new(Severity::Error, what).by(evidence);
+            let verdict = verdict.by(cookies.into_iter().flat_map(|cookies| cookies.shown.clone()));
+            let are_on = cookies.and_then(|cookies| cookies.setting).is_some_and(|setting| setting > 0.0);
+            verdicts.push((about, if are_on { verdict.without("tcp_syncookies=1") } else { verdict }));
         }
         verdicts
+    }
+}
+
+impl Listeners {
+    /// What is known of cookies at a listener of this host: that of the address, or of any address.
+    fn cookies_at(&self, server: Endpoint) -> Option<&Cookies> {
+        let of = |wanted: &dyn Fn(IpAddr) -> bool| {
+            let mut all = self.cookies.iter();
+            all.find(|(listener, _)| listener.port == server.port && wanted(listener.ip)).map(|(_, cookies)| cookies)
+        };
+        of(&|ip| ip.to_canonical() == server.ip).or_else(|| of(&|ip| ip.is_unspecified()))
+    }
+}
+
+impl Cookies {
+    /// Whether they take over, in a sentence.
+    fn words(&self) -> String {
+        match self.setting {
+            _ if self.rate > 0.0 => format!(" Its kernel answers with SYN cookies ({}).", growth(self.rate)),
+            Some(0.0) => " SYN cookies are off (tcp_syncookies = 0).".to_string(),
+            Some(_) => " No SYN cookie was needed so far.".to_string(),
+            None => String::new(),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 
-use super::{Context, Verdict};
+use super::{Context, Readings, Verdict};
 use crate::record::{About, ConnectionRecord, LookupRecord};
 
 /// Sees connections and lookups go by. Each shard has one, which are merged in the order of the shards.
@@ -13,6 +13,9 @@ pub trait Tally: Any + Send {
 
     /// Takes in a lookup.
     fn lookup(&mut self, _: &LookupRecord) {}
+
+    /// Takes in what gauges show in the end.
+    fn gauges(&mut self, _: Readings<'_>) {}
 
     /// Takes in all that another one of its kind has seen.
     fn merge(&mut self, other: Box<dyn Any>);

@@ -12,6 +12,7 @@ pub struct Verdict {
     what: String,
     evidence: Vec<Evidence>,
     values: Vec<(&'static str, String)>,
+    needless: Vec<&'static str>,
 }
 
 impl Verdict {
@@ -24,6 +25,7 @@ impl Verdict {
             what: what.into(),
             evidence: Vec::new(),
             values: Vec::new(),
+            needless: Vec::new(),
         }
     }
 
@@ -49,6 +51,12 @@ impl Verdict {
     /// Shown by this.
     pub fn by(mut self, evidence: impl IntoIterator<Item = Evidence>) -> Self {
         self.evidence.extend(evidence);
+        self
+    }
+
+    /// Without the steps of its remedy that name this: they would change nothing.
+    pub fn without(mut self, named: &'static str) -> Self {
+        self.needless.push(named);
         self
     }
 
@@ -83,7 +91,7 @@ impl Verdict {
                 self = self.doubt(*doubt);
             }
         }
-        let Self { severity, confidence, doubts, what, mut evidence, values } = self;
+        let Self { severity, confidence, doubts, what, mut evidence, values, needless } = self;
         evidence.sort_by_key(|evidence| (evidence.at.is_none(), evidence.at, evidence.frame));
         for evidence in &mut evidence {
             evidence.what = plain(&evidence.what);
@@ -94,6 +102,7 @@ impl Verdict {
                 .filter(|(_, value)| is_word(value))
                 .fold((*step).to_string(), |step, (name, value)| step.replace(&format!("{{{name}}}"), value))
         };
+        let steps = page.remedy.iter().filter(|step| !needless.iter().any(|named| step.contains(named)));
         Finding {
             name: page.name,
             severity,
@@ -101,7 +110,7 @@ impl Verdict {
             doubts,
             what: plain(&what),
             evidence,
-            remedy: page.remedy.iter().map(put_in).map(|step| plain(&Page::step(&step))).collect(),
+            remedy: steps.map(put_in).map(|step| plain(&Page::step(&step))).collect(),
         }
     }
 }

@@ -6,7 +6,8 @@ use super::trend::Trends;
 use super::{Gauge, SOCK_DIAG, Sweep, TOP, Text, count};
 use crate::record::{Endpoint, GaugeRecord, Subject, TcpState, Unit};
 
-/// `accept_queue`, `syn_backlog` and `listener_drops` by listener; `listen_overflows`, `listen_drops`, `syn_cookies_sent`.
+/// `accept_queue`, `syn_backlog` and `listener_drops` by listener; `listen_overflows`, `listen_drops`, `syn_cookies_sent`;
+/// the setting `tcp_syncookies`.
 #[derive(Debug, Default)]
 pub struct Listeners {
     queues: Trends<u64>,
@@ -60,6 +61,10 @@ impl Gauge for Listeners {
         }
         self.queues.forget(sweep.at);
         self.drops.forget(sweep.at);
+        if let Some(cookies) = sweep.texts.number(Text::SynCookies) {
+            let source = Text::SynCookies.source();
+            out.push(sweep.reading("tcp_syncookies", Subject::default(), cookies, Unit::Setting, source));
+        }
         let text = sweep.texts.get(Text::Netstat).unwrap_or_default();
         for (name, field) in COUNTERS {
             if let Some(times) = find(snmp(text), "TcpExt", field) {

@@ -21,6 +21,8 @@ pub enum Text {
     MaxTwBuckets,
     /// How long the end of FIN-WAIT-2 is waited for when no process has the socket any more, in seconds.
     FinTimeout,
+    /// Whether SYNs are answered with cookies: 0 no, 1 where a backlog is full, 2 always.
+    SynCookies,
     /// The most sockets that no process has any more.
     MaxOrphans,
     /// Pages of memory for TCP: below the first all is well, above the second there is pressure, the third is the limit.
@@ -37,7 +39,7 @@ pub enum Text {
 
 impl Text {
     /// Every one.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Snmp,
         Self::Netstat,
         Self::Sockstat,
@@ -46,6 +48,7 @@ impl Text {
         Self::TwReuse,
         Self::MaxTwBuckets,
         Self::FinTimeout,
+        Self::SynCookies,
         Self::MaxOrphans,
         Self::TcpMem,
         Self::ConntrackCount,
@@ -65,6 +68,7 @@ impl Text {
             Self::TwReuse => "/proc/sys/net/ipv4/tcp_tw_reuse",
             Self::MaxTwBuckets => "/proc/sys/net/ipv4/tcp_max_tw_buckets",
             Self::FinTimeout => "/proc/sys/net/ipv4/tcp_fin_timeout",
+            Self::SynCookies => "/proc/sys/net/ipv4/tcp_syncookies",
             Self::MaxOrphans => "/proc/sys/net/ipv4/tcp_max_orphans",
             Self::TcpMem => "/proc/sys/net/ipv4/tcp_mem",
             Self::ConntrackCount => "/proc/sys/net/netfilter/nf_conntrack_count",

@@ -2,11 +2,11 @@
 
 use std::net::IpAddr;
 
-use super::super::{Context, Report, Thresholds, judge};
+use super::super::{Context, Readings, Report, Thresholds, judge};
 use super::stage::{Stage, http_get};
 use crate::record::{
-    Certificate, ConnectionRecord, DnsService, Endpoint, FindingRecord, IcmpRecord, Lookup, LookupRecord, Repeats,
-    Severity, Side, TlsAlert, TlsRecord, Transport, Validity,
+    Certificate, ConnectionRecord, DnsService, Endpoint, FindingRecord, GaugeRecord, IcmpRecord, Lookup, LookupRecord,
+    Repeats, Severity, Side, Subject, TlsAlert, TlsRecord, Transport, Unit, Validity, Value,
 };
 use crate::time::{Nanos, Timestamp};
 
@@ -72,6 +72,53 @@ fn attempts_that_are_left_open_are_a_flood() {
     let mut busy: Vec<ConnectionRecord> = flood(100);
     busy.extend((0..100).map(|number| exchange(1000 + number, millis(number * 5), host(500 + number), server)));
     assert_eq!(names(&report(busy, Vec::new(), millis(60_000))), [""; 0], "half of them are answered");
+}
+
+#[test]
+fn of_a_flood_at_this_host_it_is_said_whether_cookies_take_over() {
+    let flooded = Endpoint { ip: host(2), port: 80 };
+    let reading = |name, subject: Subject, value: f64, rate| GaugeRecord {
+        at: millis(2_000),
+        name,
+        netns: Some(7),
+        subject,
+        value: Value(value),
+        limit: None,
+        unit: Unit::Events,
+        rate: Some(Value(rate)),
+        time_left_ns: None,
+        ages: None,
+        source: "/proc",
+    };
+    let told = |listener: Endpoint, setting: f64, rate: f64| {
+        let readings = [
+            reading("syn_backlog", Subject { listener: Some(listener), ..Subject::default() }, 128.0, 0.0),
+            reading("tcp_syncookies", Subject::default(), setting, 0.0),
+            reading("syn_cookies_sent", Subject::default(), 671.0, rate),
+        ];
+        let thresholds = Thresholds::default();
+        let context = Context { thresholds: &thresholds, until: millis(60_000), lost: false };
+        let mut report = Report::default();
+        (0..400)
+            .for_each(|number| report.connection(&attempt(number, millis(number * 5), host(1000 + number), flooded)));
+        report.gauges(Readings(&readings), &context);
+        let found = report.finish(&context);
+        let flood = found.iter().find(|record| record.name == "syn-flood").expect("it is one");
+        let finding = &flood.cases[0].finding;
+        let is_advised = finding.remedy.iter().any(|step| step.contains("tcp_syncookies=1"));
+        (finding.what.clone(), is_advised, finding.evidence.len())
+    };
+    let (what, is_advised, evidence) = told(flooded, 1.0, 67.0);
+    assert!(what.ends_with("Its kernel answers with SYN cookies (+67/s).") && !is_advised, "{what}");
+    assert_eq!(evidence, 4);
+    let any_address = Endpoint { ip: std::net::Ipv4Addr::UNSPECIFIED.into(), port: 80 };
+    let (what, is_advised, _) = told(any_address, 0.0, 0.0);
+    assert!(what.ends_with("SYN cookies are off (tcp_syncookies = 0).") && is_advised, "{what}");
+    let (what, is_advised, _) = told(flooded, 1.0, 0.0);
+    assert!(what.ends_with("No SYN cookie was needed so far.") && !is_advised, "{what}");
+    // A flood at another host that passes by here: nothing is known of its kernel.
+    let (what, is_advised, evidence) = told(Endpoint { ip: host(3), port: 80 }, 1.0, 67.0);
+    assert!(!what.contains("cookie") && is_advised && evidence == 1, "{what}");
 }
 
 #[test]
