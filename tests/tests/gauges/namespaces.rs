@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use observer_tests::live::Netns;
+use observer_tests::live::{Netns, beside};
 use observer_tests::run::observer;
 use serde_json::Value;
 
@@ -33,4 +33,31 @@ fn a_namespace_that_appears_is_taken_in() {
     };
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!((estab(&first), estab(&later)), (Some(0), Some(10)), "{said}");
+}
+
+#[test]
+fn the_own_namespace_is_the_one_that_this_process_is_in() {
+    let Some(netns) = Netns::new("doctor in a namespace") else { return };
+    let Some(other) = Netns::new("doctor in a namespace") else { return };
+    // Nobody listens: each attempt is reset, which both stacks count.
+    let fail = || {
+        for netns in [&netns, &other] {
+            netns.connect(([127, 0, 0, 1], 9).into(), "fail", 5).end();
+        }
+    };
+    let text = beside(fail, || {
+        let program = observer().expect("there is an observer");
+        let program = program.to_str().expect("its path is text");
+        let mut command = netns.command(program);
+        command.args(["doctor", "--netns", "all", "--source", "sock_diag", "--for", "4s"]).env("COLUMNS", "1000");
+        String::from_utf8(command.output().expect("it runs").stdout).expect("it is UTF-8")
+    });
+    let lines = |name: &str| text.lines().filter(|line| line.starts_with(name)).collect::<Vec<_>>();
+    let label = |netns: &Netns| format!("(netns {})", netns.inode());
+    let stacks = lines("the stack");
+    let own: Vec<_> = stacks.iter().filter(|line| !line.contains("(netns")).collect();
+    assert!(matches!(own.as_slice(), [line] if line.contains("resets sent")), "{text}");
+    assert!(stacks.iter().any(|line| line.ends_with(&label(&other))), "{text}");
+    assert!(!text.contains(&label(&netns)), "{text}");
+    assert!(lines("time wait").iter().any(|line| !line.contains("(netns")), "{text}");
 }

@@ -17,6 +17,7 @@ use crate::live::News;
 use crate::privilege::{self, Needs};
 use crate::sink::{Diagnosis, Page, Sink as _, doctor, json};
 use crate::source::gauges::{self, Effort, Gauges};
+use crate::source::namespace;
 
 /// How this host is watched.
 #[derive(Clone, Debug, clap::Args)]
@@ -113,6 +114,7 @@ fn doctor_page<'a>(host: &Host, found: &'a Found) -> crate::sink::Doctor<'a> {
     crate::sink::Doctor {
         found: &found.found,
         readings: &found.readings,
+        own: namespace::own().ok(),
         unread: &found.unread,
         capture: &found.capture,
         how_long: host.how_long,

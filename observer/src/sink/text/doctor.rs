@@ -1,6 +1,7 @@
 //! `observer doctor` on this host: what is wrong, then the gauges as bars.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use observer::finding::growth;
@@ -17,6 +18,8 @@ pub struct Doctor<'a> {
     pub found: &'a [FindingRecord],
     /// The readings of the last sweep.
     pub readings: &'a [GaugeRecord],
+    /// The network namespace that this process is in.
+    pub own: Option<u32>,
     /// What could not be read, and why.
     pub unread: &'a [String],
     /// What was watched.
@@ -54,10 +57,11 @@ pub fn draw(page: &Page, out: &mut String, doctor: &Doctor<'_>) {
         .found
         .iter()
         .for_each(|record| finding::kind(page, out, record, doctor.capture.first_seen.unwrap_or_default()));
-    bars(page, out, doctor.readings);
+    let home = home(doctor.readings, doctor.own);
+    bars(page, out, doctor.readings, home);
     states(page, out, doctor.readings);
-    tracked(page, out, doctor.readings);
-    rates(page, out, doctor.readings);
+    tracked(page, out, doctor.readings, home);
+    rates(page, out, doctor.readings, home);
     for what in doctor.unread {
         let first = Line::new().then(Tone::Notice, "not seen  ");
         page.paragraph(out, &first, &Line::new().then(Tone::Dim, escape(what)));
@@ -70,18 +74,28 @@ pub fn draw(page: &Page, out: &mut String, doctor: &Doctor<'_>) {
     finding::last_line(page, out, doctor.found, &well);
 }
 
+/// The namespace that goes without saying: this process's own, or where that was not looked at, the first.
+fn home(readings: &[GaugeRecord], own: Option<u32>) -> Option<u32> {
+    let is_own = |reading: &GaugeRecord| reading.netns.is_some() && reading.netns == own;
+    if readings.iter().any(is_own) { own } else { readings.iter().find_map(|reading| reading.netns) }
+}
+
+/// A namespace, where it does not go without saying.
+fn elsewhere(netns: Option<u32>, home: Option<u32>) -> Option<String> {
+    netns.filter(|_| netns != home).map(|netns| format!("(netns\u{a0}{netns})"))
+}
+
 /// The fullest of what has a limit: name, bar, share, and how long it lasts.
-fn bars(page: &Page, out: &mut String, readings: &[GaugeRecord]) {
+fn bars(page: &Page, out: &mut String, readings: &[GaugeRecord], home: Option<u32>) {
     const BAR: usize = 20;
     let has_bar = |reading: &&GaugeRecord| reading.limit.is_some() && !WITHOUT_BAR.contains(&reading.name);
     let mut full: Vec<_> = readings.iter().filter(has_bar).collect();
     full.sort_by_key(|reading| Reverse((reading.fill().unwrap_or(0.0) * 1e6) as u64));
-    let own = readings.first().and_then(|reading| reading.netns);
     // Queues, destinations and other namespaces are of interest only where there is something in them.
-    let is_own = |reading: &GaugeRecord| {
-        reading.subject == Subject::default() && reading.netns.is_none_or(|netns| Some(netns) == own)
+    let is_home = |reading: &GaugeRecord| {
+        reading.subject == Subject::default() && reading.netns.is_none_or(|netns| Some(netns) == home)
     };
-    full.retain(|reading| reading.value.0 > 0.0 || is_own(reading));
+    full.retain(|reading| reading.value.0 > 0.0 || is_home(reading));
     for reading in full.into_iter().take(BARS) {
         let fill = reading.fill().unwrap_or(0.0);
         let tone = if fill >= 0.95 {
@@ -106,7 +120,7 @@ fn bars(page: &Page, out: &mut String, readings: &[GaugeRecord]) {
         if let Some(left) = reading.time_left_ns {
             text.push(Tone::Notice, format!(" full\u{a0}in\u{a0}{}", units::time(left).replace(' ', "\u{a0}")));
         }
-        let what = subject(reading, own);
+        let what = subject(reading, home);
         if !what.is_empty() {
             text.push(Tone::Dim, format!(" {what}"));
         }
@@ -115,13 +129,13 @@ fn bars(page: &Page, out: &mut String, readings: &[GaugeRecord]) {
 }
 
 /// What a reading is of, in words.
-fn subject(reading: &GaugeRecord, own: Option<u32>) -> String {
+fn subject(reading: &GaugeRecord, home: Option<u32>) -> String {
     let subject = &reading.subject;
     let mut words = Vec::new();
     words.extend(subject.process.as_ref().map(|process| format!("{}[{}]", escape(&process.name), process.pid)));
     words.extend(subject.listener.map(units::end));
     words.extend(subject.destination.map(|end| format!("→\u{a0}{}", units::end(end))));
-    words.extend(reading.netns.filter(|netns| Some(*netns) != own).map(|netns| format!("(netns\u{a0}{netns})")));
+    words.extend(elsewhere(reading.netns, home));
     words.join(" ")
 }
 
@@ -146,8 +160,7 @@ fn states(page: &Page, out: &mut String, readings: &[GaugeRecord]) {
 }
 
 /// What connection tracking tells of itself: new flows, and entries where they were read.
-fn tracked(page: &Page, out: &mut String, readings: &[GaugeRecord]) {
-    let own = readings.first().and_then(|reading| reading.netns);
+fn tracked(page: &Page, out: &mut String, readings: &[GaugeRecord], home: Option<u32>) {
     let mut words = Vec::new();
     for reading in readings.iter().filter(|reading| reading.value.0 > 0.0) {
         let mut word = match (reading.name, &reading.subject) {
@@ -160,8 +173,8 @@ fn tracked(page: &Page, out: &mut String, readings: &[GaugeRecord]) {
             }
             _ => continue,
         };
-        if let Some(netns) = reading.netns.filter(|netns| Some(*netns) != own) {
-            word.push_str(&format!("\u{a0}(netns\u{a0}{netns})"));
+        if let Some(netns) = elsewhere(reading.netns, home) {
+            word.push_str(&format!("\u{a0}{netns}"));
         }
         words.push(word);
     }
@@ -172,24 +185,33 @@ fn tracked(page: &Page, out: &mut String, readings: &[GaugeRecord]) {
     }
 }
 
-/// What the stack counted while it was watched: what did not happen is left out.
-fn rates(page: &Page, out: &mut String, readings: &[GaugeRecord]) {
-    let own = readings.first().and_then(|reading| reading.netns);
-    let mut words = Vec::new();
-    for reading in readings.iter().filter(|reading| reading.netns == own) {
-        match (reading.unit, reading.rate) {
-            (Unit::Percent, _) if reading.value.0 > 0.0 => {
-                words.push(format!("retransmitted\u{a0}{}\u{a0}%", reading.value.0));
+/// What the stack of each namespace counted while it was watched: what did not happen is left out.
+fn rates(page: &Page, out: &mut String, readings: &[GaugeRecord], home: Option<u32>) {
+    for netns in namespaces(readings, home) {
+        let mut words = Vec::new();
+        for reading in readings.iter().filter(|reading| reading.netns == netns) {
+            match (reading.unit, reading.rate) {
+                (Unit::Percent, _) if reading.value.0 > 0.0 => {
+                    words.push(format!("retransmitted\u{a0}{}\u{a0}%", reading.value.0));
+                }
+                (Unit::Events | Unit::Segments, Some(rate)) if rate.0 > 0.0 && reading.limit.is_none() => {
+                    words.push(format!("{}\u{a0}{}", reading.name.replace('_', "\u{a0}"), growth(rate.0)));
+                }
+                _ => {}
             }
-            (Unit::Events | Unit::Segments, Some(rate)) if rate.0 > 0.0 && reading.limit.is_none() => {
-                words.push(format!("{}\u{a0}{}", reading.name.replace('_', "\u{a0}"), growth(rate.0)));
-            }
-            _ => {}
+        }
+        if !words.is_empty() {
+            let mut first = Line::new().then(Tone::Plain, "the stack");
+            first.pad(NAME);
+            let mut text = Line::new().then(Tone::Plain, words.join(" · "));
+            text.push(Tone::Dim, elsewhere(netns, home).map_or(String::new(), |netns| format!(" {netns}")));
+            page.paragraph(out, &first, &text);
         }
     }
-    if !words.is_empty() {
-        let mut first = Line::new().then(Tone::Plain, "the stack");
-        first.pad(NAME);
-        page.paragraph(out, &first, &Line::new().then(Tone::Plain, words.join(" · ")));
-    }
+}
+
+/// Every namespace of which there are readings, each once, the one that goes without saying first.
+fn namespaces(readings: &[GaugeRecord], home: Option<u32>) -> Vec<Option<u32>> {
+    let others: BTreeSet<_> = readings.iter().map(|reading| reading.netns).filter(|netns| *netns != home).collect();
+    std::iter::once(home).chain(others).collect()
 }
