@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use observer_tests::live::{Netns, beside};
+use observer_tests::live::{Netns, beside, until};
 use serde_json::Value;
 
-use super::{Diagnosis, diagnosed, limit_descriptors, loopback};
+use super::{Diagnosis, diagnosed, doctor, limit_descriptors, loopback};
 
 #[test]
 fn a_leak_on_its_way_to_emfile_is_told() {
@@ -52,4 +52,39 @@ fn a_few_that_are_old_are_told_though_they_are_no_leak() {
     assert!(case["remedy"].to_string().contains(&format!("/proc/{}/fd", server.pid)), "{case:#}");
     assert!(found.finding("close-wait-leak").is_none());
     assert_eq!(found.status, 10);
+}
+
+#[test]
+fn what_waits_to_be_closed_and_what_waits_after_it_is_told_in_the_text() {
+    let Some(netns) = Netns::new("CLOSE-WAIT in the text") else { return };
+    netns.run("sysctl", &["-qw", "net.ipv4.tcp_tw_reuse=1"]);
+    let text = || {
+        let output = doctor(&netns, &["--source", "sock_diag", "--for", "3s"]);
+        let text = String::from_utf8(output.stdout).expect("it is UTF-8");
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        text
+    };
+    let line = |text: &str, name: &str| {
+        let lines: Vec<_> = text.lines().filter(|line| line.starts_with(name)).collect();
+        assert_eq!(lines.len(), 1, "{name}:\n{text}");
+        lines[0].to_string()
+    };
+    let calm = text();
+    assert!(!calm.contains("close wait ") && !calm.contains("time wait to "), "{calm}");
+    let server = netns.serve("127.0.0.1:0", "hold", 100_000);
+    limit_descriptors(&server, 2_000);
+    let leak = || {
+        netns.connect(loopback(server.port.into()), "leave", 4).end();
+        std::thread::sleep(Duration::from_millis(400));
+    };
+    let leaking = line(&beside(leak, text), "close wait ");
+    assert!(leaking.contains(&format!(" actor[{}] +", server.pid)) && leaking.contains(" > 1 s"), "{leaking}");
+    assert!(leaking.contains(", EMFILE in "), "{leaking}");
+    // Clients that close first leave their ports behind.
+    let echo = netns.serve("127.0.0.1:0", "echo", 3);
+    netns.connect(loopback(echo.port.into()), "send", 3).end();
+    let waits = || netns.output("ss", &["-Htn", "state", "time-wait"]).lines().count();
+    until("three are in TIME-WAIT", || waits() == 3);
+    let left = line(&text(), "time wait to ");
+    assert!(left.ends_with(&format!(" 3 → 127.0.0.1:{} · tcp_tw_reuse 1", echo.port)), "{left}");
 }

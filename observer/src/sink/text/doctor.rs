@@ -34,6 +34,9 @@ pub struct Doctor<'a> {
 /// Bars that are drawn, the fullest first.
 const BARS: usize = 12;
 
+/// Destinations of TIME-WAIT that are told, those with the most.
+const DESTINATIONS: usize = 5;
+
 /// Readings that are told elsewhere.
 const WITHOUT_BAR: [&str; 2] = ["retransmission_percent", "tcp_memory_pressure"];
 
@@ -59,6 +62,8 @@ pub fn draw(page: &Page, out: &mut String, doctor: &Doctor<'_>) {
         .for_each(|record| finding::kind(page, out, record, doctor.capture.first_seen.unwrap_or_default()));
     let home = home(doctor.readings, doctor.own);
     bars(page, out, doctor.readings, home);
+    close_wait(page, out, doctor.readings, home);
+    time_wait(page, out, doctor.readings, home);
     states(page, out, doctor.readings);
     tracked(page, out, doctor.readings, home);
     rates(page, out, doctor.readings, home);
@@ -139,6 +144,66 @@ fn subject(reading: &GaugeRecord, home: Option<u32>) -> String {
     words.join(" ")
 }
 
+/// CLOSE-WAIT by process: how many, how fast they grow, how old they are, and how long the process's descriptors last.
+fn close_wait(page: &Page, out: &mut String, readings: &[GaugeRecord], home: Option<u32>) {
+    for reading in readings.iter().filter(|reading| reading.name == "close_wait") {
+        let who = reading.subject.process.as_ref();
+        let who = who.map_or("of no known process".to_string(), |who| format!("{}[{}]", escape(&who.name), who.pid));
+        let mut words = format!("{}\u{a0}{who}", units::count(reading.value.0 as u64));
+        if let Some(rate) = reading.rate.filter(|rate| rate.0 > 0.0) {
+            words.push_str(&format!(" {}", growth(rate.0)));
+        }
+        let ages = reading.ages.unwrap_or_default();
+        let ages = [
+            (ages.over_1s, ages.over_10s, "1\u{a0}s"),
+            (ages.over_10s, ages.over_1min, "10\u{a0}s"),
+            (ages.over_1min, ages.over_10min, "1\u{a0}min"),
+            (ages.over_10min, 0, "10\u{a0}min"),
+        ];
+        // Of those that are all older still, the longer time says it.
+        for (count, _, age) in ages.into_iter().filter(|(count, longer, _)| count > longer) {
+            words.push_str(&format!(", {}\u{a0}>\u{a0}{age}", units::count(count)));
+        }
+        let mut text = Line::new().then(Tone::Plain, words);
+        if let Some(left) = reading.time_left_ns {
+            text.push(Tone::Notice, format!(", EMFILE\u{a0}in\u{a0}{}", units::time(left).replace(' ', "\u{a0}")));
+        }
+        text.push(Tone::Dim, elsewhere(reading.netns, home).map_or(String::new(), |netns| format!(" {netns}")));
+        labelled(page, out, "close wait", &text);
+    }
+}
+
+/// Where the connections in TIME-WAIT led, and whether their ports are taken again, by namespace.
+fn time_wait(page: &Page, out: &mut String, readings: &[GaugeRecord], home: Option<u32>) {
+    for netns in namespaces(readings, home) {
+        let here = || readings.iter().filter(|reading| reading.netns == netns);
+        let led = here().filter(|reading| reading.name == "time_wait_of_destination");
+        let mut words: Vec<_> = led
+            .filter_map(|reading| {
+                let end = units::end(reading.subject.destination?);
+                Some(format!("{}\u{a0}→\u{a0}{end}", units::count(reading.value.0 as u64)))
+            })
+            .take(DESTINATIONS)
+            .collect();
+        if words.is_empty() {
+            continue;
+        }
+        words.extend(
+            here().find(|one| one.name == "tcp_tw_reuse").map(|one| format!("tcp_tw_reuse\u{a0}{}", one.value.0)),
+        );
+        let mut text = Line::new().then(Tone::Plain, words.join(" · "));
+        text.push(Tone::Dim, elsewhere(netns, home).map_or(String::new(), |netns| format!(" {netns}")));
+        labelled(page, out, "time wait to", &text);
+    }
+}
+
+/// A line behind its name.
+fn labelled(page: &Page, out: &mut String, name: &str, text: &Line) {
+    let mut first = Line::new().then(Tone::Plain, name);
+    first.pad(NAME);
+    page.paragraph(out, &first, text);
+}
+
 /// How many sockets are in each state, of all namespaces.
 fn states(page: &Page, out: &mut String, readings: &[GaugeRecord]) {
     let mut counts: Vec<(&'static str, u64)> = Vec::new();
@@ -153,9 +218,7 @@ fn states(page: &Page, out: &mut String, readings: &[GaugeRecord]) {
     let words = counts.into_iter().filter(|(_, count)| *count > 0);
     let words: Vec<_> = words.map(|(name, count)| format!("{name}\u{a0}{}", units::count(count))).collect();
     if !words.is_empty() {
-        let mut first = Line::new().then(Tone::Plain, "sockets");
-        first.pad(NAME);
-        page.paragraph(out, &first, &Line::new().then(Tone::Plain, words.join(" · ")));
+        labelled(page, out, "sockets", &Line::new().then(Tone::Plain, words.join(" · ")));
     }
 }
 
@@ -179,9 +242,7 @@ fn tracked(page: &Page, out: &mut String, readings: &[GaugeRecord], home: Option
         words.push(word);
     }
     if !words.is_empty() {
-        let mut first = Line::new().then(Tone::Plain, "tracked");
-        first.pad(NAME);
-        page.paragraph(out, &first, &Line::new().then(Tone::Plain, words.join(" · ")));
+        labelled(page, out, "tracked", &Line::new().then(Tone::Plain, words.join(" · ")));
     }
 }
 
@@ -201,11 +262,9 @@ fn rates(page: &Page, out: &mut String, readings: &[GaugeRecord], home: Option<u
             }
         }
         if !words.is_empty() {
-            let mut first = Line::new().then(Tone::Plain, "the stack");
-            first.pad(NAME);
             let mut text = Line::new().then(Tone::Plain, words.join(" · "));
             text.push(Tone::Dim, elsewhere(netns, home).map_or(String::new(), |netns| format!(" {netns}")));
-            page.paragraph(out, &first, &text);
+            labelled(page, out, "the stack", &text);
         }
     }
 }
