@@ -34,7 +34,7 @@ const PAGE: Page = Page {
          TcpExtListenOverflows TcpExtListenDrops`",
         "Make room for bursts: `sysctl -w net.core.somaxconn=4096`, and a larger backlog in the program (nginx `listen 443 \
          backlog=4096;`)",
-        "See why it does not accept: `strace -fp PID -e trace=accept4,epoll_wait`",
+        "See why it does not accept: `strace -fp {PID} -e trace=accept4,epoll_wait`",
     ],
     instead_of: &["slow-handshake"],
 };
@@ -59,6 +59,8 @@ impl Finding for AcceptQueueOverflow {
         let verdict = Verdict::new(Severity::Warning, what)
             .by([evidence::at(ack, Side::Client, "ACK of the SYN-ACK")])
             .by(evidence::notable(record, NotableKind::SynAckAgain, Side::Server, "SYN-ACK sent again"));
+        let owner = record.processes.iter().find(|process| process.side == Some(Side::Server));
+        let verdict = verdict.with_known("PID", owner.and_then(|owner| owner.pid));
         Some(if several { verdict } else { verdict.doubt(Doubt::CapturePoint) })
     }
 
@@ -101,7 +103,8 @@ impl Finding for AcceptQueueOverflow {
             };
             let shown = [Some(reading), drops, overflows].into_iter().flatten().map(readings::evidence);
             let severity = if is_dropping { Severity::Error } else { Severity::Warning };
-            verdicts.push((readings::about(reading), Verdict::new(severity, what).by(shown)));
+            let verdict = Verdict::new(severity, what).by(shown).with_known("PID", who.map(|who| who.pid));
+            verdicts.push((readings::about(reading), verdict));
         }
         verdicts
     }

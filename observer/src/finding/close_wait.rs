@@ -59,12 +59,11 @@ impl Finding for CloseWait {
             units::time(since)
         );
         let holder = if by == Side::Client { record.client.ip } else { record.server.ip };
-        let verdict =
-            Verdict::new(Severity::Warning, what).by([evidence::at(fin, by.other(), "FIN")]).with("HOLDER", holder);
-        Some(match owner.and_then(|owner| owner.pid) {
-            Some(pid) => verdict.with("PID", pid),
-            None => verdict,
-        })
+        let verdict = Verdict::new(Severity::Warning, what)
+            .by([evidence::at(fin, by.other(), "FIN")])
+            .with("HOLDER", holder)
+            .with_known("PID", owner.and_then(|owner| owner.pid));
+        Some(verdict)
     }
 
     fn gauges(&self, readings: Readings<'_>, context: &Context<'_>) -> Vec<(About, Verdict)> {
@@ -73,11 +72,11 @@ impl Finding for CloseWait {
             oldest > context.thresholds.close_wait && !is_leak(reading, context.thresholds)
         };
         let verdict = |reading: &GaugeRecord| {
+            let who = reading.subject.process.as_ref();
             let verdict = Verdict::new(Severity::Warning, left_open(reading)?)
                 .by([readings::evidence(reading)])
-                .with("HOLDER", "this host");
-            let who = reading.subject.process.as_ref();
-            let verdict = who.map(|who| who.pid).into_iter().fold(verdict, |verdict, pid| verdict.with("PID", pid));
+                .with("HOLDER", "this host")
+                .with_known("PID", who.map(|who| who.pid));
             Some((readings::about(reading), verdict))
         };
         readings.of("close_wait").filter(is_old).filter_map(verdict).collect()

@@ -66,6 +66,14 @@ impl Verdict {
         self
     }
 
+    /// The same where it is known; else the remedy says its name.
+    pub fn with_known(self, name: &'static str, value: Option<impl ToString>) -> Self {
+        match value {
+            Some(value) => self.with(name, value),
+            None => self,
+        }
+    }
+
     /// The finding, of a connection of which `doubts` hold.
     pub(super) fn of_connection(mut self, page: &'static Page, record: &ConnectionRecord, doubts: &[Doubt]) -> Finding {
         self.values.push(("CLIENT", record.client.ip.to_string()));

@@ -398,6 +398,7 @@ fn a_queue_that_was_full_for_a_while_is_told() {
     assert_eq!((found.len(), found[0].name, found[0].count), (1, "accept-queue-overflow", 1));
     let case = &found[0].cases[0];
     assert_eq!((case.finding.severity, case.about.netns), (Severity::Warning, Some(7)));
+    assert!(case.finding.remedy.iter().any(|step| step.contains("strace -fp 42 ")), "{:?}", case.finding.remedy);
     assert!(case.finding.what.ends_with("5 may. That was so until 4 s before the end."), "{}", case.finding.what);
     assert_eq!(queue(5, 0, 0), [], "as many as may");
     let dropping = queue(6, 9, 9);
