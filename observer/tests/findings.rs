@@ -66,6 +66,11 @@ fn pages_are_complete() {
             assert!(step.matches('`').count().is_multiple_of(2), "{name}: {step}");
         }
     }
+    let named: BTreeSet<&str> =
+        FINDINGS.iter().flat_map(|finding| finding.page().thresholds()).map(|setting| setting.name).collect();
+    for setting in Thresholds::default().settings() {
+        assert!(named.contains(setting.name), "no rule says what {} is for", setting.name);
+    }
     for finding in FINDINGS {
         for other in finding.page().instead_of {
             assert!(names.contains(other), "{} stands for {other}, which there is not", finding.page().name);
@@ -81,6 +86,11 @@ fn explain_prints_every_page_within_the_terminal() {
         assert!(text.starts_with(name) && text.contains("What to do"), "{text}");
         assert!(text.lines().all(|line| line.chars().count() <= 60), "{text}");
     }
+    let page = text(&observer().args(["explain", "close-wait-leak"]).output().expect("observer runs"));
+    for part in ["close_wait_sockets=10: Sockets of one process", "descriptors_run_out_within=600s"] {
+        assert!(page.contains(part), "{page}");
+    }
+    assert!(!page.contains("ports_percent"), "its rule does not go by that: {page}");
     let list = text(&observer().arg("explain").output().expect("observer runs"));
     assert!(FINDINGS.iter().all(|finding| list.contains(finding.page().name)), "{list}");
     let thresholds = text(&observer().args(["explain", "--thresholds"]).output().expect("observer runs"));

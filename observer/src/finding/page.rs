@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::{FINDINGS, Thresholds};
+use super::{FINDINGS, Setting, Thresholds};
 use crate::record::Severity;
 
 /// What there is to say of a finding.
@@ -43,6 +43,17 @@ impl Page {
     /// A step of the remedy as it stands on the page: the braces of its values taken off.
     pub fn step(step: &str) -> String {
         step.replace(['{', '}'], "")
+    }
+
+    /// The thresholds that its rule names, with their defaults.
+    pub fn thresholds(&self) -> Vec<Setting> {
+        let is_letter = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+        let words = || self.rule.iter().flat_map(|rule| rule.split(|letter| !is_letter(letter)));
+        Thresholds::default()
+            .settings()
+            .into_iter()
+            .filter(|setting| words().any(|word| word == setting.name))
+            .collect()
     }
 }
 
@@ -84,6 +95,11 @@ pub fn markdown(shown_by: impl Fn(&str) -> Vec<String>) -> String {
         let _ = write!(text, "\nIt is found where all of this holds:\n\n");
         for (number, rule) in page.rule.iter().enumerate() {
             let _ = writeln!(text, "{}. {rule}", number + 1);
+        }
+        let thresholds: Vec<String> =
+            page.thresholds().iter().map(|setting| format!("`{}={}`", setting.name, setting.value)).collect();
+        if !thresholds.is_empty() {
+            let _ = write!(text, "\nThresholds: {}.\n", thresholds.join(", "));
         }
         let _ = write!(text, "\nWhat to do:\n\n");
         for step in page.remedy {

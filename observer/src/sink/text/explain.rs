@@ -19,6 +19,16 @@ pub fn finding(page: &Page, out: &mut String, finding: &finding::Page) {
     for (number, rule) in finding.rule.iter().enumerate() {
         draw_step(page, out, &format!("  {}. ", number + 1), rule);
     }
+    let settings = finding.thresholds();
+    if !settings.is_empty() {
+        section(page, out, "Thresholds (--threshold NAME=VALUE)");
+        for setting in settings {
+            let first = Line::new().then(Tone::Plain, "  - ");
+            let mut text = Line::new().then(Tone::Strong, format!("{}={}", setting.name, setting.value));
+            text.push(Tone::Plain, format!(": {}", setting.about));
+            page.paragraph(out, &first, &text);
+        }
+    }
     section(page, out, "What to do");
     finding.remedy.iter().for_each(|step| draw_step(page, out, "  - ", &finding::Page::step(step)));
 }
