@@ -78,9 +78,13 @@ pub fn told<'a>(record: &'a ConnectionRecord, side: Side, errors: &[&str]) -> Op
 }
 
 /// Whether all that one end sent again was its FIN, with what stood before it, which nobody acknowledges: the other end is
-/// gone, or the way to it (stuck-closing).
+/// gone, or the way to it (stuck-closing). Where not every packet is seen, a socket that waits for that ACK is taken for
+/// one: what it sent again before is not told apart.
 pub fn closes_in_vain(record: &ConnectionRecord, side: Side) -> bool {
     let waits = matches!(record.tcp_state.of(side), TcpState::FinWait1 | TcpState::Closing | TcpState::LastAck);
+    if record.packets.is_none() {
+        return waits;
+    }
     let again = of(record, NotableKind::Retransmission, side).map(|again| again.first);
     waits && record.close.fin.of(side).zip(again).is_some_and(|(fin, again)| fin < again)
 }

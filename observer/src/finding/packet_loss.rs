@@ -22,7 +22,8 @@ const PAGE: Page = Page {
         "The receiving host drops: the ring of its network card, its backlog or its socket buffer is full.",
     ],
     rule: &[
-        "All segments of the connection were seen; or this host's socket counted them (`lost` of `struct tcp_sock`).",
+        "All segments of the connection were seen; or this host's socket counted those that it took for lost (`lost` of \
+         `struct tcp_sock`), less the SYNs among them, and sent payload again (its `bytes_retrans`).",
         "At least packet_loss_segments segments of one end were sent again after a timeout (RFC 6298), after duplicate \
          ACKs (RFC 5681) or to repair what SACK reports (RFC 6675): needless repetitions do not count.",
         "That is packet_loss_percent or more of the segments that it sent.",
@@ -52,11 +53,10 @@ impl Finding for PacketLoss {
         let thresholds = context.thresholds;
         let is_much = again >= thresholds.packet_loss_segments
             && again * 100 >= sent.saturating_mul(thresholds.packet_loss_percent);
-        let resized = record.icmp.iter().any(|error| error.to == by && error.mtu.is_some());
         let acknowledged = record.packets?.of(by.other()) > &0;
         let closing = evidence::closes_in_vain(record, by);
         if !is_much
-            || resized
+            || was_told_to_shrink(record, by)
             || closing
             || !acknowledged
             || record.handshake.syn.is_some() && record.handshake.ack.is_none()
@@ -88,12 +88,20 @@ impl Finding for PacketLoss {
 pub fn lost(record: &ConnectionRecord, side: Side) -> Option<u64> {
     let causes = record.retransmissions?;
     let causes = causes.of(side);
-    let syns = if side == Side::Client {
-        record.handshake.syn_retransmissions
-    } else {
-        record.handshake.syn_ack_retransmissions
-    };
-    Some((causes.rto + causes.fast + causes.sack_repaired + causes.tail_loss_probe).saturating_sub(syns.into()))
+    let all = causes.rto + causes.fast + causes.sack_repaired + causes.tail_loss_probe;
+    Some(all.saturating_sub(syns_again(record, side)))
+}
+
+/// How often one end sent its SYN or SYN-ACK again.
+fn syns_again(record: &ConnectionRecord, side: Side) -> u64 {
+    let handshake = &record.handshake;
+    let again = if side == Side::Client { handshake.syn_retransmissions } else { handshake.syn_ack_retransmissions };
+    again.into()
+}
+
+/// Whether an ICMP error told one end that its segments are too large.
+fn was_told_to_shrink(record: &ConnectionRecord, side: Side) -> bool {
+    record.icmp.iter().any(|error| error.to == side && error.mtu.is_some())
 }
 
 /// Where not every packet is seen, by the counters of this host's sockets.
@@ -102,6 +110,12 @@ fn by_sockets(record: &ConnectionRecord, context: &Context<'_>) -> Option<Verdic
     let of = |side: Side| {
         let info = record.socket(side)?.info?;
         let (lost, sent) = (u64::from(info.lost?), u64::from(info.data_segs_out?));
+        // The kernel counts SYNs and FINs as well, which are no segments with payload.
+        let lost = lost.saturating_sub(syns_again(record, side));
+        let no_payload = sent == 0 || info.bytes_retrans == Some(0);
+        if no_payload || evidence::closes_in_vain(record, side) || was_told_to_shrink(record, side) {
+            return None;
+        }
         let much = lost >= thresholds.packet_loss_segments
             && lost.saturating_mul(100) >= sent.saturating_mul(thresholds.packet_loss_percent);
         much.then_some((lost, sent, side))
@@ -114,6 +128,8 @@ fn by_sockets(record: &ConnectionRecord, context: &Context<'_>) -> Option<Verdic
         units::number_of(sent, "segment"),
         units::percent(lost, sent)
     );
-    let counters = evidence::fact(format!("tcp_info: lost {lost}, data_segs_out {sent}"));
+    let again = record.socket(side).and_then(|socket| socket.info?.bytes_retrans);
+    let again = again.map_or(String::new(), |bytes| format!(", bytes_retrans {bytes}"));
+    let counters = evidence::fact(format!("tcp_info: lost {lost}, data_segs_out {sent}{again}"));
     Some(Verdict::new(Severity::Warning, what).by([counters]))
 }

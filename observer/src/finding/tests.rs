@@ -1,6 +1,7 @@
 //! Every finding on an exchange that shows it, and on one that almost does.
 
 mod many;
+mod sockets;
 mod stage;
 
 use stage::{Stage, http_get, http_ok};

@@ -50,6 +50,26 @@ fn refused_and_unanswered_are_two_things() {
 }
 
 #[test]
+fn a_fin_that_nobody_acknowledges_is_no_loss_of_segments() {
+    let test = "a FIN in vain";
+    let Some((netns, watch)) = stage(test, &["--threshold", "stuck_closing=1s", "--interval", "0.5"]) else { return };
+    let server = netns.serve("127.0.0.1:0", "hold", 1);
+    let client = netns.connect(v4(server.port), "hold", 1);
+    watch.update("the connection", |record| to_port(server.port)(record) && record["conn_state"] == "S1");
+    if !firewall(test, &netns, &[format!("tcp dport {} drop", server.port)]) {
+        return;
+    }
+    client.end();
+    let is_lost = |record: &Value| record["kernel"]["client"]["info"]["lost"].as_u64() >= Some(3);
+    watch.update("a FIN that is sent again", |record| to_port(server.port)(record) && is_lost(record));
+    let objects = watch.finish();
+    let record = objects.iter().rfind(|object| object["type"] == "connection" && to_port(server.port)(object));
+    let record = record.expect("it is told in the end");
+    assert_eq!(findings(record), ["stuck-closing"], "{record:#}");
+    drop(server);
+}
+
+#[test]
 fn a_table_on_the_way_forgets_an_idle_connection() {
     let test = "a reset after an idle time";
     // Only who sees every packet knows that there was none.

@@ -1,0 +1,101 @@
+//! What the sockets of this host show of a connection of which not every packet is seen.
+
+use super::super::{Context, Thresholds, judge};
+use crate::input::Input;
+use crate::kernel::SocketInput;
+use crate::packet::{Address, IpVersion, Tuple};
+use crate::record::{ConnectionRecord, Finding, TcpInfo, TcpState};
+use crate::time::{Nanos, Timestamp};
+use crate::tracker::{Config, Event, Tracker};
+
+const START: Timestamp = Timestamp::from_nanos(1_700_000_000_000_000_000);
+
+/// The client's socket of a connection from 10.0.0.1:40000 to 10.0.0.2:80, which this host holds.
+fn socket(state: TcpState, info: TcpInfo) -> SocketInput {
+    let tuple = Tuple {
+        src: Address::v4([10, 0, 0, 1]),
+        dst: Address::v4([10, 0, 0, 2]),
+        sport: 40_000,
+        dport: 80,
+        version: IpVersion::V4,
+    };
+    SocketInput {
+        key: 1,
+        at: START,
+        tuple,
+        cookie: None,
+        first_seen: START,
+        passive: Some(false),
+        existed: true,
+        polled: false,
+        looked_at: true,
+        gone: false,
+        state,
+        processes: Vec::new(),
+        info: Some(info),
+        first_event: 0,
+        events: Vec::new(),
+    }
+}
+
+fn record(input: &SocketInput) -> ConnectionRecord {
+    let mut tracker = Tracker::new(Config { sampled: true, ..Config::default() });
+    tracker.handle(Input::Socket(input));
+    tracker.finish();
+    match tracker.poll() {
+        Some(Event::Connection(record)) => *record,
+        other => panic!("one connection, not {other:?}"),
+    }
+}
+
+/// What is found when it was watched for so many seconds.
+fn found(record: &ConnectionRecord, seconds: u64) -> Vec<Finding> {
+    let until = START.plus(Nanos::from_secs(seconds));
+    judge(record, &Context { thresholds: &Thresholds::default(), until, lost: false })
+}
+
+fn names(found: &[Finding]) -> Vec<&'static str> {
+    found.iter().map(|finding| finding.name).collect()
+}
+
+/// A socket that sent so many segments with payload, of which its kernel took some for lost.
+fn lossy(lost: u32, sent: u32, bytes_again: u64) -> TcpInfo {
+    TcpInfo {
+        lost: Some(lost),
+        data_segs_out: Some(sent),
+        bytes_retrans: Some(bytes_again),
+        bytes_sent: Some(u64::from(sent) * 1000),
+        ..TcpInfo::default()
+    }
+}
+
+#[test]
+fn what_its_socket_took_for_lost_is_packet_loss() {
+    let estab = |info| names(&found(&record(&socket(TcpState::Estab, info)), 10));
+    let loss = found(&record(&socket(TcpState::Estab, lossy(5, 100, 5000))), 10);
+    assert_eq!(names(&loss), ["packet-loss"]);
+    assert!(loss[0].what.contains("5 of its 100 segments for lost"), "{}", loss[0].what);
+    assert_eq!(estab(lossy(2, 100, 2000)), [""; 0], "two may be");
+    assert_eq!(estab(lossy(5, 1000, 5000)), [""; 0], "one in two hundred may be");
+    assert_eq!(estab(lossy(5, 0, 0)), [""; 0], "it has sent no payload");
+    assert_eq!(estab(lossy(5, 100, 0)), [""; 0], "what it sent again had no payload");
+}
+
+#[test]
+fn a_fin_that_is_sent_again_is_no_loss_of_segments() {
+    for state in [TcpState::FinWait1, TcpState::Closing, TcpState::LastAck] {
+        let found = found(&record(&socket(state, lossy(6, 8, 2000))), 1);
+        assert!(!names(&found).contains(&"packet-loss"), "{state:?}: the other end is gone");
+    }
+    let after = found(&record(&socket(TcpState::FinWait2, lossy(6, 8, 2000))), 1);
+    assert_eq!(names(&after), ["packet-loss"], "the other end has acknowledged all");
+}
+
+#[test]
+fn syns_that_are_sent_again_are_no_loss_of_segments() {
+    let mut connected = record(&socket(TcpState::Estab, lossy(6, 100, 2000)));
+    assert_eq!(names(&found(&connected, 10)), ["packet-loss"]);
+    connected.handshake.syn_retransmissions = 4;
+    assert_eq!(names(&found(&connected, 10)), [""; 0], "two of them had payload");
+}
+
