@@ -1,6 +1,6 @@
 //! A RST ends a connection that was in use.
 
-use super::{Context, Finding, Page, RestsOn, Verdict, evidence};
+use super::{Context, Finding, Page, RestsOn, Verdict, abortive_close, evidence};
 use crate::record::{ConnState, ConnectionRecord, NotableKind, Severity, Side};
 use crate::units;
 
@@ -92,8 +92,12 @@ impl Finding for ResetMidStream {
     }
 }
 
-/// Where not every packet is seen, the kernel tells what the program at the other end was told.
+/// Where not every packet is seen, the kernel tells what the program at the other end was told. That is told as well where
+/// nothing was owed any more.
 fn by_socket(record: &ConnectionRecord, by: Side) -> Option<Verdict> {
+    if abortive_close::by_socket(record, by).is_some() {
+        return None;
+    }
     let error = evidence::told(record, by.other(), &["ECONNRESET", "EPIPE"])?;
     let (who, other) = (super::verdict::name(by), super::verdict::name(by.other()));
     let what = format!(

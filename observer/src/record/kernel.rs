@@ -30,6 +30,11 @@ pub struct KernelSocket {
     pub gone: Option<Timestamp>,
     /// The last error that it was told, by its name (`ECONNREFUSED`); `null` for none.
     pub error: Option<String>,
+    /// Why it sent a RST, by the kernel's name (`enum sk_rst_reason`): `TCP_ABORT_ON_CLOSE` where data was left unread. Absent
+    /// where it sent none, or the kernel gives no reason (before Linux 6.10).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(default)]
+    pub reset_reason: Option<String>,
     /// Segments that it sent again, by the events of `tcp:tcp_retransmit_skb`.
     pub retransmit_events: u64,
     /// The kernel's own numbers; `null` where it was not seen for long enough to ask.

@@ -335,6 +335,7 @@ impl Socket {
                 connect_ns: None,
                 gone: None,
                 error: None,
+                reset_reason: None,
                 retransmit_events: 0,
                 info: None,
             },
@@ -348,7 +349,12 @@ impl Socket {
                 self.record.retransmit_events += 1;
                 self.syns_again += u64::from(event.states.0 == TcpState::SynSent);
             }
-            EntryKind::ResetSent => self.aborted = true,
+            EntryKind::ResetSent => {
+                self.aborted = true;
+                if self.record.reset_reason.is_none() {
+                    self.record.reset_reason.clone_from(&event.detail);
+                }
+            }
             EntryKind::ResetReceived => {
                 self.aborted = true;
                 self.refused = event.states.0 == TcpState::SynSent;

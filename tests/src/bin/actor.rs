@@ -69,6 +69,12 @@ fn serve(address: SocketAddr, protocol: Option<Protocol>, deed: &str, times: u32
                 stream.shutdown(Shutdown::Write)?;
                 stream.read_to_end(&mut Vec::new())?;
             }
+            // Reads, answers, and waits for the end, however it comes.
+            "answer" => {
+                stream.read_exact(&mut [0; 5])?;
+                stream.write_all(b"hello")?;
+                let _ = stream.read_to_end(&mut Vec::new());
+            }
             "close" => drop(stream),
             "reset" => SockRef::from(&stream).set_linger(Some(Duration::ZERO))?,
             "unread" => {
@@ -137,6 +143,16 @@ fn connect(address: SocketAddr, protocol: Option<Protocol>, deed: &str, times: u
             // More than both ends' buffers take.
             "pour" => {
                 let _ = stream.write_all(&vec![7; 64 << 20]);
+            }
+            // Closes with an answer unread, or read but without lingering.
+            "leave_unread" => {
+                stream.write_all(b"hello")?;
+                stream.peek(&mut [0])?;
+            }
+            "reset" => {
+                stream.write_all(b"hello")?;
+                stream.read_exact(&mut [0; 5])?;
+                SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
             }
             "leave" => stream.write_all(b"hello")?,
             "late" => {

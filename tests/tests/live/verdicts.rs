@@ -3,12 +3,12 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use observer_tests::live::{DEADLINE, Netns};
+use observer_tests::live::{DEADLINE, Netns, gives};
 use observer_tests::run::{objects, observer};
 use observer_tests::skip;
 use serde_json::Value;
 
-use super::{stage, to_port, v4};
+use super::{between, stage, to_port, v4};
 
 /// A table of the firewall with these rules for what comes in; `false`, after saying so, where there is none.
 fn firewall(test: &str, netns: &Netns, rules: &[String]) -> bool {
@@ -47,6 +47,26 @@ fn refused_and_unanswered_are_two_things() {
     }
     let well = watch.connection("the one that went well", to_port(served));
     assert_eq!(findings(&well), [""; 0], "{well:#}");
+}
+
+#[test]
+fn a_close_with_data_unread_and_one_without_lingering_are_told_apart() {
+    if !gives("reset_sent.reason") {
+        return skip("abortive closes", "this kernel gives no reason for resets");
+    }
+    let causes = [("leave_unread", "with data unread"), ("reset", "with SO_LINGER 0")];
+    for (deed, why) in causes {
+        let Some((record, ..)) = between("an abortive close", "answer", deed) else { return };
+        assert_eq!(
+            (record["conn_state"].as_str(), findings(&record)),
+            (Some("RSTO"), vec!["abortive-close"]),
+            "{record:#}"
+        );
+        let what = record["findings"][0]["what"].as_str().unwrap_or_default();
+        assert!(what.contains(why), "{what}");
+    }
+    let Some((record, ..)) = between("an orderly close", "answer", "send") else { return };
+    assert_eq!((record["conn_state"].as_str(), findings(&record)), (Some("SF"), vec![]), "{record:#}");
 }
 
 #[test]

@@ -2,9 +2,9 @@
 
 use super::super::{Context, Thresholds, judge};
 use crate::input::Input;
-use crate::kernel::SocketInput;
+use crate::kernel::{KernelEvent, SocketInput};
 use crate::packet::{Address, IpVersion, Tuple};
-use crate::record::{ConnectionRecord, Finding, TcpInfo, TcpState};
+use crate::record::{ConnectionRecord, EntryKind, Finding, Source, TcpInfo, TcpState};
 use crate::time::{Nanos, Timestamp};
 use crate::tracker::{Config, Event, Tracker};
 
@@ -36,6 +36,11 @@ fn socket(state: TcpState, info: TcpInfo) -> SocketInput {
         first_event: 0,
         events: Vec::new(),
     }
+}
+
+fn event(kind: EntryKind, from: TcpState, to: TcpState) -> KernelEvent {
+    let source = if kind == EntryKind::State { Source::State } else { Source::Retransmit };
+    KernelEvent { at: START, kind, states: (from, to), detail: None, source }
 }
 
 fn record(input: &SocketInput) -> ConnectionRecord {
@@ -97,5 +102,34 @@ fn syns_that_are_sent_again_are_no_loss_of_segments() {
     assert_eq!(names(&found(&connected, 10)), ["packet-loss"]);
     connected.handshake.syn_retransmissions = 4;
     assert_eq!(names(&found(&connected, 10)), [""; 0], "two of them had payload");
+}
+
+/// A client whose kernel sent a RST for that reason, after a request of 100 octets and so many of its answer.
+fn reset_for(reason: &str, answer: u64, acked: u64) -> ConnectionRecord {
+    let info = TcpInfo {
+        bytes_sent: Some(100),
+        bytes_retrans: Some(0),
+        bytes_acked: Some(acked),
+        bytes_received: Some(answer),
+        ..TcpInfo::default()
+    };
+    let reset = KernelEvent {
+        detail: Some(reason.to_string()),
+        ..event(EntryKind::ResetSent, TcpState::Estab, TcpState::Estab)
+    };
+    record(&SocketInput { gone: true, events: vec![reset], ..socket(TcpState::Closed, info) })
+}
+
+#[test]
+fn a_close_with_data_unread_and_one_without_lingering_are_told_apart() {
+    for (reason, why) in [("TCP_ABORT_ON_CLOSE", "with data unread"), ("TCP_STATE", "with SO_LINGER 0")] {
+        let found = found(&reset_for(reason, 500, 101), 10);
+        assert_eq!(names(&found), ["abortive-close"], "{reason}");
+        assert!(found[0].what.contains(why) && found[0].what.contains(reason), "{}", found[0].what);
+    }
+    let none = |reason, answer, acked| names(&found(&reset_for(reason, answer, acked), 10));
+    assert_eq!(none("TCP_TIMEOUT", 500, 101), [""; 0], "no program closed it");
+    assert_eq!(none("TCP_ABORT_ON_CLOSE", 0, 101), [""; 0], "a request without its answer is no end");
+    assert_eq!(none("TCP_STATE", 500, 51), [""; 0], "half of the request was on its way");
 }
 
