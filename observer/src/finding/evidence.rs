@@ -47,7 +47,7 @@ pub fn notable(record: &ConnectionRecord, kind: NotableKind, from: Side, one: &s
 
 /// So many of what `one` is: `3 SYNs sent again`.
 fn number_of(count: u64, one: &str) -> String {
-    const AFTER_NOUNS: [&str; 5] = [" sent again", " after ", " out of ", " that ", " without "];
+    const AFTER_NOUNS: [&str; 6] = [" sent again", " after ", " out of ", " that ", " without ", " with "];
     let end = AFTER_NOUNS.iter().filter_map(|words| one.find(words)).min().unwrap_or(one.len());
     let (noun, rest) = one.split_at(end);
     format!("{}{rest}", units::number_of(count, noun))

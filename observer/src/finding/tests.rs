@@ -152,6 +152,30 @@ fn loss_says_on_which_side_of_the_capture() {
     };
     let found = seen_twice(5);
     let loss = found.iter().find(|finding| finding.name == "packet-loss").expect("five were lost");
+#[test]
+fn options_that_only_one_capture_point_saw_were_taken_out() {
+    let captured = |copy: &[u8]| {
+        let mut stage = Stage::new();
+        stage.sack().syn();
+        stage.elsewhere(copy);
+        stage.after(10).send(Server, "S.", b"").after(0).send(Client, ".", b"");
+        stage.exchange(200).close();
+        stage.finish_after(0)
+    };
+    // The MSS alone, and what nft leaves where SACK was.
+    let found = captured(&[2, 4, 5, 180, 1, 1, 1, 1]);
+    assert_eq!(names(&found), ["middlebox-interference"]);
+    assert_eq!(found[0].what, "Between two capture points the client's SYN lost SACK.");
+    assert_eq!(found[0].confidence, Confidence::High);
+    assert_eq!(found[0].evidence[0].frame, Some(2));
+    assert_eq!(names(&captured(&[2, 4, 5, 180, 4, 2, 1, 1])), [""; 0], "the same at both");
+    assert_eq!(names(&captured(&[2, 4, 5, 100, 4, 2, 1, 1])), [""; 0], "an MSS that is clamped is no option taken out");
+    let mut stage = Stage::new();
+    stage.sack().syn().after(1_000).again_with(Client, "S", 1, &[2, 4, 5, 180]).after(10);
+    stage.send(Server, "S.", b"").after(0).send(Client, ".", b"");
+    assert_eq!(names(&stage.finish_after(0)), ["slow-handshake"], "the client itself left it out");
+}
+
     assert!(loss.what.contains("between the capture and the server"), "{}", loss.what);
     assert!(!names(&seen_twice(2)).contains(&"packet-loss"), "two may be");
     let mut stage = Stage::new();

@@ -45,6 +45,7 @@ mod slow_server;
 mod spurious;
 mod stale_connection;
 pub mod storm;
+mod stripped_options;
 mod stuck_closing;
 mod syn_flood;
 mod syn_retransmitted;
@@ -105,6 +106,7 @@ pub const SCENARIOS: &[Scenario] = &[
     accept_queue::SCENARIO,
     idle_reset::SCENARIO,
     middlebox::SCENARIO,
+    stripped_options::SCENARIO,
     spurious::SCENARIO,
     bulk::WINDOW,
     bulk::SENDER,

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Sides;
+use super::{Sides, SynOptions};
 use crate::time::{Nanos, Timestamp};
 
 /// The three-way handshake as it was captured.
@@ -45,6 +45,11 @@ pub struct Handshake {
     pub offered: Sides<Option<Offer>>,
     /// What both ends can use; `null` where not both SYNs were captured.
     pub agreed: Option<Agreed>,
+    /// Options of each end's SYN that one capture point saw and another did not: something between them took them out.
+    /// Absent where there are none, and where each SYN was captured once.
+    #[serde(skip_serializing_if = "SynOptions::are_none")]
+    #[schemars(default)]
+    pub stripped: Sides<SynOptions>,
 }
 
 /// What one end's SYN or SYN-ACK offered.

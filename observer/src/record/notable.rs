@@ -53,6 +53,8 @@ pub enum NotableKind {
     Rst,
     /// An ICMP error that quotes a segment of this end.
     Icmp,
+    /// A SYN or SYN-ACK that was captured before, at another place, with other options.
+    OptionsDiffer,
 }
 
 /// What was the case when a connection was reset.

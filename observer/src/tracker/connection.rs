@@ -11,7 +11,7 @@ use super::kernel::Kernel;
 use super::moment::Moment;
 use super::notable::{Notable, Reset, Silence};
 use super::outcome::{Clock, Outcome};
-use super::pack::{pack_fields, pack_wrapped};
+use super::pack::{pack_fields, pack_flags, pack_wrapped};
 use super::segment::Done;
 use super::sending::End;
 use super::state;
@@ -22,7 +22,7 @@ use crate::flow::{TunnelEnds, tunnels};
 use crate::kernel::{KernelEvent, SocketInput};
 use crate::packet::{Flags, IcmpError, Layer, Notes, Packet, Segment, Tuple};
 use crate::protocol::Conversation;
-use crate::record::{EntryKind, NotableKind, Side, Sides, TcpState};
+use crate::record::{EntryKind, NotableKind, Side, Sides, SynOptions, TcpState};
 use crate::time::Timestamp;
 
 /// ICMP errors kept of one connection.
@@ -118,6 +118,8 @@ pub(super) struct Rare {
     pub(super) duplicates: u64,
     pub(super) icmp: Vec<Icmp>,
     pub(super) notable: Vec<Notable>,
+    /// The options of each direction's SYN that are missing from one of its copies.
+    pub(super) stripped: [SynOptions; 2],
     pub(super) reset: Option<Box<Reset>>,
     pub(super) silence: Option<Box<Silence>>,
 }
@@ -405,8 +407,9 @@ pack_fields! {
     }
     Around { tunnels, layers }
     Closing { fin, rst, first }
-    Rare { analysis, duplicates, icmp, notable, reset, silence }
+    Rare { analysis, duplicates, icmp, notable, stripped, reset, silence }
     Icmp { at, frame, error, quoted }
 }
 
 pack_wrapped!(Counts);
+pack_flags!(SynOptions);

@@ -3,7 +3,8 @@
 //! A packet is a copy of an earlier one of the same direction where
 //!
 //! 1. its IPv4 identification, its sequence and acknowledgment numbers, flags, window, urgent pointer, timestamps and SACK
-//!    blocks, and the length of its payload are the same;
+//!    blocks, and the length of its payload are the same; of a SYN the timestamps are left out, since what strips options
+//!    on the way strips them there (`handshake.rs` compares the options of both);
 //! 2. one of these tells it from a segment that was sent twice:
 //!    - a. at most 10 ms apart, it was captured elsewhere: in another file, on another interface, in other tags, or with a
 //!      time to live lower by 1 to 8;
@@ -158,7 +159,8 @@ fn start(packet: &Packet, segment: &Segment) -> u64 {
 
 /// A hash of condition 1. That of a connection is not to be guessed, so neither is this one.
 fn fingerprint(start: u64, packet: &Packet, segment: &Segment, options: &TcpOptions) -> u64 {
-    let (value, echo) = options.timestamps.unwrap_or_default();
+    let stamps = options.timestamps.filter(|_| !segment.flags.contains(Flags::SYN));
+    let (value, echo) = stamps.unwrap_or_default();
     let mut hash = start;
     hash = fold(hash ^ two(value, echo), two(segment.len, packet.tuple.is_canonical().into()) ^ 0xbf58_476d_1ce4_e5b9);
     for (left, right) in options.sack() {
@@ -312,5 +314,14 @@ mod tests {
         let mut capture = Capture::default();
         assert!(!capture.is_copy(ack(0, 3), &stamps(1), &[]));
         assert!(!capture.is_copy(ack(5, 3), &stamps(2), &[]));
+    }
+
+    #[test]
+    fn a_syn_without_its_timestamps_is_the_same_packet() {
+        let stamps = TcpOptions { timestamps: Some((1, 0)), ..TcpOptions::default() };
+        let mut capture = Capture::default();
+        assert!(!capture.is_copy(packet(LOW, 0, 3, Flags::SYN, 0), &stamps, &[]));
+        assert!(capture.is_plain_copy(packet(LOW, 5, 3, Flags::SYN, 0)));
+        assert!(!capture.is_plain_copy(packet(LOW, 1_000_000, 4, Flags::SYN, 0)), "sent again");
     }
 }

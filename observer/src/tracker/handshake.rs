@@ -3,7 +3,7 @@
 use super::moment::Moment;
 use super::pack::{pack_fields, pack_values};
 use crate::packet::{Flags, Segment};
-use crate::record::{self, Agreed, Offer, Sides};
+use crate::record::{self, Agreed, Offer, Sides, SynOptions};
 use crate::sequence::Seq;
 use crate::tcp_options::TcpOptions;
 use crate::time::{Nanos, Timestamp};
@@ -218,6 +218,18 @@ impl Handshake {
             had_option && again.fast_open == PackedOffer::NONE || self.fast_open == FastOpen::Sent && segment.len == 0;
     }
 
+    /// Options that one of two copies of direction `from`'s SYN has and the other has not: the first, and this one. A SYN
+    /// that is sent again may leave some out itself.
+    pub(super) fn stripped(&self, from: u8, segment: &Segment, options: &TcpOptions) -> SynOptions {
+        let again = if segment.flags.is_syn_ack() { self.syn_ack_retransmissions } else { self.syn_retransmissions };
+        let is_whole = again == 0 && !options.cut && !options.malformed;
+        let Some(Some(first)) = self.offers.get(usize::from(from)).filter(|_| is_whole) else {
+            return SynOptions::empty();
+        };
+        let [first, copy] = [*first, PackedOffer::new(segment, options)].map(|offer| SynOptions::of(&offer.unpack()));
+        first.symmetric_difference(copy)
+    }
+
     fn offer(&mut self, from: u8, segment: &Segment, options: &TcpOptions) {
         if let Some(slot) = self.offers.get_mut(usize::from(from))
             && !options.cut
@@ -305,6 +317,7 @@ impl Handshake {
             gave_up_ecn: self.gave_up_ecn,
             gave_up_fast_open: self.gave_up_fast_open,
             agreed: of_client.zip(of_server).map(|(client, server)| self.agreed(client, server, v6)),
+            stripped: Sides::default(),
         }
     }
 

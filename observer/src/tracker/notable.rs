@@ -194,6 +194,6 @@ pack_fields! {
 pack_values! {
     NotableKind {
         SynAgain, SynAckAgain, Retransmission, Spurious, Dsack, OutOfOrder, LostSegment, ZeroWindow, WindowFull, KeepAlive, Rst,
-        Icmp,
+        Icmp, OptionsDiffer,
     }
 }

@@ -39,9 +39,12 @@ impl Connection {
         let Sides { client: client_end, server: server_end } = sides.of([low, high]);
         let [low_sent, high_sent] = &self.sent;
         let sent = sides.of([low_sent, high_sent]);
-        let handshake =
-            self.handshake.record(client.into(), self.initial_rtt(config), self.ends.version == IpVersion::V6);
         let rare = self.rare.as_deref();
+        let is_v6 = self.ends.version == IpVersion::V6;
+        let handshake = Handshake {
+            stripped: sides.of(rare.map(|rare| rare.stripped).unwrap_or_default()),
+            ..self.handshake.record(client.into(), self.initial_rtt(config), is_v6)
+        };
         let mut timeline =
             self.log.as_ref().map(|log| Timeline { entries: log.entries(client).collect(), cut: log.cut() });
         let kernel = self.kernel.as_deref();

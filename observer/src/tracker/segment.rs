@@ -53,6 +53,9 @@ impl Connection {
             && duplicates.is_copy(packet, segment, &options, input.layers, habits, [fwd_flow, rev_flow])
         {
             self.rare.get_or_insert_default().duplicates += 1;
+            if segment.flags.contains(Flags::SYN) {
+                self.compare_offers(from, packet, segment, &options);
+            }
             return Done { duplicate: true, ..Done::default() };
         }
         self.note_before(from, packet, segment, config);
@@ -175,6 +178,16 @@ impl Connection {
         let [fwd, rev] = both(&mut self.sent, from);
         if fwd.fin_end().is_some() && rev.fin_end().is_some() && fwd.state == TcpState::LastAck {
             (fwd.state, rev.state) = (TcpState::Closed, TcpState::TimeWait);
+        }
+    }
+
+    /// Notes which options one copy of a SYN has and another, captured elsewhere, has not.
+    fn compare_offers(&mut self, from: u8, packet: &Packet, segment: &Segment, options: &TcpOptions) {
+        let stripped = self.handshake.stripped(from, segment, options);
+        if !stripped.is_empty() {
+            let [known, _] = both(&mut self.rare.get_or_insert_default().stripped, from);
+            *known |= stripped;
+            self.note_one(NotableKind::OptionsDiffer, from, packet);
         }
     }
 

@@ -122,6 +122,28 @@ fn of_a_flood_at_this_host_it_is_said_whether_cookies_take_over() {
 }
 
 #[test]
+fn options_that_one_namespace_saw_and_another_did_not() {
+    let server = Endpoint { ip: host(2), port: 80 };
+    let seen = |netns: u32, at: Timestamp, sack: bool| {
+        let mut record = exchange(netns.into(), at, host(1), server);
+        record.netns = Some(netns);
+        record.handshake.offered.client.as_mut().expect("its SYN was seen").sack = sack;
+        record
+    };
+    let found = |other: ConnectionRecord| report(vec![seen(1, millis(0), true), other], Vec::new(), millis(60_000));
+    let stripped = found(seen(2, millis(1), false));
+    assert_eq!(names(&stripped), ["middlebox-interference"]);
+    let what = &stripped[0].cases[0].finding.what;
+    assert_eq!(what, "Between network namespaces 1 and 2 the client's SYN lost SACK.");
+    assert_eq!(names(&found(seen(2, millis(1), true))), [""; 0], "the same in both");
+    assert_eq!(names(&found(seen(2, millis(5_000), false))), [""; 0], "the same ports, at another time");
+    assert_eq!(names(&found(seen(1, millis(1), false))), [""; 0], "one after the other in one namespace");
+    let mut again = seen(2, millis(1), false);
+    again.handshake.syn_retransmissions = 1;
+    assert_eq!(names(&found(again)), [""; 0], "a SYN that is sent again may leave it out");
+}
+
+#[test]
 fn many_ports_in_vain_are_a_scan() {
     let tried = |ports: u16, used: u16| {
         let at = |port: u16| millis(u64::from(port) * 10);

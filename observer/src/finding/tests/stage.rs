@@ -25,6 +25,9 @@ pub struct Stage {
     ip_id: u16,
     /// The identification of what was skipped.
     skipped: u16,
+    interface: u16,
+    /// The options of the next packet, where not its usual ones.
+    options: Option<Vec<u8>>,
     /// What each end's packets carry.
     pub window: [u16; 2],
     pub ttl: [u8; 2],
@@ -45,6 +48,8 @@ impl Stage {
             skipped: 0,
             window: [60_000; 2],
             ttl: [64; 2],
+            interface: 0,
+            options: None,
             tos: [0; 2],
             thresholds: Thresholds::default(),
             lost: false,
@@ -120,6 +125,20 @@ impl Stage {
     pub fn skip(&mut self, from: Side, len: u32) -> &mut Self {
         let next = &mut self.next[usize::from(from == Side::Server)];
         *next = next.wrapping_add(len);
+    /// The same with other options.
+    pub fn again_with(&mut self, from: Side, flags: &str, back: u32, options: &[u8]) -> &mut Self {
+        self.options = Some(options.to_vec());
+        self.again(from, flags, back, 0)
+    }
+
+    /// The SYN just sent is captured once more, on another interface, where it has these options.
+    pub fn elsewhere(&mut self, options: &[u8]) -> &mut Self {
+        (self.ip_id, self.interface) = (self.ip_id - 1, 1);
+        self.again_with(Side::Client, "S", 1, options);
+        self.interface = 0;
+        self
+    }
+
         self.ip_id += 1;
         self.skipped = self.ip_id;
         self
@@ -199,7 +218,8 @@ impl Stage {
             dport: receiver.1,
             version: IpVersion::V4,
         };
-        let options: &[u8] = match (flags.contains(Flags::SYN), self.sack) {
+        let given = self.options.take();
+        let usual: &[u8] = match (flags.contains(Flags::SYN), self.sack) {
             (true, true) => &SACK_OPTIONS,
             (true, false) => &SYN_OPTIONS,
             (false, _) => &[],
@@ -213,9 +233,10 @@ impl Stage {
             frame: FrameId { file: 0, number: self.number },
             hash: flow::hash(&tuple, &[], 0),
             tuple,
-            interface: 0,
+            interface: self.interface,
             ttl: self.ttl[end],
             tos: self.tos[end],
+        let options = given.as_deref().unwrap_or(usual);
             ip_id: self.ip_id,
             notes: Notes::empty(),
             layers: None,

@@ -29,6 +29,8 @@ pub enum Fate {
     Twice(Duration),
     /// Another frame was sent in its place.
     Replaced(Vec<u8>),
+    /// It leaves as it is, and another arrives: what stands on the way has changed it.
+    Rewritten(Vec<u8>),
 }
 
 impl Fault {

@@ -331,6 +331,10 @@ impl Mover {
                 queue.push(due, to, frame.clone());
                 queue.push(due + by, to, frame);
             }
+            Fate::Rewritten(frame) => {
+                queue.push(due, to, frame);
+                queue.release(due, to);
+            }
             Fate::Pass | Fate::Replaced(_) => {
                 queue.push(due, to, frame);
                 queue.release(due, to);
