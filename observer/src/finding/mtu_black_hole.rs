@@ -26,6 +26,8 @@ const PAGE: Page = Page {
          6298) and never acknowledged.",
         "No segment as large had ever been acknowledged on the connection.",
         "No ICMP message named an MTU (RFC 1191; RFC 8201).",
+        "It had the DF flag (RFC 791, section 3.1), as what looks for the path's MTU has, or is IPv6. Where it had not, and \
+         any router may cut it, it must be the pieces that are dropped: the finding is less sure.",
         "The other end was heard after the first of them (duplicate ACKs, SACK): it is there. Where it was not, the finding \
          is less sure.",
     ],
@@ -33,8 +35,8 @@ const PAGE: Page = Page {
         "Find the size that passes: `tracepath -n {PEER}`",
         "Clamp the MSS where the tunnel begins: `nft add rule inet mangle forward tcp flags syn tcp option maxseg size set \
          rt mtu`",
-        "At once, on the sender, for every path: `ip route change default via GATEWAY advmss {MSS}` (every path carries an \
-         MSS of {MSS})",
+        "At once, on the sender, for every path: `ip route change default via GATEWAY advmss {MSS}` (every path carries 1240 \
+         over IPv4 and 1220 over IPv6; it is more where larger segments were acknowledged, less where smaller ones were not)",
         "Let ICMP through: `nft insert rule inet filter forward icmp type destination-unreachable accept`",
         "Let the sender find out by itself: `sysctl -w net.ipv4.tcp_mtu_probing=1`",
     ],
@@ -43,6 +45,9 @@ const PAGE: Page = Page {
 
 /// What every path carries: 1280 octets (RFC 8200, section 5), less the headers, without options.
 const SAFE_MSS: (u16, u16) = (1240, 1220);
+
+/// What every host takes (RFC 9293, section 3.7.1).
+const LEAST_MSS: u32 = 536;
 
 impl Finding for MtuBlackHole {
     fn page(&self) -> &'static Page {
@@ -65,21 +70,34 @@ impl Finding for MtuBlackHole {
             return None;
         }
         let heard = stuck.heard_since > 0 || *record.analysis?.duplicate_ack.of(by.other()) > 0;
+        // What is larger than one packet shows nothing: it was captured before segmentation offload.
+        let passed = if stuck.acknowledged < stuck.length { stuck.acknowledged } else { 0 };
+        let clamp = if safe < stuck.length { safe.max(passed) } else { LEAST_MSS.max(passed) };
+        let small = match passed {
+            0 => "small ones".to_string(),
+            octets => format!("those of up to {octets} octets"),
+        };
         let who = super::verdict::name(by);
+        let marked = match (stuck.dont_fragment, record.client.ip.is_ipv4()) {
+            (true, true) => "DF set, ",
+            (false, _) => "DF not set, ",
+            (true, false) => "",
+        };
         let what = format!(
-            "The {who}'s segment of {} was sent again {} without an answer, while small ones pass (MSS {mss}); no ICMP \
+            "The {who}'s segment of {} was sent again {} without an answer, while {small} pass ({marked}MSS {mss}); no ICMP \
              message says why.",
             units::bytes(stuck.length.into()),
             units::number_of(stuck.times, "time"),
         );
-        let again = format!("a segment of {} sent again", units::bytes(stuck.length.into()));
+        let again =
+            format!("a segment of {} sent again, {marked}never acknowledged", units::bytes(stuck.length.into()));
         let evidence = Evidence {
             until: Some(stuck.last),
             last_frame: Some(stuck.last_frame),
             ..evidence::frame(stuck.first, stuck.first_frame, by, again)
         };
         let peer = if by == Side::Client { record.server.ip } else { record.client.ip };
-        let verdict = Verdict::new(Severity::Error, what).by([evidence]).with("PEER", peer).with("MSS", safe);
-        Some(if heard { verdict } else { verdict.likely() })
+        let verdict = Verdict::new(Severity::Error, what).by([evidence]).with("PEER", peer).with("MSS", clamp);
+        Some(if heard && stuck.dont_fragment { verdict } else { verdict.likely() })
     }
 }

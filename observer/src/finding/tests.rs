@@ -244,6 +244,34 @@ fn a_closed_window_is_a_receiver_that_does_not_read() {
     assert_eq!(closed_for(12_000)[0].severity, Severity::Error);
     assert_eq!(names(&closed_for(100)), [""; 0]);
     let mut stage = Stage::new();
+#[test]
+fn a_black_hole_tells_df_and_the_mss_that_passes() {
+    let hang = |whole: bool, passes: usize, len: usize| {
+        let mut stage = Stage::new();
+        stage.whole = whole;
+        stage.open().send(Client, "P.", &http_get("/")).after(10).send(Server, ".", &vec![b'x'; passes]);
+        stage.after(10).send(Client, ".", b"").after(10).send(Server, ".", &vec![b'x'; len]);
+        for wait in [250, 500, 1_000, 2_000] {
+            stage.after(wait).again(Server, ".", len as u32, len as u32).after(1).send_ack(Client, len as u32);
+        }
+        stage.finish_after(0).into_iter().find(|finding| finding.name == "mtu-black-hole").expect("it hangs")
+    };
+    let clamps_to = |finding: &crate::record::Finding, mss: u32| {
+        finding.remedy.iter().any(|step| step.contains(&format!("advmss {mss}`")))
+    };
+    let found = hang(true, 1_350, 1_460);
+    assert!(found.what.contains("up to 1350 octets pass (DF set, MSS 1460)"), "{}", found.what);
+    assert!(clamps_to(&found, 1_350), "{:?}", found.remedy);
+    assert_eq!(found.confidence, Confidence::High);
+    let found = hang(true, 300, 1_460);
+    assert!(clamps_to(&found, 1_240), "what every path carries: {:?}", found.remedy);
+    let found = hang(true, 300, 1_200);
+    assert!(clamps_to(&found, 536), "not as much as did not pass: {:?}", found.remedy);
+    let found = hang(false, 300, 1_460);
+    assert!(found.what.contains("DF not set"), "{}", found.what);
+    assert_eq!(found.confidence, Confidence::Medium, "any router may cut it");
+}
+
     stage.open().send(Client, "P.", &[b'x'; 1000]).after(1);
     stage.window[1] = 0;
     stage.send(Server, ".", b"").after(5_000).send(Server, ".", b"");

@@ -254,6 +254,10 @@ pub struct Unanswered {
     pub heard_since: u64,
     /// A segment as large as the largest of this end was acknowledged before.
     pub as_large_passed: bool,
+    /// Payload in octets of the largest segment of this end that is known to have been acknowledged; 0 where none is.
+    pub acknowledged: u32,
+    /// No router may cut it: it had the DF flag all the times (RFC 791, section 3.1), or is IPv6.
+    pub dont_fragment: bool,
 }
 
 /// Round trips by acknowledgment, by how much was in flight when they ended: means, in nanoseconds.

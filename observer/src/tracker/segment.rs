@@ -84,7 +84,7 @@ impl Connection {
             analysis = AnalysisSet::empty();
         }
         if segment.len > 0 {
-            let data = fwd.payload(segment, Some(fwd_flow.in_flight(rev_flow)), at);
+            let data = fwd.payload(segment, (Some(fwd_flow.in_flight(rev_flow)), rev.acked()), at);
             if !config.strict_wireshark {
                 let (seen, acknowledged) = (data.last_was_seen, rev_flow.acknowledges());
                 let sent = Sent { tsval: options.timestamps.map(|(value, _)| value), ip_id: packet.ip_id };
@@ -114,7 +114,7 @@ impl Connection {
         if let Some(data) = fwd.data.as_mut().filter(|_| segment.len > 0) {
             if let Some(cause) = retransmission {
                 let strain = data.strain.get_or_insert_default();
-                strain.sent_again(segment, cause, (packet.number, at), heard);
+                strain.sent_again(packet, segment, cause, heard);
             } else if let Some(strain) = &mut data.strain {
                 strain.sent(at, round_trip);
             }

@@ -69,6 +69,8 @@ pub(super) struct Data {
     max_segment: u32,
     /// Where the first of the largest segments begins.
     largest: Seq,
+    /// The largest segment that had been acknowledged when a larger one was sent.
+    passed: u32,
     /// Octets of the last segment.
     last_len: u32,
     pub(super) round_trips: RoundTrips,
@@ -182,8 +184,13 @@ impl End {
     }
 
     /// Takes in the payload of a segment. `in_flight` is what this end has sent and the other has not acknowledged,
-    /// this segment included. Gives what is known of all this end's payload.
-    pub(super) fn payload(&mut self, segment: &Segment, in_flight: Option<u32>, at: Timestamp) -> &mut Data {
+    /// this segment included; `acked` what the other has acknowledged. Gives what is known of all this end's payload.
+    pub(super) fn payload(
+        &mut self,
+        segment: &Segment,
+        (in_flight, acked): (Option<u32>, Option<Seq>),
+        at: Timestamp,
+    ) -> &mut Data {
         let start = segment.seq.plus(segment.flags.contains(Flags::SYN).into());
         let isn = self.isn();
         let data = self.data.get_or_insert_with(|| {
@@ -198,6 +205,9 @@ impl End {
         data.last_at.set(at);
         data.last_len = segment.len;
         if segment.len > data.max_segment {
+            if data.has_largest_passed(acked) {
+                data.passed = data.max_segment;
+            }
             (data.max_segment, data.largest) = (segment.len, start);
         }
         data.max_in_flight = data.max_in_flight.max(in_flight.unwrap_or(0));
@@ -241,9 +251,8 @@ impl End {
     pub(super) fn facts(&self, other: &Self, last_seen: Timestamp) -> FlowFacts {
         let data = self.data.as_deref();
         let strain = data.and_then(|data| data.strain.as_deref());
-        let passed = data.is_some_and(|data| {
-            other.acked().is_some_and(|acked| acked.at_or_after(data.largest.plus(data.max_segment)))
-        });
+        let passed = data.is_some_and(|data| data.has_largest_passed(other.acked()));
+        let known_to_pass = data.map_or(0, |data| if passed { data.max_segment } else { data.passed });
         let closed = |rare: &Rare| rare.zero_since.get().map_or(0, |since| last_seen.since(since).0);
         let rare = self.rare.as_deref();
         let ((min, max), (low_ttl, high_ttl)) = (self.window, self.ttl);
@@ -258,7 +267,7 @@ impl End {
             ttl: self.known.contains(Known::TTL).then(|| Ttl { min: low_ttl, max: high_ttl, hops: hops(high_ttl) }),
             ecn: rare.map_or_else(Ecn::default, |rare| rare.ecn),
             urgent: rare.map_or(0, |rare| rare.urgent),
-            unanswered: strain.and_then(|strain| strain.unanswered(other.acked(), other.packets, passed)),
+            unanswered: strain.and_then(|strain| strain.unanswered(other, passed, known_to_pass)),
             loaded_rtt: strain.and_then(Strain::loaded_rtt),
             delayed_acks: strain.and_then(Strain::delayed_acks),
         }
@@ -287,6 +296,11 @@ impl Data {
         strain::answered(&mut self.strain, &answer, self.max_in_flight, round_trip);
     }
 
+    /// Whether the largest segment is among what the other end has acknowledged.
+    fn has_largest_passed(&self, acked: Option<Seq>) -> bool {
+        acked.is_some_and(|acked| acked.at_or_after(self.largest.plus(self.max_segment)))
+    }
+
     fn throughput_bps(&self) -> Option<u64> {
         let length = self.last_at.get()?.checked_since(self.first_at.get()?)?;
         let bits = u128::from(self.unique_bytes) * 8 * 1_000_000_000;
@@ -302,8 +316,8 @@ pub(super) fn hops(ttl: u8) -> u8 {
 pack_fields! {
     End { packets, max_idle, isn, acked, fin_end, window, state, known, retransmits, ttl, data, rare }
     Data {
-        bytes, unique_bytes, seen, last_was_seen, first_at, last_at, max_in_flight, max_segment, largest, last_len, round_trips, holes,
-        strain,
+        bytes, unique_bytes, seen, last_was_seen, first_at, last_at, max_in_flight, max_segment, largest, passed, last_len, round_trips,
+        holes, strain,
     }
     Rare { ecn, urgent, bad_checksums, zero_since, zero_window }
 }

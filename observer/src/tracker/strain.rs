@@ -2,7 +2,8 @@
 
 use super::moment::Moment;
 use super::pack::pack_fields;
-use crate::packet::{Flags, Segment};
+use super::sending::End;
+use crate::packet::{Flags, IpVersion, Notes, Packet, Segment};
 use crate::record::{DelayedAcks, LoadedRtt, RetransmissionCause, Unanswered};
 use crate::sequence::Seq;
 use crate::time::{Nanos, Timestamp};
@@ -53,6 +54,8 @@ struct Again {
     first_frame: u64,
     last: Timestamp,
     last_frame: u64,
+    /// No router may cut it, any of the times.
+    whole: bool,
     /// Packets that the other end had sent when it was sent again first.
     heard: u64,
 }
@@ -106,13 +109,10 @@ impl Strain {
     }
 
     /// Takes in a segment that this end sent again; `heard` is how many packets the other end had sent.
-    pub(super) fn sent_again(
-        &mut self,
-        segment: &Segment,
-        cause: RetransmissionCause,
-        (frame, at): (u64, Timestamp),
-        heard: u64,
-    ) {
+    pub(super) fn sent_again(&mut self, packet: &Packet, segment: &Segment, cause: RetransmissionCause, heard: u64) {
+        let (frame, at) = (packet.number, packet.at);
+        // RFC 791, section 3.1; IPv6 routers cut nothing (RFC 8200, section 4.5).
+        let whole = packet.notes.contains(Notes::DONT_FRAGMENT) || packet.tuple.version == IpVersion::V6;
         if !matches!(cause, RetransmissionCause::Rto | RetransmissionCause::TailLossProbe)
             || segment.flags.intersects(Flags::SYN)
         {
@@ -123,20 +123,22 @@ impl Strain {
                 again.times += 1;
                 (again.last, again.last_frame) = (at, frame);
                 again.len = again.len.min(segment.len);
+                again.whole &= whole;
             }
             again => {
                 let (seq, len) = (segment.seq, segment.len);
                 let (first, first_frame) = (at, frame);
-                *again = Some(Again { seq, len, times: 1, first, first_frame, last: at, last_frame: frame, heard });
+                let (last, last_frame) = (at, frame);
+                *again = Some(Again { seq, len, times: 1, first, first_frame, last, last_frame, whole, heard });
             }
         }
     }
 
-    /// The segment that was sent again and never acknowledged; `answered` is what the other end acknowledges, `heard` how
-    /// many packets it has sent, `passed` whether a segment as large was acknowledged.
-    pub(super) fn unanswered(&self, answered: Option<Seq>, heard: u64, passed: bool) -> Option<Unanswered> {
-        let Again { seq, len, times, first, first_frame, last, last_frame, heard: before } = self.again?;
-        let open = answered.is_none_or(|answered| answered.at_or_before(seq));
+    /// The segment that was sent again and `other`, the other end, never acknowledged; `passed` is whether a segment as
+    /// large was acknowledged, `acknowledged` the largest that was.
+    pub(super) fn unanswered(&self, other: &End, passed: bool, acknowledged: u32) -> Option<Unanswered> {
+        let Again { seq, len, times, first, first_frame, last, last_frame, whole, heard: before } = self.again?;
+        let open = other.acked().is_none_or(|answered| answered.at_or_before(seq));
         open.then_some(Unanswered {
             length: len,
             times: times.into(),
@@ -144,8 +146,10 @@ impl Strain {
             first_frame,
             last,
             last_frame,
-            heard_since: heard.saturating_sub(before),
+            heard_since: other.packets.saturating_sub(before),
             as_large_passed: passed,
+            acknowledged,
+            dont_fragment: whole,
         })
     }
 
@@ -175,5 +179,5 @@ impl Mean {
 pack_fields! {
     Strain { light, heavy, late, late_by, delayed, delay, again }
     Mean { count, sum }
-    Again { seq, len, times, first, first_frame, last, last_frame, heard }
+    Again { seq, len, times, first, first_frame, last, last_frame, whole, heard }
 }

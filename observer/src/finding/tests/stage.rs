@@ -32,6 +32,8 @@ pub struct Stage {
     pub window: [u16; 2],
     pub ttl: [u8; 2],
     pub tos: [u8; 2],
+    /// Their DF flag.
+    pub whole: bool,
     pub thresholds: Thresholds,
     pub lost: bool,
 }
@@ -51,6 +53,7 @@ impl Stage {
             interface: 0,
             options: None,
             tos: [0; 2],
+            whole: true,
             thresholds: Thresholds::default(),
             lost: false,
         }
@@ -238,7 +241,7 @@ impl Stage {
             tos: self.tos[end],
         let options = given.as_deref().unwrap_or(usual);
             ip_id: self.ip_id,
-            notes: Notes::empty(),
+            notes: if self.whole { Notes::DONT_FRAGMENT } else { Notes::empty() },
             layers: None,
             tail: Span { options: options.len() as u8, payload: len, ..Span::default() },
             missing: 0,
