@@ -39,6 +39,22 @@ fn a_syn_has_a_second_to_be_answered() {
 }
 
 #[test]
+fn a_second_syn_has_its_time_to_be_answered_too() {
+    let asked_again = |millis| {
+        let mut stage = Stage::new();
+        stage.syn().after(1_000).again(Client, "S", 1, 0);
+        let found = stage.finish_after(millis);
+        assert_eq!((names(&found), found[0].severity), (vec!["unanswered-syn"], Severity::Error));
+        (found[0].confidence, found[0].doubts.clone())
+    };
+    assert_eq!(asked_again(1_400), (Confidence::Medium, vec![Doubt::InputEnds]), "a third would come after 2 s");
+    assert_eq!(asked_again(2_100), (Confidence::High, vec![]), "it did not");
+    let mut stage = Stage::new();
+    stage.syn().after(1_000).again(Client, "S", 1, 0).after(2_000).again(Client, "S", 1, 0);
+    assert_eq!(stage.finish_after(500)[0].confidence, Confidence::High, "three are no chance");
+}
+
+#[test]
 fn what_was_lost_makes_it_less_sure() {
     let mut stage = Stage::new();
     stage.syn().after(1_000).again(Client, "S", 1, 0);

@@ -27,6 +27,11 @@ const PAGE: Page = Page {
          only not captured.",
         "The SYN was sent again (RFC 6298, section 5), or the input goes on for unanswered_after: then only a warning, as \
          every TCP sends a SYN again that it means.",
+        "Live, drops that this host counts meanwhile are evidence: those of its firewall and stack by the kernel's reason \
+         (enum skb_drop_reason), and what grew of conntrack's `drop` and `insert_failed` and of the listeners' counters \
+         (LINUX_MIB_LISTENDROPS). Counters of nft rules are not read: only rules that say `counter` have them.",
+        "Where it was sent again once, and the input ends before a third would have been sent (the timeout doubles: RFC 6298, \
+         section 5.5), the finding is less sure: two may be lost by chance.",
     ],
     remedy: &[
         "See where the way ends: `traceroute -T -p {PORT} {SERVER}`",
@@ -78,6 +83,10 @@ impl Finding for UnansweredSyn {
             .by([evidence::first(record, Side::Client, "SYN")])
             .by(evidence::notable(record, NotableKind::SynAgain, Side::Client, "SYN sent again"))
             .by(evidence::drops(record, Side::Client));
-        Some(verdict.doubt_if(again == 0, Doubt::FewSamples))
+        // Of a socket that has gone it is known that nothing came.
+        let waits = gone.is_none() && reset.client.is_none();
+        let third = context.thresholds.unanswered_after.0.saturating_mul(2);
+        let ends = again == 1 && waits && context.waited(record.last_seen).0 < third;
+        Some(verdict.doubt_if(again == 0, Doubt::FewSamples).doubt_if(ends, Doubt::InputEnds))
     }
 }
