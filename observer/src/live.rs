@@ -13,7 +13,7 @@ use observer::input::{Input, PacketInput};
 use observer::kernel::SocketId;
 use observer::keylog::Keys;
 use observer::packet::{Decoded, FrameId, Notes, Packet};
-use observer::record::{CaptureRecord, ConnectionRecord, LookupRecord};
+use observer::record::{CaptureRecord, ConnectionRecord, Finding, LookupRecord};
 use observer::recording::Begin;
 use observer::time::{Nanos, Timestamp};
 use observer::tracker::{Config, Event, States, Tracker};
@@ -59,6 +59,8 @@ pub struct Live {
     chunk: Chunk,
     decoded: Decoded,
     keys: Option<Arc<Keys>>,
+    /// What is seen is in a file, in which frames can be looked up.
+    is_kept: bool,
 }
 
 /// One namespace.
@@ -104,7 +106,14 @@ impl Live {
             chunk: Chunk::default(),
             decoded: Decoded::default(),
             keys: None,
+            is_kept: true,
         }
+    }
+
+    /// The same of what nobody writes down: findings name no frames.
+    pub fn unkept(mut self) -> Self {
+        self.is_kept = false;
+        self
     }
 
     /// All secrets that are known from now on.
@@ -300,6 +309,9 @@ impl Live {
                 record.lost = self.lost.map(|_| self.gaps.iter().filter(touching).map(|gap| gap.records).sum());
                 let context = Context { thresholds: &self.config.thresholds, until: self.drained, lost: false };
                 record.findings = judge(&record, &context);
+                if !self.is_kept {
+                    record.findings.iter_mut().for_each(Finding::forget_frames);
+                }
                 tell(if last { News::Connection(record) } else { News::Update(record) })?;
             }
         }

@@ -343,6 +343,7 @@ pub fn run(
     let begin = Live::begin(&config, source);
     let recorder = observe.recorder(&begin, source)?;
     let live = Live::new(config, &begin);
+    let live = if recorder.is_some() { live } else { live.unkept() };
     // Namespaces are entered while that is allowed.
     let (translations, why) = Translations::open(&observe.netns.places()?);
     if let Some(why) = why.filter(|_| observe.verbose > 0) {

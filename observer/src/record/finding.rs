@@ -153,6 +153,15 @@ pub struct About {
     pub netns: Option<u32>,
 }
 
+impl Finding {
+    /// Leaves out the numbers of frames: there is no file in which they could be looked up.
+    pub fn forget_frames(&mut self) {
+        for piece in &mut self.evidence {
+            (piece.frame, piece.last_frame) = (None, None);
+        }
+    }
+}
+
 impl Severity {
     /// As it is written: `error`.
     pub const fn name(self) -> &'static str {

@@ -44,6 +44,8 @@ fn refused_and_unanswered_are_two_things() {
     for (port, expected) in [(81, "refused"), (82, "refused"), (83, "unanswered-syn")] {
         let record = watch.connection(expected, to_port(port));
         assert_eq!(findings(&record), [expected], "{record:#}");
+        let evidence = record["findings"][0]["evidence"].as_array().expect("something shows it");
+        assert!(evidence.iter().all(|piece| piece["frame"].is_null()), "there is no file to look in: {evidence:?}");
     }
     let well = watch.connection("the one that went well", to_port(served));
     assert_eq!(findings(&well), [""; 0], "{well:#}");

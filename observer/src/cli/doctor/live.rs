@@ -83,7 +83,10 @@ impl Host {
         let Watching { gauges, mut diagnosis, capture, .. } = watching;
         let readings = gauges.readings();
         diagnosis.gauges(&readings);
-        let found = Diagnosis::findings(vec![diagnosis], &capture);
+        let mut found = Diagnosis::findings(vec![diagnosis], &capture);
+        for case in found.iter_mut().flat_map(|record| &mut record.cases) {
+            case.finding.forget_frames();
+        }
         Ok(Found { found, readings, unread: gauges.unread(), capture, effort: gauges.effort() })
     }
 
