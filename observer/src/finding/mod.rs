@@ -148,6 +148,11 @@ pub trait Finding: Sync {
         false
     }
 
+    /// Counters that are evidence where they grow while connections show it, by the names of their gauges.
+    fn counters(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// What looks for it in many connections; `None` where it is about one.
     fn tally(&self) -> Option<Box<dyn Tally>> {
         None
@@ -207,4 +212,4 @@ fn doubts(record: &ConnectionRecord, context: &Context<'_>) -> Vec<Doubt> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

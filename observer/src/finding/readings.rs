@@ -46,6 +46,13 @@ pub fn evidence(reading: &GaugeRecord) -> Evidence {
     Evidence { at: Some(reading.at), what: describe(reading), ..Evidence::default() }
 }
 
+/// The same of a counter beside connections, with its namespace: which one they cross is not known.
+pub fn evidence_of(reading: &GaugeRecord) -> Evidence {
+    let netns = reading.netns.map_or(String::new(), |netns| format!(" (netns {netns})"));
+    let what = format!("{}{netns}", describe(reading)).replace('\u{a0}', " ");
+    Evidence { at: Some(reading.at), what, ..Evidence::default() }
+}
+
 /// A reading in words: `conntrack: 950 of 1,000 entries, +12/s, full in 4.2 s`.
 pub fn describe(reading: &GaugeRecord) -> String {
     let mut text = format!("{}: {}", reading.name, units::count(reading.value.0.max(0.0) as u64));

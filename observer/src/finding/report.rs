@@ -4,11 +4,14 @@ use std::any::Any;
 use std::collections::BTreeMap;
 
 use super::passing::Passing;
-use super::{Context, FINDINGS, Page, Readings, Tally, Verdict};
-use crate::record::{About, Case, ConnectionRecord, Doubt, Finding, FindingRecord, LookupRecord, Severity};
+use super::{Context, FINDINGS, Page, Readings, Tally, Verdict, readings};
+use crate::record::{About, Case, ConnectionRecord, Doubt, Evidence, Finding, FindingRecord, LookupRecord, Severity};
 
 /// Cases that are kept of each finding.
 const CASES: usize = 10;
+
+/// Counters that are evidence of each case.
+const COUNTERS: usize = 8;
 
 /// What was found so far.
 pub struct Report {
@@ -18,6 +21,8 @@ pub struct Report {
     tallies: Vec<(usize, Box<dyn Tally>)>,
     /// What gauges have shown so far.
     passing: Passing,
+    /// Counters that grew, each as it was read last: by the place of the finding that goes by them, gauge and namespace.
+    counters: BTreeMap<(usize, &'static str, Option<u32>), Evidence>,
 }
 
 /// All findings of one name.
@@ -31,7 +36,12 @@ struct Group {
 impl Default for Report {
     fn default() -> Self {
         let tallies = FINDINGS.iter().enumerate().filter_map(|(place, finding)| Some((place, finding.tally()?)));
-        Self { groups: BTreeMap::new(), tallies: tallies.collect(), passing: Passing::default() }
+        Self {
+            groups: BTreeMap::new(),
+            tallies: tallies.collect(),
+            passing: Passing::default(),
+            counters: BTreeMap::new(),
+        }
     }
 }
 
@@ -71,6 +81,10 @@ impl Report {
         }
         let mut passing = std::mem::take(&mut self.passing);
         for (place, finding) in FINDINGS.iter().enumerate() {
+            let grown = finding.counters().iter().flat_map(|name| readings.of(name)).filter(|one| readings::grows(one));
+            for reading in grown {
+                self.counters.insert((place, reading.name, reading.netns), readings::evidence_of(reading));
+            }
             for (about, verdict) in finding.gauges(readings, context) {
                 let case = case(finding.page(), about, verdict, &[]);
                 if !passing.is_worse_than(place, &case) {
@@ -93,6 +107,7 @@ impl Report {
 
     /// Takes in all of another one.
     pub fn merge(&mut self, other: Self) {
+        self.counters.extend(other.counters);
         for (place, group) in other.groups {
             self.groups.entry(place).or_default().merge(group);
         }
@@ -114,7 +129,11 @@ impl Report {
             }
         }
         let mut records: Vec<FindingRecord> = Vec::new();
-        for (place, Group { count, cases }) in self.groups {
+        for (place, Group { count, mut cases }) in self.groups {
+            let grown = self.counters.iter().filter(|((of, ..), _)| *of == place).take(COUNTERS);
+            for (_, evidence) in grown {
+                cases.iter_mut().for_each(|case| case.finding.evidence.push(evidence.clone()));
+            }
             let Some(page) = FINDINGS.get(place).map(|finding| finding.page()) else { continue };
             let severity = cases.iter().map(|case| case.finding.severity).max().unwrap_or(Severity::Info);
             records.push(FindingRecord { name: page.name, title: page.title, severity, count, cases });

@@ -569,3 +569,13 @@ fn thresholds_move_the_line() {
 fn names(found: &[crate::record::Finding]) -> Vec<&'static str> {
     found.iter().map(|finding| finding.name).collect()
 }
+/// An attempt that had no answer, judged.
+pub fn unanswered() -> crate::record::ConnectionRecord {
+    let attempt = || {
+        let mut stage = Stage::new();
+        stage.syn().after(1_000).again(Client, "S", 1, 0);
+        stage
+    };
+    crate::record::ConnectionRecord { findings: attempt().finish_after(10_000), ..attempt().record() }
+}
+

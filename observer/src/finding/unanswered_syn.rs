@@ -47,6 +47,10 @@ impl Finding for UnansweredSyn {
         &PAGE
     }
 
+    fn counters(&self) -> &'static [&'static str] {
+        &["conntrack_drop", "conntrack_insert_failed", "listen_drops", "listen_overflows", "syn_queue_dropped"]
+    }
+
     fn connection(&self, record: &ConnectionRecord, context: &Context<'_>) -> Option<Verdict> {
         let syn = record.handshake.syn.or_else(|| Some(record.socket(Side::Client)?.first_seen))?;
         let handshake = &record.handshake;

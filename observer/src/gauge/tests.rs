@@ -442,6 +442,32 @@ fn cookies_memory_and_retransmissions_are_told_by_what_grows() {
 }
 
 #[test]
+fn drops_beside_a_syn_without_an_answer_are_its_evidence() {
+    let evidence = |drops: [u64; 2]| {
+        let mut host = Host::default();
+        for count in drops {
+            host.text(Text::Netstat, &format!("TcpExt: ListenDrops ListenOverflows\nTcpExt: {count} 7\n"));
+            host.after(5);
+        }
+        let thresholds = Thresholds::default();
+        let context = Context { thresholds: &thresholds, until: Timestamp::default(), lost: false };
+        let mut report = Report::default();
+        report.connection(&crate::finding::tests::unanswered());
+        report.gauges(crate::finding::Readings(&host.readings), &context);
+        let found = report.finish(&context);
+        assert_eq!(found.iter().map(|record| record.name).collect::<Vec<_>>(), ["unanswered-syn"]);
+        let evidence = &found[0].cases[0].finding.evidence;
+        evidence
+            .iter()
+            .filter(|piece| piece.what.starts_with("listen"))
+            .map(|piece| piece.what.clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(evidence([5, 20]), ["listen_drops: 20 times, +3/s (netns 7)"]);
+    assert_eq!(evidence([20, 20]), [""; 0], "those were before");
+}
+
+#[test]
 fn what_cannot_be_read_gives_no_reading() {
     let (texts, processes, flows) = (Texts::default(), Processes::default(), Flows::default());
     let read = Read { sockets: None, texts: &texts, processes: &processes, flows: &flows };
