@@ -153,22 +153,6 @@ fn a_rst_from_another_distance_is_somebody_elses() {
 }
 
 #[test]
-fn loss_says_on_which_side_of_the_capture() {
-    let seen_twice = |lost: usize| {
-        let mut stage = Stage::new();
-        stage.open();
-        for round in 0..50 {
-            stage.after(1).send(Client, ".", &[b'x'; 1000]);
-            if round < lost {
-                stage.after(250).again(Client, ".", 1000, 1000);
-            }
-            stage.after(10).send(Server, ".", b"");
-        }
-        stage.finish_after(0)
-    };
-    let found = seen_twice(5);
-    let loss = found.iter().find(|finding| finding.name == "packet-loss").expect("five were lost");
-#[test]
 fn options_that_only_one_capture_point_saw_were_taken_out() {
     let captured = |copy: &[u8]| {
         let mut stage = Stage::new();
@@ -192,6 +176,22 @@ fn options_that_only_one_capture_point_saw_were_taken_out() {
     assert_eq!(names(&stage.finish_after(0)), ["slow-handshake"], "the client itself left it out");
 }
 
+#[test]
+fn loss_says_on_which_side_of_the_capture() {
+    let seen_twice = |lost: usize| {
+        let mut stage = Stage::new();
+        stage.open();
+        for round in 0..50 {
+            stage.after(1).send(Client, ".", &[b'x'; 1000]);
+            if round < lost {
+                stage.after(250).again(Client, ".", 1000, 1000);
+            }
+            stage.after(10).send(Server, ".", b"");
+        }
+        stage.finish_after(0)
+    };
+    let found = seen_twice(5);
+    let loss = found.iter().find(|finding| finding.name == "packet-loss").expect("five were lost");
     assert!(loss.what.contains("between the capture and the server"), "{}", loss.what);
     assert!(!names(&seen_twice(2)).contains(&"packet-loss"), "two may be");
     let mut stage = Stage::new();
@@ -245,22 +245,6 @@ fn large_segments_without_an_answer_are_a_black_hole() {
 }
 
 #[test]
-fn a_closed_window_is_a_receiver_that_does_not_read() {
-    let closed_for = |millis| {
-        let mut stage = Stage::new();
-        stage.open().send(Client, "P.", &[b'x'; 1000]).after(1);
-        stage.window[1] = 0;
-        stage.send(Server, ".", b"").after(millis);
-        stage.window[1] = 500;
-        stage.send(Server, ".", b"");
-        stage.finish_after(0)
-    };
-    assert_eq!(names(&closed_for(300)), ["zero-window"]);
-    assert_eq!(closed_for(300)[0].severity, Severity::Warning);
-    assert_eq!(closed_for(12_000)[0].severity, Severity::Error);
-    assert_eq!(names(&closed_for(100)), [""; 0]);
-    let mut stage = Stage::new();
-#[test]
 fn a_black_hole_tells_df_and_the_mss_that_passes() {
     let hang = |whole: bool, passes: usize, len: usize| {
         let mut stage = Stage::new();
@@ -288,6 +272,22 @@ fn a_black_hole_tells_df_and_the_mss_that_passes() {
     assert_eq!(found.confidence, Confidence::Medium, "any router may cut it");
 }
 
+#[test]
+fn a_closed_window_is_a_receiver_that_does_not_read() {
+    let closed_for = |millis| {
+        let mut stage = Stage::new();
+        stage.open().send(Client, "P.", &[b'x'; 1000]).after(1);
+        stage.window[1] = 0;
+        stage.send(Server, ".", b"").after(millis);
+        stage.window[1] = 500;
+        stage.send(Server, ".", b"");
+        stage.finish_after(0)
+    };
+    assert_eq!(names(&closed_for(300)), ["zero-window"]);
+    assert_eq!(closed_for(300)[0].severity, Severity::Warning);
+    assert_eq!(closed_for(12_000)[0].severity, Severity::Error);
+    assert_eq!(names(&closed_for(100)), [""; 0]);
+    let mut stage = Stage::new();
     stage.open().send(Client, "P.", &[b'x'; 1000]).after(1);
     stage.window[1] = 0;
     stage.send(Server, ".", b"").after(5_000).send(Server, ".", b"");
@@ -406,6 +406,41 @@ fn a_fin_that_nobody_acknowledges() {
 }
 
 #[test]
+fn fins_that_cross_and_are_not_acknowledged() {
+    let crossed = || {
+        let mut stage = Stage::new();
+        stage.open().exchange(200).after(10).send(Client, "F.", b"");
+        // The server sends its own before it has seen that.
+        stage.less_one(Server, "F.").after(10);
+        stage
+    };
+    let found = crossed().finish_after(11_000);
+    assert_eq!(names(&found), ["stuck-closing"]);
+    assert!(found[0].what.contains("CLOSING"), "{}", found[0].what);
+    assert_eq!(names(&crossed().finish_after(2_000)), [""; 0], "it may still come");
+    let mut stage = crossed();
+    stage.send(Client, ".", b"").after(1).send(Server, ".", b"");
+    assert_eq!(names(&stage.finish_after(60_000)), [""; 0], "both were acknowledged");
+}
+
+#[test]
+fn the_last_fin_is_not_acknowledged() {
+    let closed = || {
+        let mut stage = Stage::new();
+        stage.open().exchange(200).after(10).send(Client, "F.", b"").after(10).send(Server, ".", b"");
+        stage.after(10).send(Server, "F.", b"");
+        stage
+    };
+    let found = closed().finish_after(11_000);
+    assert_eq!(names(&found), ["stuck-closing"]);
+    assert!(found[0].what.contains("server has been in LAST-ACK"), "{}", found[0].what);
+    assert_eq!(names(&closed().finish_after(2_000)), [""; 0], "it may still come");
+    let mut stage = closed();
+    stage.after(1).send(Client, ".", b"");
+    assert_eq!(names(&stage.finish_after(60_000)), [""; 0], "it was acknowledged");
+}
+
+#[test]
 fn keep_alives_that_nobody_answers() {
     let probes = |count, answered| {
         let mut stage = Stage::new();
@@ -453,6 +488,13 @@ fn a_syn_with_data_that_does_not_get_through() {
     blocked.send(Client, "S", &[b'x'; 100]).after(1_000).again(Client, "S", 101, 0).after(10);
     blocked.syn_ack_without_data(100).after(1).again(Client, ".", 100, 0);
     assert_eq!(names(&blocked.finish_after(0)), ["tfo-blocked"]);
+    let mut answered = Stage::new();
+    answered.send(Client, "S", &[b'x'; 100]).after(10).send(Server, "S.", b"").after(1).send(Client, ".", b"");
+    assert_eq!(names(&answered.finish_after(0)), [""; 0], "its data was taken");
+    let mut refused = Stage::new();
+    refused.send(Client, "S", &[b'x'; 100]).after(10).syn_ack_without_data(100);
+    refused.after(1).again(Client, "P.", 100, 100).after(10).send(Server, ".", b"");
+    assert_eq!(names(&refused.finish_after(0)), [""; 0], "it was answered, though its data was not taken");
     let mut plain = Stage::new();
     plain.syn().after(1_000).again(Client, "S", 1, 0).after(10).send(Server, "S.", b"").after(1).send(Client, ".", b"");
     assert_eq!(names(&plain.finish_after(0)), ["slow-handshake"], "there was none to begin with");
@@ -566,9 +608,6 @@ fn thresholds_move_the_line() {
     assert_eq!(names(&stage.finish_after(0)), ["slow-handshake"]);
 }
 
-fn names(found: &[crate::record::Finding]) -> Vec<&'static str> {
-    found.iter().map(|finding| finding.name).collect()
-}
 /// An attempt that had no answer, judged.
 pub fn unanswered() -> crate::record::ConnectionRecord {
     let attempt = || {
@@ -579,3 +618,6 @@ pub fn unanswered() -> crate::record::ConnectionRecord {
     crate::record::ConnectionRecord { findings: attempt().finish_after(10_000), ..attempt().record() }
 }
 
+fn names(found: &[crate::record::Finding]) -> Vec<&'static str> {
+    found.iter().map(|finding| finding.name).collect()
+}

@@ -4,7 +4,7 @@ use super::super::{Context, Thresholds, judge};
 use crate::input::Input;
 use crate::kernel::{KernelEvent, SocketInput};
 use crate::packet::{Address, IpVersion, Tuple};
-use crate::record::{ConnectionRecord, EntryKind, Finding, Source, TcpInfo, TcpState};
+use crate::record::{ConnectionRecord, EntryKind, Finding, KernelSocket, Source, TcpInfo, TcpState};
 use crate::time::{Nanos, Timestamp};
 use crate::tracker::{Config, Event, Tracker};
 
@@ -133,3 +133,31 @@ fn a_close_with_data_unread_and_one_without_lingering_are_told_apart() {
     assert_eq!(none("TCP_STATE", 500, 51), [""; 0], "half of the request was on its way");
 }
 
+/// A client's socket in that state, whose FIN was seen as it left, and which the other end has or has not closed.
+fn closing(state: TcpState) -> ConnectionRecord {
+    let mut record = record(&SocketInput { existed: false, ..socket(state, TcpInfo::default()) });
+    record.close.fin.client = Some(START);
+    record
+}
+
+#[test]
+fn a_socket_that_waits_for_the_others_fin() {
+    let waits = found(&closing(TcpState::FinWait2), 61);
+    assert_eq!(names(&waits), ["stuck-closing"]);
+    assert!(waits[0].what.contains("FIN-WAIT-2 for 1 min 1 s"), "{}", waits[0].what);
+    assert_eq!(names(&found(&closing(TcpState::FinWait2), 30)), [""; 0], "the other end may still have to send");
+    let mut both = closing(TcpState::FinWait2);
+    let there = both.kernel.as_ref().and_then(|kernel| kernel.client.clone()).expect("it has a socket");
+    both.kernel.as_mut().expect("as above").server = Some(KernelSocket { state: TcpState::CloseWait, ..there });
+    assert!(!names(&found(&both, 61)).contains(&"stuck-closing"), "that is the other end's: close-wait");
+}
+
+#[test]
+fn a_socket_that_waits_for_the_ack_of_its_fin() {
+    for state in [TcpState::FinWait1, TcpState::Closing, TcpState::LastAck] {
+        let stuck = found(&closing(state), 11);
+        assert_eq!(names(&stuck), ["stuck-closing"]);
+        assert!(stuck[0].what.contains(state.name()), "{}", stuck[0].what);
+        assert_eq!(names(&found(&closing(state), 2)), [""; 0], "{state:?}: it may still come");
+    }
+}

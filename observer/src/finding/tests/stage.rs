@@ -48,10 +48,10 @@ impl Stage {
             sack: false,
             ip_id: 0,
             skipped: 0,
-            window: [60_000; 2],
-            ttl: [64; 2],
             interface: 0,
             options: None,
+            window: [60_000; 2],
+            ttl: [64; 2],
             tos: [0; 2],
             whole: true,
             thresholds: Thresholds::default(),
@@ -109,10 +109,33 @@ impl Stage {
         self
     }
 
+    /// One end sends what comes next, which does not acknowledge the last octet that the other has sent.
+    pub fn less_one(&mut self, from: Side, flags: &str) -> &mut Self {
+        let [seq, _] = self.of(from);
+        self.packet(from, flags, seq, 1, b"");
+        let next = &mut self.next[usize::from(from == Side::Server)];
+        *next = next.wrapping_add(u32::from(flags.contains(['S', 'F'])));
+        self
+    }
+
     /// One end sends `len` octets again that begin `back` before what comes next.
     pub fn again(&mut self, from: Side, flags: &str, back: u32, len: u32) -> &mut Self {
         let [seq, _] = self.of(from);
         self.packet(from, flags, seq.wrapping_sub(back), 0, &vec![b'x'; len as usize]);
+        self
+    }
+
+    /// The same with other options.
+    pub fn again_with(&mut self, from: Side, flags: &str, back: u32, options: &[u8]) -> &mut Self {
+        self.options = Some(options.to_vec());
+        self.again(from, flags, back, 0)
+    }
+
+    /// The SYN just sent is captured once more, on another interface, where it has these options.
+    pub fn elsewhere(&mut self, options: &[u8]) -> &mut Self {
+        (self.ip_id, self.interface) = (self.ip_id - 1, 1);
+        self.again_with(Side::Client, "S", 1, options);
+        self.interface = 0;
         self
     }
 
@@ -128,20 +151,6 @@ impl Stage {
     pub fn skip(&mut self, from: Side, len: u32) -> &mut Self {
         let next = &mut self.next[usize::from(from == Side::Server)];
         *next = next.wrapping_add(len);
-    /// The same with other options.
-    pub fn again_with(&mut self, from: Side, flags: &str, back: u32, options: &[u8]) -> &mut Self {
-        self.options = Some(options.to_vec());
-        self.again(from, flags, back, 0)
-    }
-
-    /// The SYN just sent is captured once more, on another interface, where it has these options.
-    pub fn elsewhere(&mut self, options: &[u8]) -> &mut Self {
-        (self.ip_id, self.interface) = (self.ip_id - 1, 1);
-        self.again_with(Side::Client, "S", 1, options);
-        self.interface = 0;
-        self
-    }
-
         self.ip_id += 1;
         self.skipped = self.ip_id;
         self
@@ -227,6 +236,7 @@ impl Stage {
             (true, false) => &SYN_OPTIONS,
             (false, _) => &[],
         };
+        let options = given.as_deref().unwrap_or(usual);
         let len = payload.len() as u32;
         let window = self.window[end];
         let segment = Segment { seq: Seq(seq), ack: Seq(ack), flags, window, urgent: 0, len };
@@ -239,7 +249,6 @@ impl Stage {
             interface: self.interface,
             ttl: self.ttl[end],
             tos: self.tos[end],
-        let options = given.as_deref().unwrap_or(usual);
             ip_id: self.ip_id,
             notes: if self.whole { Notes::DONT_FRAGMENT } else { Notes::empty() },
             layers: None,
