@@ -92,6 +92,7 @@ fn explain_prints_every_page_within_the_terminal() {
     }
     assert!(!page.contains("ports_percent"), "its rule does not go by that: {page}");
     let list = text(&observer().arg("explain").output().expect("observer runs"));
+        assert!(page.rule.iter().any(|rule| refers(rule)), "{name} refers to no RFC and no symbol of the kernel");
     assert!(FINDINGS.iter().all(|finding| list.contains(finding.page().name)), "{list}");
     let thresholds = text(&observer().args(["explain", "--thresholds"]).output().expect("observer runs"));
     for setting in Thresholds::default().settings() {
@@ -103,6 +104,13 @@ fn explain_prints_every_page_within_the_terminal() {
 }
 
 #[test]
+/// Whether a condition names an RFC, or something of the kernel's: a name with an underscore that is no threshold.
+fn refers(rule: &str) -> bool {
+    let thresholds = Thresholds::default().settings();
+    let is_symbol = |word: &str| word.contains('_') && thresholds.iter().all(|setting| setting.name != word);
+    rule.contains("RFC ") || rule.split(|letter: char| !letter.is_alphanumeric() && letter != '_').any(is_symbol)
+}
+
 fn doctor_says_how_bad_it_is_by_its_status() {
     let captures = root().join("captures");
     let status = |names: &[&str], options: &[&str]| {

@@ -22,7 +22,8 @@ const PAGE: Page = Page {
     ],
     rule: &[
         "While half or more of the most that was ever in flight was in flight (32 KiB or more), the mean round trip by \
-         acknowledgment was bufferbloat or more above the shortest.",
+         acknowledgment was bufferbloat or more above the shortest: what a queue that is too long adds (RFC 7567, section 2; \
+         RFC 8290, section 1).",
         "It was three times the shortest or more.",
         "Five or more round trips were measured so.",
         "Neither window was closed: a receiver that does not read delays as well.",

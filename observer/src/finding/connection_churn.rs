@@ -27,7 +27,8 @@ const PAGE: Page = Page {
     ],
     rule: &[
         "One client opened churn_connections or more connections to one server and port, and completed their handshakes.",
-        "Each carried payload both ways, at most one exchange, and lasted no longer than churn_duration.",
+        "Each carried payload both ways, at most one exchange, and lasted no longer than churn_duration: a connection that persists \
+         would have served them all (RFC 9112, section 9.3).",
         "There was at least one a second on average.",
     ],
     remedy: &[

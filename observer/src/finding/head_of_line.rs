@@ -19,7 +19,8 @@ const PAGE: Page = Page {
         "One of the requests is slow.",
     ],
     rule: &[
-        "A request was sent before the response to the one before it had ended (HTTP/1.x).",
+        "A request was sent before the response to the one before it had ended (HTTP/1.x: pipelining, RFC 9112, section \
+         9.3.2).",
         "From its end to the end of the response before it head_of_line or more went by.",
         "Its own response began only then.",
     ],

@@ -22,7 +22,7 @@ const PAGE: Page = Page {
               the name. The way to the server was never asked for.",
     causes: &["See dns-failure: what failed is the lookup."],
     rule: &[
-        "A client's lookup of a name failed (dns-failure).",
+        "A client's lookup of a name failed (dns-failure; RFC 1035, section 4.1.1).",
         "The client sent no SYN in the name_or_network that followed, and the input goes on that long.",
     ],
     remedy: &[

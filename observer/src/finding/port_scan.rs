@@ -25,8 +25,8 @@ const PAGE: Page = Page {
         "A program with a wrong list of servers.",
     ],
     rule: &[
-        "Attempts of one client at port_scan_targets or more pairs of server and port were refused, not answered, or given \
-         up without payload.",
+        "Attempts of one client at port_scan_targets or more pairs of server and port were refused (a RST from CLOSED: RFC \
+         9293, section 3.10.7.1), not answered, or given up without payload.",
         "At least four fifths of all pairs that it tried are such.",
     ],
     remedy: &[

@@ -22,7 +22,8 @@ const PAGE: Page = Page {
     ],
     rule: &[
         "The connection was established, and neither end had sent a FIN.",
-        "Nothing was captured of it for reset_after_idle or longer.",
+        "Nothing was captured of it for reset_after_idle or longer, as what keeps a table of connections may take for their \
+         end (RFC 5382, section 5; nf_conntrack_tcp_timeout_established in the kernel).",
         "After that at most four packets came, the last of them a RST.",
     ],
     remedy: &[

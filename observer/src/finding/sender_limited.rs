@@ -23,7 +23,8 @@ const PAGE: Page = Page {
     rule: &[
         "One end sent ten times bulk_bytes or more, over at least ten round trips.",
         "It sent nothing again, and filled no window.",
-        "There was never more than half of the receiver's window in flight.",
+        "There was never more than half of the receiver's window in flight (RFC 7661, section 3: it is limited by the \
+         application, or by its send buffer: TCP_CHRONO_SNDBUF_LIMITED in the kernel).",
         "A round trip takes window_limited_rtt or longer.",
     ],
     remedy: &[

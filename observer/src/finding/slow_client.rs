@@ -20,7 +20,8 @@ const PAGE: Page = Page {
         "Somebody holds connections open on purpose (Slowloris).",
     ],
     rule: &[
-        "From the first octet of a request to its last slow_client or more went by.",
+        "From the first octet of a request to its last slow_client or more went by, for which a server may give up (408: RFC \
+         9110, section 15.5.9).",
         "Its body has no more than 16 KiB: larger ones may take their time.",
         "The server did not answer before that, nor did the client go on to another request.",
         "The client sent nothing again, and the server's window was never closed: nothing else held the request back.",

@@ -25,9 +25,9 @@ const PAGE: Page = Page {
         "The first resolver in the list does not answer, and the second one does.",
     ],
     rule: &[
-        "A lookup over UDP or TCP was answered slow_dns or more after the first query for it, of whichever resolver that was \
-         asked: the same client asked for the same name and type, and had no answer yet.",
-        "It was not multicast.",
+        "A lookup over UDP or TCP (RFC 1035, section 4.2) was answered slow_dns or more after the first query for it, of \
+         whichever resolver that was asked: the same client asked for the same name and type, and had no answer yet.",
+        "It was not multicast (RFC 6762).",
     ],
     remedy: &[
         "Measure it: `dig @{RESOLVER} {NAME} | grep 'Query time'`, twice: the second answer comes from the cache",

@@ -22,7 +22,7 @@ const PAGE: Page = Page {
     ],
     rule: &[
         "From the last octet of a request to the first of its response slow_server or more went by, less the round trip to \
-         the server.",
+         the server (RFC 9112, section 9.2, says which response is whose).",
         "The response was not waiting for others on the same connection (see head-of-line).",
         "Nothing that the server sent was lost meanwhile that would explain it.",
     ],
