@@ -35,7 +35,7 @@ fn every_finding_that_a_file_can_show_has_a_capture() {
     }
 }
 
-/// The captures that show a finding, by their descriptions.
+/// The captures that show a finding, by their descriptions, each with the thresholds that it takes.
 fn captures_of(finding: &str) -> Vec<String> {
     let entries = std::fs::read_dir(root().join("captures")).expect("there are captures");
     let pages = entries.filter_map(|entry| Some(entry.ok()?.path()));
@@ -44,9 +44,29 @@ fn captures_of(finding: &str) -> Vec<String> {
         text.lines().any(|line| line.starts_with("findings = ") && line.contains(&format!("\"{finding}\"")))
     };
     let shown = pages.filter(|path| path.extension().is_some_and(|end| end == "toml")).filter(shows);
-    let mut names: Vec<String> = shown.filter_map(|page| Some(page.file_stem()?.to_str()?.to_string())).collect();
+    let named = |page: PathBuf| {
+        let text = std::fs::read_to_string(&page).expect("a description");
+        let thresholds = text.lines().find_map(|line| line.strip_prefix("thresholds = ")).unwrap_or("[]");
+        let thresholds: Vec<String> = serde_json::from_str(thresholds).expect("a list of words, as JSON has it");
+        let name = page.file_stem()?.to_str()?.to_string();
+        let given: String = thresholds.iter().map(|threshold| format!(" (`--threshold {threshold}`)")).collect();
+        Some(format!("`{name}`{given}"))
+    };
+    let mut names: Vec<String> = shown.filter_map(named).collect();
     names.sort();
     names
+}
+
+#[test]
+fn every_finding_has_its_tests() {
+    for finding in FINDINGS {
+        let (name, proof) = (finding.page().name, finding.page().proof);
+        for test in [proof.shown, proof.near_miss] {
+            let (file, function) = test.split_once("::").unwrap_or_else(|| panic!("{name}: {test}"));
+            let text = std::fs::read_to_string(root().join(file)).unwrap_or_else(|e| panic!("{name}: {file}: {e}"));
+            assert!(text.contains(&format!("#[test]\nfn {function}() {{")), "{name}: {file} has no test {function}");
+        }
+    }
 }
 
 #[test]
@@ -62,6 +82,7 @@ fn pages_are_complete() {
             assert!(sentence.ends_with(['.', '"']) || sentence.ends_with("or"), "{name}: {sentence}");
         }
         assert!(!page.causes.is_empty() && !page.rule.is_empty() && !page.remedy.is_empty(), "{name}");
+        assert!(page.rule.iter().any(|rule| refers(rule)), "{name} refers to no RFC and no symbol of the kernel");
         for step in page.remedy {
             assert!(step.matches('`').count().is_multiple_of(2), "{name}: {step}");
         }
@@ -78,6 +99,13 @@ fn pages_are_complete() {
     }
 }
 
+/// Whether a condition names an RFC, or something of the kernel's: a name with an underscore that is no threshold.
+fn refers(rule: &str) -> bool {
+    let thresholds = Thresholds::default().settings();
+    let is_symbol = |word: &str| word.contains('_') && thresholds.iter().all(|setting| setting.name != word);
+    rule.contains("RFC ") || rule.split(|letter: char| !letter.is_alphanumeric() && letter != '_').any(is_symbol)
+}
+
 #[test]
 fn explain_prints_every_page_within_the_terminal() {
     for finding in FINDINGS {
@@ -92,7 +120,6 @@ fn explain_prints_every_page_within_the_terminal() {
     }
     assert!(!page.contains("ports_percent"), "its rule does not go by that: {page}");
     let list = text(&observer().arg("explain").output().expect("observer runs"));
-        assert!(page.rule.iter().any(|rule| refers(rule)), "{name} refers to no RFC and no symbol of the kernel");
     assert!(FINDINGS.iter().all(|finding| list.contains(finding.page().name)), "{list}");
     let thresholds = text(&observer().args(["explain", "--thresholds"]).output().expect("observer runs"));
     for setting in Thresholds::default().settings() {
@@ -104,13 +131,6 @@ fn explain_prints_every_page_within_the_terminal() {
 }
 
 #[test]
-/// Whether a condition names an RFC, or something of the kernel's: a name with an underscore that is no threshold.
-fn refers(rule: &str) -> bool {
-    let thresholds = Thresholds::default().settings();
-    let is_symbol = |word: &str| word.contains('_') && thresholds.iter().all(|setting| setting.name != word);
-    rule.contains("RFC ") || rule.split(|letter: char| !letter.is_alphanumeric() && letter != '_').any(is_symbol)
-}
-
 fn doctor_says_how_bad_it_is_by_its_status() {
     let captures = root().join("captures");
     let status = |names: &[&str], options: &[&str]| {

@@ -1,6 +1,6 @@
 //! A connection ends with a RST though nothing is owed.
 
-use super::{Context, Finding, Page, RestsOn, Verdict, evidence};
+use super::{Context, Finding, Page, Proof, RestsOn, Verdict, evidence};
 use crate::record::{ConnState, ConnectionRecord, NotableKind, Severity, Side};
 
 /// See [`PAGE`].
@@ -33,6 +33,10 @@ const PAGE: Page = Page {
         "See whether data was left: `strace -fp PID -e trace=setsockopt,close,read`",
     ],
     instead_of: &[],
+    proof: Proof {
+        shown: "tests/tests/live/verdicts.rs::a_close_with_data_unread_and_one_without_lingering_are_told_apart",
+        near_miss: "tests/tests/live/verdicts.rs::a_close_with_data_unread_and_one_without_lingering_are_told_apart",
+    },
 };
 
 impl Finding for AbortiveClose {

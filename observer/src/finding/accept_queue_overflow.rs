@@ -1,7 +1,7 @@
 //! A server does not accept connections as fast as they come: its kernel drops the ACK that completes the handshake.
 
 use super::readings::{self, Readings, grows};
-use super::{Context, Finding, Page, RestsOn, Verdict, evidence};
+use super::{Context, Finding, Page, Proof, RestsOn, Verdict, evidence};
 use crate::record::{About, ConnectionRecord, Doubt, NotableKind, Severity, Side};
 use crate::units;
 
@@ -37,6 +37,10 @@ const PAGE: Page = Page {
         "See why it does not accept: `strace -fp {PID} -e trace=accept4,epoll_wait`",
     ],
     instead_of: &["slow-handshake"],
+    proof: Proof {
+        shown: "tests/tests/gauges/main.rs::a_listener_that_does_not_accept_overflows",
+        near_miss: "observer/src/finding/tests.rs::a_syn_ack_after_the_ack_is_a_full_accept_queue",
+    },
 };
 
 impl Finding for AcceptQueueOverflow {

@@ -1,6 +1,6 @@
 //! A queue on the way grows with what is in flight.
 
-use super::{Context, Finding, Page, RestsOn, Verdict, evidence};
+use super::{Context, Finding, Page, Proof, RestsOn, Verdict, evidence};
 use crate::record::{ConnectionRecord, Severity, Side};
 use crate::units;
 
@@ -34,6 +34,10 @@ const PAGE: Page = Page {
         "At the sender, use a congestion control that leaves queues empty: `sysctl -w net.ipv4.tcp_congestion_control=bbr`",
     ],
     instead_of: &[],
+    proof: Proof {
+        shown: "observer/src/finding/tests.rs::a_round_trip_that_grows_with_the_load_is_bufferbloat",
+        near_miss: "observer/src/finding/tests.rs::a_round_trip_that_grows_with_the_load_is_bufferbloat",
+    },
 };
 
 /// Round trips that have to be measured under load.

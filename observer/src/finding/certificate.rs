@@ -1,6 +1,6 @@
 //! The server's certificate is not good: three findings that differ in why.
 
-use super::{Context, Finding, Page, RestsOn, Verdict, evidence};
+use super::{Context, Finding, Page, Proof, RestsOn, Verdict, evidence};
 use crate::record::{Certificate, ConnectionRecord, Severity, Side, TlsRecord, Validity};
 use crate::time::{Nanos, Timestamp};
 use crate::units;
@@ -30,6 +30,10 @@ const EXPIRED: Page = Page {
         "Renew it and reload the server: `certbot renew && systemctl reload nginx`",
     ],
     instead_of: &[],
+    proof: Proof {
+        shown: "observer/src/finding/tests/many.rs::certificates_that_are_no_good",
+        near_miss: "observer/src/finding/tests/many.rs::certificates_that_are_no_good",
+    },
 };
 
 const NOT_YET_VALID: Page = Page {
@@ -50,6 +54,10 @@ const NOT_YET_VALID: Page = Page {
          -dates`",
     ],
     instead_of: &[],
+    proof: Proof {
+        shown: "observer/src/finding/tests/many.rs::certificates_that_are_no_good",
+        near_miss: "observer/src/finding/tests/many.rs::certificates_that_are_no_good",
+    },
 };
 
 const OTHER_NAME: Page = Page {
@@ -74,6 +82,10 @@ const OTHER_NAME: Page = Page {
         "See where the name leads: `dig +short {NAME}`",
     ],
     instead_of: &[],
+    proof: Proof {
+        shown: "observer/src/finding/tests/many.rs::certificates_that_are_no_good",
+        near_miss: "observer/src/finding/tests/many.rs::certificates_that_are_no_good",
+    },
 };
 
 impl Finding for Expired {

@@ -2,7 +2,7 @@
 
 use super::close_wait_leak::is_leak;
 use super::readings::{self, Readings, growth};
-use super::{Context, Finding, Page, RestsOn, Verdict, evidence};
+use super::{Context, Finding, Page, Proof, RestsOn, Verdict, evidence};
 use crate::record::{About, ConnectionRecord, GaugeRecord, Severity, Side, TcpState};
 use crate::units;
 
@@ -34,6 +34,10 @@ const PAGE: Page = Page {
         "Mend the program; until then restart it. Keep-alive does not help: the other end is gone, not silent",
     ],
     instead_of: &[],
+    proof: Proof {
+        shown: "observer/src/finding/tests.rs::a_program_that_does_not_close",
+        near_miss: "observer/src/finding/tests.rs::a_program_that_does_not_close",
+    },
 };
 
 impl Finding for CloseWait {

@@ -2,7 +2,7 @@
 
 use super::close_wait::left_open;
 use super::readings::{Readings, about, evidence, fills_within, percent};
-use super::{Context, Finding, Page, RestsOn, Thresholds, Verdict};
+use super::{Context, Finding, Page, Proof, RestsOn, Thresholds, Verdict};
 use crate::record::{About, GaugeRecord, Severity};
 
 /// See [`PAGE`].
@@ -35,6 +35,10 @@ const PAGE: Page = Page {
          {PID} --nofile=65536`",
     ],
     instead_of: &[],
+    proof: Proof {
+        shown: "observer/src/gauge/tests.rs::a_close_wait_leak_is_found_once_it_is_a_minute_old",
+        near_miss: "tests/tests/gauges/main.rs::a_close_wait_is_counted_for_its_process_and_grows_old",
+    },
 };
 
 impl Finding for CloseWaitLeak {

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::net::IpAddr;
 
 use super::tally::{Bounded, Weigh};
-use super::{Context, Finding, Page, RestsOn, Span, Tally, Verdict};
+use super::{Context, Finding, Page, Proof, RestsOn, Span, Tally, Verdict};
 use crate::record::{About, ConnectionRecord, Endpoint, Severity, Side};
 use crate::time::Nanos;
 use crate::units;
@@ -38,6 +38,10 @@ const PAGE: Page = Page {
         "See what it leaves behind: `ss -tan state time-wait 'dport = :{PORT}' | wc -l`",
     ],
     instead_of: &[],
+    proof: Proof {
+        shown: "observer/src/finding/tests/many.rs::a_connection_for_each_request_is_churn",
+        near_miss: "observer/src/finding/tests/many.rs::a_connection_for_each_request_is_churn",
+    },
 };
 
 impl Finding for ConnectionChurn {

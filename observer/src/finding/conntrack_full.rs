@@ -1,7 +1,7 @@
 //! The table of connection tracking is full, or soon will be.
 
 use super::readings::{Readings, about, evidence, grows, percent};
-use super::{Context, Finding, Page, RestsOn, Verdict};
+use super::{Context, Finding, Page, Proof, RestsOn, Verdict};
 use crate::gauge::CONNTRACK;
 use crate::record::{About, Severity};
 use crate::units;
@@ -34,6 +34,10 @@ const PAGE: Page = Page {
         "No tracking for what needs none: `nft add rule raw prerouting tcp dport 80 notrack`",
     ],
     instead_of: &[],
+    proof: Proof {
+        shown: "tests/tests/gauges/conntrack.rs::the_table_of_connection_tracking_fills",
+        near_miss: "tests/tests/gauges/conntrack.rs::the_table_of_connection_tracking_fills",
+    },
 };
 
 impl Finding for ConntrackFull {

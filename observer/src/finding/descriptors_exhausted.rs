@@ -1,7 +1,7 @@
 //! A process runs out of file descriptors.
 
 use super::readings::{Readings, about, evidence, fills_within, percent};
-use super::{Context, Finding, Page, RestsOn, Verdict};
+use super::{Context, Finding, Page, Proof, RestsOn, Verdict};
 use crate::record::{About, GaugeRecord, Severity};
 use crate::units;
 
@@ -36,6 +36,10 @@ const PAGE: Page = Page {
         "A higher limit now: `prlimit --pid {PID} --nofile=65536`; for good: `LimitNOFILE=` in the unit",
     ],
     instead_of: &[],
+    proof: Proof {
+        shown: "tests/tests/gauges/main.rs::descriptors_run_out",
+        near_miss: "tests/tests/gauges/main.rs::descriptors_run_out",
+    },
 };
 
 impl Finding for DescriptorsExhausted {

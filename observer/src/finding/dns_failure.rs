@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::tally::{Bounded, Weigh};
-use super::{Context, Finding, Page, RestsOn, Tally, Verdict, evidence};
+use super::{Context, Finding, Page, Proof, RestsOn, Tally, Verdict, evidence};
 use crate::record::{About, DnsService, Endpoint, Evidence, LookupRecord, Severity};
 use crate::time::Timestamp;
 use crate::units;
@@ -40,6 +40,10 @@ const PAGE: Page = Page {
         "See whether answers come back: `tcpdump -ni any 'port 53 and host {RESOLVER}'`",
     ],
     instead_of: &[],
+    proof: Proof {
+        shown: "observer/src/finding/tests/many.rs::names_that_nobody_knows",
+        near_miss: "observer/src/finding/tests/many.rs::names_that_nobody_knows",
+    },
 };
 
 impl Finding for DnsFailure {

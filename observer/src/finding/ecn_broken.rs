@@ -1,6 +1,6 @@
 //! ECN was meant to be used, and something breaks it.
 
-use super::{Context, Finding, Page, RestsOn, Verdict, evidence};
+use super::{Context, Finding, Page, Proof, RestsOn, Verdict, evidence};
 use crate::record::{ConnectionRecord, NotableKind, Severity, Side};
 use crate::units;
 
@@ -33,6 +33,10 @@ const PAGE: Page = Page {
         "Until it is mended, do not ask for it: `sysctl -w net.ipv4.tcp_ecn=2`",
     ],
     instead_of: &["slow-handshake"],
+    proof: Proof {
+        shown: "observer/src/finding/tests.rs::a_syn_without_ecn_that_gets_through",
+        near_miss: "observer/src/finding/tests.rs::marks_that_the_receiver_keeps_to_itself",
+    },
 };
 
 impl Finding for EcnBroken {

@@ -1,7 +1,7 @@
 //! The ports for connections to one destination run out.
 
 use super::readings::{Readings, about, evidence, percent};
-use super::{Context, Finding, Page, RestsOn, Verdict};
+use super::{Context, Finding, Page, Proof, RestsOn, Verdict};
 use crate::record::{About, GaugeRecord, Severity, Subject};
 use crate::units;
 
@@ -37,6 +37,10 @@ const PORTS: Page = Page {
         "More ports: `sysctl -w net.ipv4.ip_local_port_range='1024 65535'`; or more addresses, as source or as destination",
     ],
     instead_of: &[],
+    proof: Proof {
+        shown: "tests/tests/gauges/main.rs::time_wait_uses_up_ports",
+        near_miss: "tests/tests/gauges/main.rs::time_wait_uses_up_ports",
+    },
 };
 
 const TIME_WAIT: Page = Page {
@@ -66,6 +70,10 @@ const TIME_WAIT: Page = Page {
         "More ports: `sysctl -w net.ipv4.ip_local_port_range='1024 65535'`; or more addresses, as source or as destination",
     ],
     instead_of: &[],
+    proof: Proof {
+        shown: "tests/tests/gauges/main.rs::time_wait_uses_up_ports",
+        near_miss: "tests/tests/gauges/main.rs::time_wait_uses_up_ports",
+    },
 };
 
 impl Finding for EphemeralPorts {

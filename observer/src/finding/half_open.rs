@@ -1,6 +1,6 @@
 //! The server waits for the ACK that would complete the handshake.
 
-use super::{Context, Finding, Page, RestsOn, Verdict, evidence};
+use super::{Context, Finding, Page, Proof, RestsOn, Verdict, evidence};
 use crate::record::{ConnectionRecord, Doubt, NotableKind, Severity, Side};
 use crate::units;
 
@@ -30,6 +30,10 @@ const PAGE: Page = Page {
         "Where there are many, let SYN cookies hold the backlog: `sysctl net.ipv4.tcp_syncookies`",
     ],
     instead_of: &[],
+    proof: Proof {
+        shown: "observer/src/finding/tests.rs::a_handshake_that_is_not_completed_is_half_open",
+        near_miss: "observer/src/finding/tests.rs::a_handshake_that_is_not_completed_is_half_open",
+    },
 };
 
 impl Finding for HalfOpen {

@@ -1,6 +1,6 @@
 //! A request waits for the response to another one.
 
-use super::{Context, Finding, Page, RestsOn, Verdict, evidence};
+use super::{Context, Finding, Page, Proof, RestsOn, Verdict, evidence};
 use crate::record::{ConnectionRecord, Exchange, ProtocolName, Severity, Side};
 use crate::units;
 
@@ -30,6 +30,10 @@ const PAGE: Page = Page {
         "See what was slow: `observer replay FILE --connection {ID}`",
     ],
     instead_of: &[],
+    proof: Proof {
+        shown: "observer/src/finding/tests.rs::a_request_behind_a_slow_one",
+        near_miss: "observer/src/finding/tests.rs::a_request_behind_a_slow_one",
+    },
 };
 
 impl Finding for HeadOfLine {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::tally::{Bounded, Weigh};
-use super::{Context, Finding, Page, RestsOn, Tally, Verdict, evidence};
+use super::{Context, Finding, Page, Proof, RestsOn, Tally, Verdict, evidence};
 use crate::record::{About, ConnectionRecord, Evidence, NotableKind, Severity, Side};
 use crate::time::Timestamp;
 use crate::units;
@@ -31,6 +31,10 @@ const PAGE: Page = Page {
         "Shorten the least timeout on that path: `ip route change … rto_min 5ms`",
     ],
     instead_of: &[],
+    proof: Proof {
+        shown: "observer/src/finding/tests/many.rs::senders_that_time_out_together_are_an_incast",
+        near_miss: "observer/src/finding/tests/many.rs::senders_that_time_out_together_are_an_incast",
+    },
 };
 
 impl Finding for Incast {

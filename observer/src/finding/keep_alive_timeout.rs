@@ -1,6 +1,6 @@
 //! Keep-alives that nobody answers.
 
-use super::{Context, Finding, Page, RestsOn, Verdict, evidence};
+use super::{Context, Finding, Page, Proof, RestsOn, Verdict, evidence};
 use crate::record::{ConnectionRecord, NotableKind, Severity, Side};
 use crate::units;
 
@@ -30,6 +30,10 @@ const PAGE: Page = Page {
          net.ipv4.tcp_keepalive_time=120`, or TCP_KEEPIDLE in the program",
     ],
     instead_of: &["packet-loss", "abortive-close"],
+    proof: Proof {
+        shown: "observer/src/finding/tests.rs::keep_alives_that_nobody_answers",
+        near_miss: "observer/src/finding/tests.rs::keep_alives_that_nobody_answers",
+    },
 };
 
 impl Finding for KeepAliveTimeout {

@@ -1,7 +1,7 @@
 //! TCP of this host is short of memory.
 
 use super::readings::{Readings, evidence, grows, percent};
-use super::{Context, Finding, Page, RestsOn, Verdict};
+use super::{Context, Finding, Page, Proof, RestsOn, Verdict};
 use crate::record::{About, Severity};
 use crate::units;
 
@@ -30,6 +30,10 @@ const PAGE: Page = Page {
         "Smaller buffers: the last numbers of `sysctl net.ipv4.tcp_rmem net.ipv4.tcp_wmem`",
     ],
     instead_of: &[],
+    proof: Proof {
+        shown: "tests/tests/gauges/main.rs::memory_is_short",
+        near_miss: "tests/tests/gauges/main.rs::memory_is_short",
+    },
 };
 
 impl Finding for MemoryPressure {

@@ -3,7 +3,7 @@
 use std::any::Any;
 
 use super::tally::{Bounded, Weigh};
-use super::{Context, Finding, Page, RestsOn, Tally, Verdict, evidence};
+use super::{Context, Finding, Page, Proof, RestsOn, Tally, Verdict, evidence};
 use crate::record::{About, ConnectionRecord, Endpoint, NotableKind, Severity, Side, Sides, SynOptions};
 use crate::time::{Nanos, Timestamp};
 
@@ -42,6 +42,10 @@ const PAGE: Page = Page {
         "Look at the rules of the firewalls on the way for `reject with tcp reset` and `reset tcp option`",
     ],
     instead_of: &[],
+    proof: Proof {
+        shown: "tests/tests/gauges/namespaces.rs::options_that_are_taken_out_between_two_namespaces",
+        near_miss: "observer/src/finding/tests.rs::a_rst_from_another_distance_is_somebody_elses",
+    },
 };
 
 impl Finding for Middlebox {

@@ -63,7 +63,7 @@ mod unanswered_syn;
 mod window_limited;
 mod zero_window;
 
-pub use page::{Page, RestsOn, markdown};
+pub use page::{Page, Proof, RestsOn, markdown};
 pub use readings::{Readings, describe, growth};
 pub use report::Report;
 use span::Span;

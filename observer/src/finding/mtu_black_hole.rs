@@ -1,6 +1,6 @@
 //! Large packets vanish without a word.
 
-use super::{Context, Finding, Page, RestsOn, Verdict, evidence};
+use super::{Context, Finding, Page, Proof, RestsOn, Verdict, evidence};
 use crate::record::{ConnectionRecord, Evidence, Severity, Side};
 use crate::units;
 
@@ -41,6 +41,10 @@ const PAGE: Page = Page {
         "Let the sender find out by itself: `sysctl -w net.ipv4.tcp_mtu_probing=1`",
     ],
     instead_of: &["packet-loss", "tail-loss"],
+    proof: Proof {
+        shown: "observer/src/finding/tests.rs::large_segments_without_an_answer_are_a_black_hole",
+        near_miss: "observer/src/finding/tests.rs::large_segments_without_an_answer_are_a_black_hole",
+    },
 };
 
 /// What every path carries: 1280 octets (RFC 8200, section 5), less the headers, without options.

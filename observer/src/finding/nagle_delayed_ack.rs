@@ -1,6 +1,6 @@
 //! Sender and receiver wait for each other.
 
-use super::{Context, Finding, Page, RestsOn, Verdict, evidence};
+use super::{Context, Finding, Page, Proof, RestsOn, Verdict, evidence};
 use crate::record::{ConnectionRecord, Severity, Side};
 use crate::time::Nanos;
 use crate::units;
@@ -30,6 +30,10 @@ const PAGE: Page = Page {
         "At the receiver, where the program cannot be changed: `ip route change … quickack 1`",
     ],
     instead_of: &[],
+    proof: Proof {
+        shown: "observer/src/finding/tests.rs::small_writes_that_wait_for_delayed_acks",
+        near_miss: "observer/src/finding/tests.rs::small_writes_that_wait_for_delayed_acks",
+    },
 };
 
 impl Finding for NagleDelayedAck {

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use super::dns_failure::Failures;
 use super::tally::{Bounded, Weigh};
-use super::{Context, Finding, Page, RestsOn, Tally, Verdict};
+use super::{Context, Finding, Page, Proof, RestsOn, Tally, Verdict};
 use crate::record::{About, ConnectionRecord, LookupRecord, Severity};
 use crate::units;
 
@@ -30,6 +30,10 @@ const PAGE: Page = Page {
         "Try the way itself, by address: `curl --resolve {NAME}:443:ADDRESS https://{NAME}/`",
     ],
     instead_of: &[],
+    proof: Proof {
+        shown: "observer/src/finding/tests/many.rs::names_that_nobody_knows",
+        near_miss: "observer/src/finding/tests/many.rs::names_that_nobody_knows",
+    },
 };
 
 impl Finding for NameOrNetwork {

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::net::IpAddr;
 
 use super::tally::{Bounded, Weigh};
-use super::{Context, Finding, Page, RestsOn, Span, Tally, Verdict};
+use super::{Context, Finding, Page, Proof, RestsOn, Span, Tally, Verdict};
 use crate::record::{About, ConnectionRecord, Endpoint, Severity};
 use crate::time::Nanos;
 use crate::units;
@@ -35,6 +35,10 @@ const PAGE: Page = Page {
         "At the client, use one TLS context for all connections; better still, use connections again",
     ],
     instead_of: &[],
+    proof: Proof {
+        shown: "observer/src/finding/tests/many.rs::handshakes_that_are_all_full",
+        near_miss: "observer/src/finding/tests/many.rs::handshakes_that_are_all_full",
+    },
 };
 
 impl Finding for NoResumption {

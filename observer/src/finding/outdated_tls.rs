@@ -1,6 +1,6 @@
 //! TLS that should no longer be spoken.
 
-use super::{Context, Finding, Page, RestsOn, Verdict, evidence};
+use super::{Context, Finding, Page, Proof, RestsOn, Verdict, evidence};
 use crate::record::{ConnectionRecord, Severity, Side};
 
 /// See [`PAGE`].
@@ -28,6 +28,10 @@ const PAGE: Page = Page {
         "See what the client offers: `observer replay FILE --connection {ID}`",
     ],
     instead_of: &[],
+    proof: Proof {
+        shown: "observer/src/finding/tests/many.rs::tls_that_fails_or_should_not_be_spoken",
+        near_miss: "observer/src/finding/tests/many.rs::tls_that_fails_or_should_not_be_spoken",
+    },
 };
 
 const VERSIONS: [&str; 4] = ["SSL 2.0", "SSL 3.0", "TLS 1.0", "TLS 1.1"];

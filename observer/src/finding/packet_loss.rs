@@ -1,6 +1,6 @@
 //! Segments are lost on the way.
 
-use super::{Context, Finding, Page, RestsOn, Verdict, evidence};
+use super::{Context, Finding, Page, Proof, RestsOn, Verdict, evidence};
 use crate::record::{ConnectionRecord, NotableKind, Severity, Side};
 use crate::units;
 
@@ -36,6 +36,10 @@ const PAGE: Page = Page {
         "Look at the queue: `tc -s qdisc`",
     ],
     instead_of: &[],
+    proof: Proof {
+        shown: "observer/src/finding/tests.rs::loss_says_on_which_side_of_the_capture",
+        near_miss: "tests/tests/live/verdicts.rs::a_fin_that_nobody_acknowledges_is_no_loss_of_segments",
+    },
 };
 
 impl Finding for PacketLoss {

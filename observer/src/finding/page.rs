@@ -28,6 +28,17 @@ pub struct Page {
     pub remedy: &'static [&'static str],
     /// Findings that are not told where this one is: what they say is a part of it.
     pub instead_of: &'static [&'static str],
+    /// The tests that hold it to this.
+    pub proof: Proof,
+}
+
+/// Tests of a finding, each as `FILE::FUNCTION`, the file by its path in the project.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Proof {
+    /// One that brings it about, for real where that takes no minutes.
+    pub shown: &'static str,
+    /// One in which it almost holds, and is not found; most often the same.
+    pub near_miss: &'static str,
 }
 
 /// What kind of evidence a finding goes by.
@@ -57,21 +68,28 @@ impl Page {
     }
 }
 
-/// docs/findings.md. `shown_by` names the captures that show a finding; one that none shows is of a host, live.
+/// docs/findings.md. `shown_by` names the captures that show a finding, each with what must be said for it to show; one that
+/// none shows is of a host, live.
 pub fn markdown(shown_by: impl Fn(&str) -> Vec<String>) -> String {
     let mut text = "# Findings\n\n\
         What observer calls wrong, when it does so, and what to do about it. `observer explain NAME` prints the same; \
         this page is made of the same text (`OBSERVER_BLESS=1 cargo test -p observer --test findings` writes it).\n\n\
-        Each is shown by captures of `captures/`, which `observer lab run NAME` makes anew; those that go by a host's gauges \
-        only show live (`tests/tests/gauges.rs` has them on real sockets).\n\n\
-        | finding | what it is | at worst | shown by |\n| --- | --- | --- | --- |\n"
+        Each has a test that brings it about and one in which it almost holds and must not be found. Each is shown by \
+        captures of `captures/` too, which `observer lab run NAME` makes anew, and which are played anew by \
+        `tests/tests/scenarios.rs`; those that go by a host's gauges only show live (`tests/tests/gauges/` has them on real \
+        sockets). Nobody waits for minutes in a capture: where one takes another threshold than the default, it stands \
+        beside it.\n\n\
+        | finding | what it is | at worst | test | near miss | captures |\n| --- | --- | --- | --- | --- | --- |\n"
         .to_string();
     for finding in FINDINGS {
         let page = finding.page();
-        let captures: Vec<String> = shown_by(page.name).iter().map(|name| format!("`{name}`")).collect();
-        let shown = if captures.is_empty() { "live".to_string() } else { captures.join(", ") };
+        let captures = shown_by(page.name);
+        let captures = if captures.is_empty() { "live".to_string() } else { captures.join(", ") };
+        let Proof { shown, near_miss } = page.proof;
+        let (test, near) = (link(shown), if near_miss == shown { "the same".to_string() } else { link(near_miss) });
+        let (name, title, worst) = (page.name, page.title, page.severity.name());
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "| [`{0}`](#{0}) | {1} | {2} | {shown} |", page.name, page.title, page.severity.name());
+        let _ = writeln!(text, "| [`{name}`](#{name}) | {title} | {worst} | {test} | {near} | {captures} |");
     }
     text.push_str("\n## Thresholds\n\nEach can be set with `--threshold NAME=VALUE`.\n\n");
     text.push_str("| name | default | meaning |\n| --- | --- | --- |\n");
@@ -107,4 +125,10 @@ pub fn markdown(shown_by: impl Fn(&str) -> Vec<String>) -> String {
         }
     }
     text
+}
+
+/// A test of [`Proof`], as Markdown.
+fn link(test: &str) -> String {
+    let (file, function) = test.split_once("::").unwrap_or((test, test));
+    format!("[`{function}`](../{file})")
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::tally::{Bounded, Weigh};
-use super::{Context, Finding, Page, RestsOn, Span, Tally, Verdict, evidence};
+use super::{Context, Finding, Page, Proof, RestsOn, Span, Tally, Verdict, evidence};
 use crate::record::{About, ConnState, ConnectionRecord, Endpoint, Severity};
 use crate::units;
 
@@ -36,6 +36,10 @@ const PAGE: Page = Page {
          'select(.conn_state == \"SF\") | .server'`",
     ],
     instead_of: &[],
+    proof: Proof {
+        shown: "observer/src/finding/tests/many.rs::many_ports_in_vain_are_a_scan",
+        near_miss: "observer/src/finding/tests/many.rs::many_ports_in_vain_are_a_scan",
+    },
 };
 
 impl Finding for PortScan {

@@ -1,6 +1,6 @@
 //! The server answers the SYN with a RST: nobody listens there.
 
-use super::{Context, Finding, Page, RestsOn, Verdict, evidence};
+use super::{Context, Finding, Page, Proof, RestsOn, Verdict, evidence};
 use crate::record::{ConnState, ConnectionRecord, NotableKind, Severity, Side};
 use crate::units;
 
@@ -31,6 +31,10 @@ const PAGE: Page = Page {
         "See whether a rule rejects it: `nft list ruleset | grep -n reject`",
     ],
     instead_of: &[],
+    proof: Proof {
+        shown: "tests/tests/live/verdicts.rs::refused_and_unanswered_are_two_things",
+        near_miss: "observer/src/finding/tests.rs::a_rst_to_the_syn_is_refused_and_no_timeout",
+    },
 };
 
 impl Finding for Refused {

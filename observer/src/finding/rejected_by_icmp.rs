@@ -1,6 +1,6 @@
 //! An ICMP error ends the attempt.
 
-use super::{Context, Finding, Page, RestsOn, Verdict, evidence};
+use super::{Context, Finding, Page, Proof, RestsOn, Verdict, evidence};
 use crate::record::{ConnectionRecord, NotableKind, Severity, Side};
 use crate::units;
 
@@ -36,6 +36,10 @@ const PAGE: Page = Page {
         "Where {FROM} runs nftables, find the rule: `nft list ruleset | grep -n reject`",
     ],
     instead_of: &["unanswered-syn"],
+    proof: Proof {
+        shown: "observer/src/finding/tests/many.rs::an_icmp_error_ends_an_attempt",
+        near_miss: "observer/src/finding/tests/many.rs::an_icmp_error_ends_an_attempt",
+    },
 };
 
 /// Destination unreachable and time exceeded, of ICMP and of ICMPv6.

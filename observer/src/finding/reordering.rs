@@ -1,6 +1,6 @@
 //! Segments overtake each other.
 
-use super::{Context, Finding, Page, RestsOn, Verdict, evidence};
+use super::{Context, Finding, Page, Proof, RestsOn, Verdict, evidence};
 use crate::record::{ConnectionRecord, Doubt, NotableKind, Severity, Side};
 use crate::units;
 
@@ -31,6 +31,10 @@ const PAGE: Page = Page {
         "Let RACK bear with it: `sysctl net.ipv4.tcp_recovery net.ipv4.tcp_max_reordering`",
     ],
     instead_of: &[],
+    proof: Proof {
+        shown: "observer/src/finding/tests.rs::segments_out_of_order",
+        near_miss: "observer/src/finding/tests.rs::segments_out_of_order",
+    },
 };
 
 impl Finding for Reordering {

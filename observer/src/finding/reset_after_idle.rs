@@ -1,6 +1,6 @@
 //! A connection that was idle for long is reset when it is used again.
 
-use super::{Context, Finding, Page, RestsOn, Verdict, evidence};
+use super::{Context, Finding, Page, Proof, RestsOn, Verdict, evidence};
 use crate::record::{ConnState, ConnectionRecord, NotableKind, Severity};
 use crate::units;
 
@@ -33,6 +33,10 @@ const PAGE: Page = Page {
         "Find the timeout: that of the load balancer, or `sysctl net.netfilter.nf_conntrack_tcp_timeout_established`",
     ],
     instead_of: &["reset-mid-stream", "abortive-close"],
+    proof: Proof {
+        shown: "tests/tests/live/verdicts.rs::a_table_on_the_way_forgets_an_idle_connection",
+        near_miss: "observer/src/finding/tests.rs::a_reset_after_a_minute_is_after_idle",
+    },
 };
 
 /// Packets after the silence.

@@ -1,6 +1,6 @@
 //! A RST ends a connection that was in use.
 
-use super::{Context, Finding, Page, RestsOn, Verdict, abortive_close, evidence};
+use super::{Context, Finding, Page, Proof, RestsOn, Verdict, abortive_close, evidence};
 use crate::record::{ConnState, ConnectionRecord, NotableKind, Severity, Side};
 use crate::units;
 
@@ -35,6 +35,10 @@ const PAGE: Page = Page {
         "Look at the proxies between both for timeouts and health checks",
     ],
     instead_of: &[],
+    proof: Proof {
+        shown: "observer/src/finding/tests.rs::a_reset_with_something_owed_is_in_mid_stream",
+        near_miss: "observer/src/finding/tests.rs::a_reset_with_something_owed_is_in_mid_stream",
+    },
 };
 
 impl Finding for ResetMidStream {

@@ -1,7 +1,7 @@
 //! This host sends many segments again.
 
 use super::readings::{Readings, about, evidence};
-use super::{Context, Finding, Page, RestsOn, Verdict};
+use super::{Context, Finding, Page, Proof, RestsOn, Verdict};
 use crate::record::{About, Severity};
 
 /// See [`PAGE`].
@@ -28,6 +28,10 @@ const PAGE: Page = Page {
         "See where packets go: `ip -s link`, `nstat -az | grep -i -e drop -e prune`",
     ],
     instead_of: &[],
+    proof: Proof {
+        shown: "tests/tests/live/verdicts.rs::segments_that_are_sent_again_show_in_the_rate_of_the_host",
+        near_miss: "tests/tests/gauges/main.rs::what_the_stack_counts_is_told_as_rates",
+    },
 };
 
 impl Finding for RetransmissionRate {

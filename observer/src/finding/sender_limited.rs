@@ -1,7 +1,7 @@
 //! A transfer that neither the network nor the receiver holds back.
 
 use super::window_limited::round_trip;
-use super::{Context, Finding, Page, RestsOn, Verdict, evidence};
+use super::{Context, Finding, Page, Proof, RestsOn, Verdict, evidence};
 use crate::record::{ConnectionRecord, Severity, Side};
 use crate::units;
 
@@ -32,6 +32,10 @@ const PAGE: Page = Page {
         "See that the program does not set SO_SNDBUF: `ss -tmn 'dst {RECEIVER}'` (tb), `sysctl net.ipv4.tcp_wmem`",
     ],
     instead_of: &[],
+    proof: Proof {
+        shown: "observer/src/finding/tests.rs::a_long_transfer_that_leaves_the_window_empty",
+        near_miss: "observer/src/finding/tests.rs::a_long_transfer_that_leaves_the_window_empty",
+    },
 };
 
 impl Finding for SenderLimited {

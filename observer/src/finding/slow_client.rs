@@ -1,6 +1,6 @@
 //! The client takes its time over a small request.
 
-use super::{Context, Finding, Page, RestsOn, Verdict, evidence};
+use super::{Context, Finding, Page, Proof, RestsOn, Verdict, evidence};
 use crate::record::{ConnectionRecord, Exchange, Severity, Side};
 use crate::units;
 
@@ -32,6 +32,10 @@ const PAGE: Page = Page {
          .client.ip' | sort | uniq -c`",
     ],
     instead_of: &[],
+    proof: Proof {
+        shown: "observer/src/finding/tests.rs::a_client_that_takes_its_time",
+        near_miss: "observer/src/finding/tests.rs::a_client_that_takes_its_time",
+    },
 };
 
 /// Octets of a body that may be sent at once.

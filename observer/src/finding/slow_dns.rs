@@ -4,7 +4,7 @@ use std::any::Any;
 use std::net::IpAddr;
 
 use super::tally::{Bounded, Weigh};
-use super::{Context, Finding, Page, RestsOn, Tally, Verdict, evidence};
+use super::{Context, Finding, Page, Proof, RestsOn, Tally, Verdict, evidence};
 use crate::record::{About, DnsService, Evidence, LookupRecord, Severity};
 use crate::time::{Nanos, Timestamp};
 use crate::units;
@@ -35,6 +35,10 @@ const PAGE: Page = Page {
         "Ask the next one sooner: `options timeout:1 attempts:3 rotate` in /etc/resolv.conf",
     ],
     instead_of: &[],
+    proof: Proof {
+        shown: "observer/src/finding/tests/many.rs::a_resolver_that_takes_its_time",
+        near_miss: "observer/src/finding/tests/many.rs::a_resolver_that_takes_its_time",
+    },
 };
 
 impl Finding for SlowDns {

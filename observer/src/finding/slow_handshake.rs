@@ -1,6 +1,6 @@
 //! A handshake that takes a second or more, mostly because a SYN was lost.
 
-use super::{Context, Finding, Page, RestsOn, Verdict, evidence};
+use super::{Context, Finding, Page, Proof, RestsOn, Verdict, evidence};
 use crate::record::{ConnectionRecord, NotableKind, Severity, Side};
 use crate::units;
 
@@ -33,6 +33,10 @@ const PAGE: Page = Page {
         "Keep connections open and use them again: what is not opened cannot be slow",
     ],
     instead_of: &[],
+    proof: Proof {
+        shown: "observer/src/finding/tests.rs::a_second_for_the_handshake_is_slow",
+        near_miss: "observer/src/finding/tests.rs::a_second_for_the_handshake_is_slow",
+    },
 };
 
 impl Finding for SlowHandshake {

@@ -1,6 +1,6 @@
 //! The server takes its time.
 
-use super::{Context, Finding, Page, RestsOn, Verdict, evidence};
+use super::{Context, Finding, Page, Proof, RestsOn, Verdict, evidence};
 use crate::record::{ConnectionRecord, Doubt, Exchange, Phase, Severity, Side};
 use crate::time::Nanos;
 use crate::units;
@@ -33,6 +33,10 @@ const PAGE: Page = Page {
         "See every exchange: `observer replay FILE --connection {ID}`",
     ],
     instead_of: &[],
+    proof: Proof {
+        shown: "observer/src/finding/tests.rs::a_server_that_takes_its_time",
+        near_miss: "observer/src/finding/tests.rs::a_server_that_takes_its_time",
+    },
 };
 
 impl Finding for SlowServer {

@@ -1,6 +1,6 @@
 //! Segments are sent again that had arrived.
 
-use super::{Context, Finding, Page, RestsOn, Verdict, evidence};
+use super::{Context, Finding, Page, Proof, RestsOn, Verdict, evidence};
 use crate::record::{ConnectionRecord, Doubt, NotableKind, Severity, Side};
 use crate::units;
 
@@ -30,6 +30,10 @@ const PAGE: Page = Page {
         "See what the kernel undoes: `nstat -az TcpExtTCPSpuriousRTOs TcpExtTCPDSACKRecv TcpExtTCPDSACKUndo`",
     ],
     instead_of: &[],
+    proof: Proof {
+        shown: "observer/src/finding/tests.rs::needless_repetitions",
+        near_miss: "observer/src/finding/tests.rs::needless_repetitions",
+    },
 };
 
 impl Finding for SpuriousRetransmission {

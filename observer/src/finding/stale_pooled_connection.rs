@@ -1,6 +1,6 @@
 //! A request is sent on a connection that the server has closed.
 
-use super::{Context, Finding, Page, RestsOn, Verdict, evidence};
+use super::{Context, Finding, Page, Proof, RestsOn, Verdict, evidence};
 use crate::record::{ConnectionRecord, NotableKind, Severity, Side};
 use crate::time::Nanos;
 use crate::units;
@@ -34,6 +34,10 @@ const PAGE: Page = Page {
         "Let the pool test a connection before it is used, and try again once what can safely be repeated",
     ],
     instead_of: &["reset-mid-stream", "abortive-close"],
+    proof: Proof {
+        shown: "observer/src/finding/tests.rs::a_request_after_the_servers_fin_is_stale",
+        near_miss: "observer/src/finding/tests.rs::a_request_after_the_servers_fin_is_stale",
+    },
 };
 
 /// Octets that a goodbye stays under.

@@ -1,7 +1,7 @@
 //! A FIN that nobody answers.
 
 use super::readings::{self, Readings};
-use super::{Context, Finding, Page, RestsOn, Verdict, evidence};
+use super::{Context, Finding, Page, Proof, RestsOn, Verdict, evidence};
 use crate::record::{About, ConnectionRecord, GaugeRecord, NotableKind, Severity, Side, TcpState};
 use crate::units;
 
@@ -37,6 +37,10 @@ const PAGE: Page = Page {
         "See how long the kernel waits: `sysctl net.ipv4.tcp_fin_timeout net.ipv4.tcp_orphan_retries`",
     ],
     instead_of: &[],
+    proof: Proof {
+        shown: "tests/tests/live/verdicts.rs::a_fin_that_nobody_acknowledges_is_no_loss_of_segments",
+        near_miss: "observer/src/finding/tests.rs::a_fin_that_nobody_acknowledges",
+    },
 };
 
 impl Finding for StuckClosing {

@@ -1,7 +1,7 @@
 //! The kernel answers SYNs with cookies: more handshakes are under way than a listener may remember.
 
 use super::readings::{Readings, about, evidence, grows, growth, percent};
-use super::{Context, Finding, Page, RestsOn, Verdict};
+use super::{Context, Finding, Page, Proof, RestsOn, Verdict};
 use crate::record::{About, Severity};
 use crate::units;
 
@@ -29,6 +29,10 @@ const PAGE: Page = Page {
         "Where they are not, filter before the server: a synproxy, or the provider's protection",
     ],
     instead_of: &[],
+    proof: Proof {
+        shown: "tests/tests/gauges/main.rs::cookies_are_told_when_they_are_sent",
+        near_miss: "tests/tests/gauges/main.rs::cookies_are_told_when_they_are_sent",
+    },
 };
 
 impl Finding for SynCookies {

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use super::readings::{self, Readings, grows, growth};
 use super::tally::{Bounded, Weigh};
-use super::{Context, Finding, Page, RestsOn, Span, Tally, Verdict, evidence};
+use super::{Context, Finding, Page, Proof, RestsOn, Span, Tally, Verdict, evidence};
 use crate::record::{About, ConnectionRecord, Endpoint, Evidence, GaugeRecord, Severity, Side};
 use crate::units;
 
@@ -40,6 +40,10 @@ const PAGE: Page = Page {
          provider's protection",
     ],
     instead_of: &[],
+    proof: Proof {
+        shown: "observer/src/finding/tests/many.rs::attempts_that_are_left_open_are_a_flood",
+        near_miss: "observer/src/finding/tests/many.rs::attempts_that_are_left_open_are_a_flood",
+    },
 };
 
 impl Finding for SynFlood {

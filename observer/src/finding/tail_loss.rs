@@ -1,6 +1,6 @@
 //! The last segments of a burst are lost, and only a timer notices.
 
-use super::{Context, Finding, Page, RestsOn, Verdict, evidence};
+use super::{Context, Finding, Page, Proof, RestsOn, Verdict, evidence};
 use crate::record::{ConnectionRecord, NotableKind, Severity, Side};
 use crate::units;
 
@@ -28,6 +28,10 @@ const PAGE: Page = Page {
         "See that both ends use RACK and TLP: `sysctl net.ipv4.tcp_recovery net.ipv4.tcp_early_retrans`",
     ],
     instead_of: &[],
+    proof: Proof {
+        shown: "observer/src/finding/tests.rs::a_tail_that_only_a_probe_saves",
+        near_miss: "observer/src/finding/tests.rs::a_tail_that_only_a_probe_saves",
+    },
 };
 
 impl Finding for TailLoss {

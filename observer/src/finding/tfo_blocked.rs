@@ -1,6 +1,6 @@
 //! Fast Open that does not get through.
 
-use super::{Context, Finding, Page, RestsOn, Verdict, evidence};
+use super::{Context, Finding, Page, Proof, RestsOn, Verdict, evidence};
 use crate::record::{ConnectionRecord, NotableKind, Severity, Side};
 use crate::units;
 
@@ -29,6 +29,10 @@ const PAGE: Page = Page {
         "On this path do without: `sysctl -w net.ipv4.tcp_fastopen=0`",
     ],
     instead_of: &["slow-handshake"],
+    proof: Proof {
+        shown: "observer/src/finding/tests.rs::a_syn_with_data_that_does_not_get_through",
+        near_miss: "observer/src/finding/tests.rs::a_syn_with_data_that_does_not_get_through",
+    },
 };
 
 impl Finding for TfoBlocked {

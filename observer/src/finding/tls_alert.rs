@@ -1,6 +1,6 @@
 //! TLS says why it ends.
 
-use super::{Context, Finding, Page, RestsOn, Verdict, evidence};
+use super::{Context, Finding, Page, Proof, RestsOn, Verdict, evidence};
 use crate::record::{ConnectionRecord, Severity};
 
 /// See [`PAGE`].
@@ -28,6 +28,10 @@ const PAGE: Page = Page {
         "See what the client offered: `observer replay FILE --connection {ID}`",
     ],
     instead_of: &[],
+    proof: Proof {
+        shown: "observer/src/finding/tests/many.rs::tls_that_fails_or_should_not_be_spoken",
+        near_miss: "observer/src/finding/tests/many.rs::tls_that_fails_or_should_not_be_spoken",
+    },
 };
 
 impl Finding for TlsAlert {

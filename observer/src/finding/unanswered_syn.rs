@@ -1,6 +1,6 @@
 //! Nothing at all answers the SYN.
 
-use super::{Context, Finding, Page, RestsOn, Verdict, evidence};
+use super::{Context, Finding, Page, Proof, RestsOn, Verdict, evidence};
 use crate::record::{ConnectionRecord, Doubt, NotableKind, Severity, Side};
 use crate::units;
 
@@ -40,6 +40,10 @@ const PAGE: Page = Page {
          TcpExtIPReversePathFilter`",
     ],
     instead_of: &[],
+    proof: Proof {
+        shown: "tests/tests/live/verdicts.rs::refused_and_unanswered_are_two_things",
+        near_miss: "observer/src/finding/tests.rs::a_syn_has_a_second_to_be_answered",
+    },
 };
 
 impl Finding for UnansweredSyn {

@@ -1,6 +1,6 @@
 //! The receiver's window, not the network, decides how fast data goes.
 
-use super::{Context, Finding, Page, RestsOn, Verdict, evidence};
+use super::{Context, Finding, Page, Proof, RestsOn, Verdict, evidence};
 use crate::record::{ConnectionRecord, NotableKind, Severity, Side};
 use crate::time::Nanos;
 use crate::units;
@@ -35,6 +35,10 @@ const PAGE: Page = Page {
         "See that window scaling is on at both ends: `sysctl net.ipv4.tcp_window_scaling`",
     ],
     instead_of: &["sender-limited"],
+    proof: Proof {
+        shown: "observer/src/finding/tests.rs::a_window_that_is_always_full",
+        near_miss: "observer/src/finding/tests.rs::a_window_that_is_always_full",
+    },
 };
 
 impl Finding for WindowLimited {

@@ -1,6 +1,6 @@
 //! A receiver does not read.
 
-use super::{Context, Finding, Page, RestsOn, Verdict, evidence};
+use super::{Context, Finding, Page, Proof, RestsOn, Verdict, evidence};
 use crate::record::{ConnectionRecord, NotableKind, Severity, Side};
 use crate::units;
 
@@ -29,6 +29,10 @@ const PAGE: Page = Page {
         "Where it only has bursts to take: `sysctl net.ipv4.tcp_rmem`",
     ],
     instead_of: &[],
+    proof: Proof {
+        shown: "observer/src/finding/tests.rs::a_closed_window_is_a_receiver_that_does_not_read",
+        near_miss: "observer/src/finding/tests.rs::a_closed_window_is_a_receiver_that_does_not_read",
+    },
 };
 
 impl Finding for ZeroWindow {
