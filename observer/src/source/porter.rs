@@ -227,6 +227,6 @@ mod tests {
             assert!(Errand::from_number(number).is_none_or(|errand| errand.number() == number));
         }
         let errands = (0..=u8::MAX).filter_map(Errand::from_number);
-        assert_eq!(errands.count(), 5 + Text::ALL.len());
+        assert_eq!(errands.count(), 6 + Text::ALL.len());
     }
 }
