@@ -7,6 +7,9 @@ use crate::units;
 /// See [`PAGE`].
 pub struct UnansweredSyn;
 
+/// Why the kernel drops what a rule of a firewall wants dropped, or rejected (enum skb_drop_reason); before Linux 5.17, where.
+const FIREWALL: [&str; 2] = ["NETFILTER_DROP", "nf_hook_slow"];
+
 const PAGE: Page = Page {
     name: "unanswered-syn",
     title: "no answer to the SYN",
@@ -27,6 +30,8 @@ const PAGE: Page = Page {
          only not captured.",
         "The SYN was sent again (RFC 6298, section 5), or the input goes on for unanswered_after: then only a warning, as \
          every TCP sends a SYN again that it means.",
+        "Where the kernel says NETFILTER_DROP and the SYN was not sent again, a rule may have rejected it with a reset: live, \
+         only who receives that sees it.",
         "Live, drops that this host counts meanwhile are evidence: those of its firewall and stack by the kernel's reason \
          (enum skb_drop_reason), and what grew of conntrack's `drop` and `insert_failed` and of the listeners' counters \
          (LINUX_MIB_LISTENDROPS). Counters of nft rules are not read: only rules that say `counter` have them.",
@@ -83,6 +88,10 @@ impl Finding for UnansweredSyn {
             if again == 0 { (Severity::Warning, waited) } else { (Severity::Error, record.duration_ns) };
         let dropped = record.drops.iter().find(|drop| drop.from == Side::Client);
         let dropped = dropped.map_or(String::new(), |drop| match &drop.reason {
+            // The reset of a rule (`reject with tcp reset`) is seen by its receiver alone, who does not ask again.
+            Some(reason) if again == 0 && FIREWALL.iter().any(|known| reason.starts_with(known)) => {
+                format!(": this host's firewall dropped or rejected it ({reason})")
+            }
             Some(reason) => format!(": this host dropped it ({reason})"),
             None => ": this host dropped it".to_string(),
         });

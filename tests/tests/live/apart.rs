@@ -73,13 +73,18 @@ fn what_a_firewall_rejects_is_told_from_what_it_drops() {
         assert_eq!(findings(&record), [expected], "seen by the client: {record:#}");
     }
     let objects = by_server.finish();
-    // The reset of a rule shows to nobody here but its receiver.
     for (port, expected) in
         [(81, "refused"), (83, "rejected-by-icmp"), (84, "rejected-by-icmp"), (85, "unanswered-syn")]
     {
         let record = objects.iter().find(|object| object["type"] == "connection" && to_port(port)(object));
         let record = record.unwrap_or_else(|| panic!("no attempt to {port}: {objects:#?}"));
         assert_eq!(findings(record), [expected], "seen by the server: {record:#}");
+    }
+    // The reset of a rule is seen by its receiver alone: it is not said that nothing was sent.
+    let record = objects.iter().find(|object| object["type"] == "connection" && to_port(82)(object));
+    for finding in record.and_then(|record| record["findings"].as_array()).into_iter().flatten() {
+        let what = finding["what"].as_str().unwrap_or_default();
+        assert!(finding["severity"] == "warning" && what.contains("dropped or rejected"), "{finding:#}");
     }
 }
 
