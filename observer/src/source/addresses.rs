@@ -20,6 +20,8 @@ const BUFFER: usize = 1 << 16;
 pub struct Addresses {
     socket: Socket,
     own: HashSet<IpAddr>,
+    /// There may be new ones.
+    is_old: bool,
 }
 
 impl Addresses {
@@ -30,18 +32,29 @@ impl Addresses {
 
     /// Those of the namespace in which the socket was opened.
     pub fn by(socket: OwnedFd) -> Result<Self> {
-        let mut addresses = Self { socket: netlink::from_descriptor(socket), own: HashSet::new() };
+        let mut addresses = Self { socket: netlink::from_descriptor(socket), own: HashSet::new(), is_old: true };
         addresses.refresh()?;
         Ok(addresses)
     }
 
-    /// Whether an address is one of them.
-    pub fn has(&self, address: IpAddr) -> bool {
+    /// Whether an address is one of them; asks anew where it was not, and time has passed.
+    pub fn has(&mut self, address: IpAddr) -> bool {
+        if !self.own.contains(&address)
+            && self.is_old
+            && let Err(error) = self.refresh()
+        {
+            tracing::info!("{error:#}");
+        }
         self.own.contains(&address)
     }
 
-    /// Asks for them anew.
-    pub fn refresh(&mut self) -> Result<()> {
+    /// Time has passed: namespaces are many, and those whose addresses change are few.
+    pub fn age(&mut self) {
+        self.is_old = true;
+    }
+
+    fn refresh(&mut self) -> Result<()> {
+        self.is_old = false;
         self.own = self.dump().context("reading the addresses of a network namespace (rtnetlink)")?;
         Ok(())
     }
@@ -113,7 +126,7 @@ mod tests {
 
     #[test]
     fn the_loopback_address_is_one() {
-        let own = Addresses::by(Addresses::socket().expect("there is rtnetlink")).expect("it answers");
+        let mut own = Addresses::by(Addresses::socket().expect("there is rtnetlink")).expect("it answers");
         // In a namespace whose loopback interface is down it has none.
         let is_up = std::net::TcpListener::bind("127.0.0.1:0").is_ok();
         assert_eq!(own.has([127, 0, 0, 1].into()), is_up);

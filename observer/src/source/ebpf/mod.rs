@@ -196,7 +196,8 @@ impl Kernel {
         // Our own is there even where /proc hides the others.
         namespaces.entry(self.own_netns).or_insert_with(|| "/proc/thread-self/ns/net".into());
         self.filters.retain(|inode, _| namespaces.contains_key(inode));
-        self.addresses.retain(|inode, addresses| namespaces.contains_key(inode) && addresses.refresh().is_ok());
+        self.addresses.retain(|inode, _| namespaces.contains_key(inode));
+        self.addresses.values_mut().for_each(Addresses::age);
         for (inode, path) in namespaces {
             if self.options.netns.is_some_and(|one| one != inode) || self.filters.contains_key(&inode) {
                 continue;
@@ -235,16 +236,16 @@ impl Kernel {
         }
     }
 
-    /// Which way a packet went.
-    fn direction(&self, head: &PacketHead, packet: &[u8]) -> Direction {
+    /// Which way a packet went, which may ask for somebody at an address and port.
+    fn direction(&mut self, head: &PacketHead, asked: Option<(IpAddr, u16)>) -> Direction {
         if head.is_outbound() {
             return Direction::Outbound;
         }
         let is_asked = |(address, port): (IpAddr, u16)| {
             self.listeners.contains_key(&(head.netns, port))
-                && self.addresses.get(&head.netns).is_some_and(|own| own.has(address))
+                && self.addresses.get_mut(&head.netns).is_some_and(|own| own.has(address))
         };
-        if addresses::asked(packet).is_some_and(is_asked) { Direction::Asking } else { Direction::Inbound }
+        if asked.is_some_and(is_asked) { Direction::Asking } else { Direction::Inbound }
     }
 
     /// Enters the sockets that are there into the book, and their owners; refreshes the numbers of all.
@@ -296,7 +297,10 @@ impl Kernel {
             }
             Raw::Packet { head, start } => {
                 let from = start as usize;
-                let bytes = self.bytes.get(from..from + head.captured as usize).unwrap_or_default();
+                let place = from..from + head.captured as usize;
+                let asked = self.bytes.get(place.clone()).and_then(addresses::asked);
+                let direction = self.direction(&head, asked);
+                let bytes = self.bytes.get(place).unwrap_or_default();
                 let packet = SeenPacket {
                     at: self.translator.clock.at(head.at),
                     interface: 0,
@@ -304,7 +308,7 @@ impl Kernel {
                     start: batch.bytes.len() as u32,
                     captured: head.captured,
                     len: head.len,
-                    direction: Some(self.direction(&head, bytes)),
+                    direction: Some(direction),
                 };
                 batch.bytes.extend_from_slice(bytes);
                 batch.seen.push(Seen::Packet(head.netns, packet));
