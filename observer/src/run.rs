@@ -432,13 +432,14 @@ impl Totals {
 
 /// Whether every shard is to see a packet: what names an address names it for connections of any shard.
 fn is_for_all(packet: &Packet, decoded: &Decoded, chunk: &Chunk, speakers: &mut Speakers) -> bool {
-    let (_, payload) = decoded.tail_of(packet, &chunk.bytes);
+    let payload = || decoded.tail_of(packet, &chunk.bytes).1;
     match packet.body {
         // What opens a connection over QUIC opens it in one shard only, whatever else it looks like.
         Body::Udp(datagram) => {
+            let payload = payload();
             dns::may_be_message(payload, &packet.tuple) && quic::opener(payload, datagram.len as usize).is_none()
         }
-        Body::Tcp(_) => speakers.hear(packet, payload),
+        Body::Tcp(_) => speakers.hear(packet, payload()),
         Body::Icmp(_) => false,
     }
 }
