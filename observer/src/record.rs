@@ -16,8 +16,11 @@ mod lookup;
 mod measure;
 mod nat;
 mod notable;
+mod process;
 mod quic;
+mod sides;
 mod socket;
+mod source;
 mod split;
 mod ssh;
 mod state;
@@ -45,8 +48,11 @@ pub use self::lookup::*;
 pub use self::measure::*;
 pub use self::nat::*;
 pub use self::notable::*;
+pub use self::process::*;
 pub use self::quic::*;
+pub use self::sides::*;
 pub use self::socket::{SocketProcess, SocketRecord, SocketTimer};
+pub use self::source::Source;
 pub use self::split::*;
 pub use self::ssh::SshRecord;
 pub use self::state::{ConnState, TcpState};
@@ -79,58 +85,6 @@ pub enum Object {
     Socket(Box<SocketRecord>),
     /// The sockets of one network namespace in numbers: `observer sockets --summary`.
     SocketSummary(Box<SocketSummary>),
-}
-
-/// A value for each end of a connection: `client` opened it, `server` accepted it (see `roles_from`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Sides<T> {
-    /// Sent by, or true of, the end that opened the connection.
-    pub client: T,
-    /// Sent by, or true of, the end that accepted it.
-    pub server: T,
-}
-
-/// What only TCP has. Of other connections it is absent, and reads as if nothing had been seen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(transparent)]
-pub struct TcpOnly<T> {
-    value: T,
-    #[serde(skip)]
-    is_absent: bool,
-}
-
-impl<T: Default> TcpOnly<T> {
-    /// Of a connection of another transport protocol.
-    pub fn absent() -> Self {
-        Self { value: T::default(), is_absent: true }
-    }
-}
-
-impl<T> TcpOnly<T> {
-    /// Whether the connection is one of another transport protocol.
-    pub fn is_absent(&self) -> bool {
-        self.is_absent
-    }
-}
-
-impl<T> From<T> for TcpOnly<T> {
-    fn from(value: T) -> Self {
-        Self { value, is_absent: false }
-    }
-}
-
-impl<T> std::ops::Deref for TcpOnly<T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        &self.value
-    }
-}
-
-impl<T> std::ops::DerefMut for TcpOnly<T> {
-    fn deref_mut(&mut self) -> &mut T {
-        &mut self.value
-    }
 }
 
 /// One end of a connection.
@@ -332,16 +286,6 @@ pub enum Transport {
     Quic,
 }
 
-/// One of the two ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Side {
-    /// The end that opened the connection.
-    Client,
-    /// The end that accepted it.
-    Server,
-}
-
 /// What made one end the client, strongest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -375,45 +319,6 @@ pub struct Close {
     pub time_wait: Option<Side>,
 }
 
-/// A process at one end of a connection, as comments on the packets name it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct ProcessRecord {
-    /// The end it runs at; `null` where the capture does not say which way the packets went.
-    pub side: Option<Side>,
-    /// Process identifier.
-    pub pid: Option<u32>,
-    /// Name of the process or of its program's file.
-    pub name: Option<String>,
-    /// Path of its program.
-    pub command: Option<String>,
-    /// Its arguments, separated by spaces.
-    pub args: Option<String>,
-    /// The user it runs as.
-    pub uid: Option<u32>,
-    /// Process identifier of its parent.
-    pub parent_pid: Option<u32>,
-    /// Name of the container it runs in.
-    pub container: Option<String>,
-    /// Identifier of that container.
-    pub container_id: Option<String>,
-    /// Name of the Kubernetes pod it runs in.
-    pub pod: Option<String>,
-    /// Namespace of that pod.
-    pub namespace: Option<String>,
-    /// Its cgroup, from the root of cgroup v2.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(default)]
-    pub cgroup: Option<String>,
-    /// The systemd unit that the cgroup belongs to.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(default)]
-    pub unit: Option<String>,
-    /// How it is known to be its; absent for what packet comments say.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(default)]
-    pub how: Option<OwnerHow>,
-}
-
 /// What makes a connection remarkable while it goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -430,59 +335,6 @@ pub enum Turn {
     CloseWait,
     /// One end came to a state that `--state` names.
     State,
-}
-
-/// How it is known that a socket belongs to a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum OwnerHow {
-    /// It called connect(2).
-    Connect,
-    /// It called listen(2).
-    Listen,
-    /// accept(2) gave it the socket.
-    Accept,
-    /// It had a file descriptor of the socket when that was looked for.
-    Descriptor,
-    /// It closed the socket: the last to hold it.
-    Close,
-    /// It listens on the port that the connection came to; who took it over was not seen.
-    Listener,
-    /// Only the user is known that the socket belongs to (`sk_uid`).
-    User,
-}
-
-/// What fed a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Source {
-    /// Captured packets.
-    Packets,
-    /// The kernel's changes of state (`sock:inet_sock_set_state`).
-    State,
-    /// The end of a socket (`tcp:tcp_destroy_sock`).
-    Destroy,
-    /// Segments sent again (`tcp:tcp_retransmit_skb`).
-    Retransmit,
-    /// SYN-ACKs sent again (`tcp:tcp_retransmit_synack`).
-    SynAck,
-    /// Resets sent (`tcp:tcp_send_reset`).
-    ResetSent,
-    /// Resets received (`tcp:tcp_receive_reset`).
-    ResetReceived,
-    /// Packets dropped (`skb:kfree_skb`).
-    Drop,
-    /// Errors of sockets (`sock:inet_sk_error_report`).
-    Error,
-    /// accept(2).
-    Accept,
-    /// Sockets that were there before (`iter/tcp`).
-    Existing,
-    /// Congestion states (`tcp:tcp_cong_state_set`).
-    Congestion,
-    /// The kernel's tables of sockets, looked at from time to time (sock_diag): a change is told at the first look that
-    /// shows it.
-    SockDiag,
 }
 
 fn is_zero(count: &u64) -> bool {
@@ -568,38 +420,5 @@ impl Endpoint {
     /// An end from the fields of a packet.
     pub fn new(address: crate::packet::Address, version: IpVersion, port: u16) -> Self {
         Self { ip: address.to_ip(version), port }
-    }
-}
-
-impl<T> Sides<T> {
-    /// The value of one side.
-    pub fn of(&self, side: Side) -> &T {
-        match side {
-            Side::Client => &self.client,
-            Side::Server => &self.server,
-        }
-    }
-
-    /// Each side's value turned into another.
-    pub fn map<U>(self, mut turn: impl FnMut(T) -> U) -> Sides<U> {
-        Sides { client: turn(self.client), server: turn(self.server) }
-    }
-
-    /// The value of one side, to change it.
-    pub fn of_mut(&mut self, side: Side) -> &mut T {
-        match side {
-            Side::Client => &mut self.client,
-            Side::Server => &mut self.server,
-        }
-    }
-}
-
-impl Side {
-    /// The other end.
-    pub const fn other(self) -> Self {
-        match self {
-            Self::Client => Self::Server,
-            Self::Server => Self::Client,
-        }
     }
 }

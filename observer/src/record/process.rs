@@ -1,0 +1,65 @@
+//! The process at one end of a connection, and how it is known.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::Side;
+
+/// A process at one end of a connection, as comments on the packets name it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ProcessRecord {
+    /// The end it runs at; `null` where the capture does not say which way the packets went.
+    pub side: Option<Side>,
+    /// Process identifier.
+    pub pid: Option<u32>,
+    /// Name of the process or of its program's file.
+    pub name: Option<String>,
+    /// Path of its program.
+    pub command: Option<String>,
+    /// Its arguments, separated by spaces.
+    pub args: Option<String>,
+    /// The user it runs as.
+    pub uid: Option<u32>,
+    /// Process identifier of its parent.
+    pub parent_pid: Option<u32>,
+    /// Name of the container it runs in.
+    pub container: Option<String>,
+    /// Identifier of that container.
+    pub container_id: Option<String>,
+    /// Name of the Kubernetes pod it runs in.
+    pub pod: Option<String>,
+    /// Namespace of that pod.
+    pub namespace: Option<String>,
+    /// Its cgroup, from the root of cgroup v2.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(default)]
+    pub cgroup: Option<String>,
+    /// The systemd unit that the cgroup belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(default)]
+    pub unit: Option<String>,
+    /// How it is known to be its; absent for what packet comments say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(default)]
+    pub how: Option<OwnerHow>,
+}
+
+/// How it is known that a socket belongs to a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OwnerHow {
+    /// It called connect(2).
+    Connect,
+    /// It called listen(2).
+    Listen,
+    /// accept(2) gave it the socket.
+    Accept,
+    /// It had a file descriptor of the socket when that was looked for.
+    Descriptor,
+    /// It closed the socket: the last to hold it.
+    Close,
+    /// It listens on the port that the connection came to; who took it over was not seen.
+    Listener,
+    /// Only the user is known that the socket belongs to (`sk_uid`).
+    User,
+}
