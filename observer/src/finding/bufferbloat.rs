@@ -35,8 +35,8 @@ const PAGE: Page = Page {
     ],
     instead_of: &[],
     proof: Proof {
-        shown: "observer/src/finding/tests.rs::a_round_trip_that_grows_with_the_load_is_bufferbloat",
-        near_miss: "observer/src/finding/tests.rs::a_round_trip_that_grows_with_the_load_is_bufferbloat",
+        shown: "observer/src/finding/tests/transfer.rs::a_round_trip_that_grows_with_the_load_is_bufferbloat",
+        near_miss: "observer/src/finding/tests/transfer.rs::a_round_trip_that_grows_with_the_load_is_bufferbloat",
     },
 };
 

@@ -35,7 +35,7 @@ const PAGE: Page = Page {
     instead_of: &["slow-handshake"],
     proof: Proof {
         shown: "observer/src/finding/tests.rs::a_syn_without_ecn_that_gets_through",
-        near_miss: "observer/src/finding/tests.rs::marks_that_the_receiver_keeps_to_itself",
+        near_miss: "observer/src/finding/tests/transfer.rs::marks_that_the_receiver_keeps_to_itself",
     },
 };
 

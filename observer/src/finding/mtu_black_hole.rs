@@ -42,8 +42,8 @@ const PAGE: Page = Page {
     ],
     instead_of: &["packet-loss", "tail-loss"],
     proof: Proof {
-        shown: "observer/src/finding/tests.rs::large_segments_without_an_answer_are_a_black_hole",
-        near_miss: "observer/src/finding/tests.rs::large_segments_without_an_answer_are_a_black_hole",
+        shown: "observer/src/finding/tests/transfer.rs::large_segments_without_an_answer_are_a_black_hole",
+        near_miss: "observer/src/finding/tests/transfer.rs::large_segments_without_an_answer_are_a_black_hole",
     },
 };
 

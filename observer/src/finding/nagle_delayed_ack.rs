@@ -31,8 +31,8 @@ const PAGE: Page = Page {
     ],
     instead_of: &[],
     proof: Proof {
-        shown: "observer/src/finding/tests.rs::small_writes_that_wait_for_delayed_acks",
-        near_miss: "observer/src/finding/tests.rs::small_writes_that_wait_for_delayed_acks",
+        shown: "observer/src/finding/tests/transfer.rs::small_writes_that_wait_for_delayed_acks",
+        near_miss: "observer/src/finding/tests/transfer.rs::small_writes_that_wait_for_delayed_acks",
     },
 };
 

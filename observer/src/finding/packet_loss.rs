@@ -37,7 +37,7 @@ const PAGE: Page = Page {
     ],
     instead_of: &[],
     proof: Proof {
-        shown: "observer/src/finding/tests.rs::loss_says_on_which_side_of_the_capture",
+        shown: "observer/src/finding/tests/transfer.rs::loss_says_on_which_side_of_the_capture",
         near_miss: "tests/tests/live/verdicts.rs::a_fin_that_nobody_acknowledges_is_no_loss_of_segments",
     },
 };

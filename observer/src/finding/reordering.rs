@@ -32,8 +32,8 @@ const PAGE: Page = Page {
     ],
     instead_of: &[],
     proof: Proof {
-        shown: "observer/src/finding/tests.rs::segments_out_of_order",
-        near_miss: "observer/src/finding/tests.rs::segments_out_of_order",
+        shown: "observer/src/finding/tests/transfer.rs::segments_out_of_order",
+        near_miss: "observer/src/finding/tests/transfer.rs::segments_out_of_order",
     },
 };
 

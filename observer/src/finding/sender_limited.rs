@@ -33,8 +33,8 @@ const PAGE: Page = Page {
     ],
     instead_of: &[],
     proof: Proof {
-        shown: "observer/src/finding/tests.rs::a_long_transfer_that_leaves_the_window_empty",
-        near_miss: "observer/src/finding/tests.rs::a_long_transfer_that_leaves_the_window_empty",
+        shown: "observer/src/finding/tests/transfer.rs::a_long_transfer_that_leaves_the_window_empty",
+        near_miss: "observer/src/finding/tests/transfer.rs::a_long_transfer_that_leaves_the_window_empty",
     },
 };
 

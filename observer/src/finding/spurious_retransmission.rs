@@ -31,8 +31,8 @@ const PAGE: Page = Page {
     ],
     instead_of: &[],
     proof: Proof {
-        shown: "observer/src/finding/tests.rs::needless_repetitions",
-        near_miss: "observer/src/finding/tests.rs::needless_repetitions",
+        shown: "observer/src/finding/tests/transfer.rs::needless_repetitions",
+        near_miss: "observer/src/finding/tests/transfer.rs::needless_repetitions",
     },
 };
 

@@ -29,8 +29,8 @@ const PAGE: Page = Page {
     ],
     instead_of: &[],
     proof: Proof {
-        shown: "observer/src/finding/tests.rs::a_tail_that_only_a_probe_saves",
-        near_miss: "observer/src/finding/tests.rs::a_tail_that_only_a_probe_saves",
+        shown: "observer/src/finding/tests/transfer.rs::a_tail_that_only_a_probe_saves",
+        near_miss: "observer/src/finding/tests/transfer.rs::a_tail_that_only_a_probe_saves",
     },
 };
 

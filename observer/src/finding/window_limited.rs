@@ -36,8 +36,8 @@ const PAGE: Page = Page {
     ],
     instead_of: &["sender-limited"],
     proof: Proof {
-        shown: "observer/src/finding/tests.rs::a_window_that_is_always_full",
-        near_miss: "observer/src/finding/tests.rs::a_window_that_is_always_full",
+        shown: "observer/src/finding/tests/transfer.rs::a_window_that_is_always_full",
+        near_miss: "observer/src/finding/tests/transfer.rs::a_window_that_is_always_full",
     },
 };
 

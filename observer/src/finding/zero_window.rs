@@ -30,8 +30,8 @@ const PAGE: Page = Page {
     ],
     instead_of: &[],
     proof: Proof {
-        shown: "observer/src/finding/tests.rs::a_closed_window_is_a_receiver_that_does_not_read",
-        near_miss: "observer/src/finding/tests.rs::a_closed_window_is_a_receiver_that_does_not_read",
+        shown: "observer/src/finding/tests/transfer.rs::a_closed_window_is_a_receiver_that_does_not_read",
+        near_miss: "observer/src/finding/tests/transfer.rs::a_closed_window_is_a_receiver_that_does_not_read",
     },
 };
 
