@@ -57,6 +57,30 @@ impl SocketInput {
     pub const fn id(&self) -> SocketId {
         SocketId { key: self.key, first_seen: self.first_seen }
     }
+
+    /// One for tests: the client's of a connection from 10.0.0.1:40000 to 10.0.0.2:80, as a look at it shows it.
+    #[cfg(test)]
+    pub fn client(state: TcpState, at: Timestamp) -> Self {
+        use crate::packet::{Address, IpVersion};
+        let (src, dst) = (Address::v4([10, 0, 0, 1]), Address::v4([10, 0, 0, 2]));
+        Self {
+            key: 1,
+            at,
+            tuple: Tuple { src, dst, sport: 40_000, dport: 80, version: IpVersion::V4 },
+            cookie: None,
+            first_seen: at,
+            passive: Some(false),
+            existed: false,
+            polled: false,
+            looked_at: true,
+            gone: false,
+            state,
+            processes: Vec::new(),
+            info: None,
+            first_event: 0,
+            events: Vec::new(),
+        }
+    }
 }
 
 /// Something that happened to a packet or to a socket that is no more, or not yet.

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use etherparse::{NetHeaders, PacketHeaders, TransportHeader};
 
 use super::network::Network;
-use super::network::fault::{Fate, Fault};
+use super::network::fault::{Fate, Fault, rewritten};
 use super::network::traffic::{abort, answer, ask, read_to_reset};
 use super::network::wire::{End, Wire};
 use super::{Conditions, Scenario, Seen};
@@ -54,19 +53,9 @@ fn play(network: &mut Network) -> Result<()> {
 /// A reset in the name of who sent this segment; `None` for what is no TCP segment over IPv4.
 fn reset(frame: &[u8]) -> Option<Vec<u8>> {
     const TTL: u8 = 54;
-    let headers = PacketHeaders::from_ethernet_slice(frame).ok()?;
-    let (NetHeaders::Ipv4(mut ip, _), Some(TransportHeader::Tcp(mut tcp))) = (headers.net?, headers.transport) else {
-        return None;
-    };
-    (tcp.rst, tcp.psh) = (true, false);
-    tcp.set_options(&[]).ok()?;
-    ip.time_to_live = TTL;
-    ip.set_payload_len(tcp.header_len()).ok()?;
-    ip.header_checksum = ip.calc_header_checksum();
-    tcp.checksum = tcp.calc_checksum_ipv4(&ip, &[]).ok()?;
-    let mut out = Vec::with_capacity(frame.len());
-    headers.link?.write(&mut out).ok()?;
-    ip.write(&mut out).ok()?;
-    tcp.write(&mut out).ok()?;
-    Some(out)
+    rewritten(frame, |ip, tcp| {
+        (tcp.rst, tcp.psh) = (true, false);
+        ip.time_to_live = TTL;
+        tcp.set_options(&[]).ok()
+    })
 }

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use etherparse::{NetHeaders, PacketHeaders, TcpOptionElement, TransportHeader};
+use etherparse::TcpOptionElement;
 
 use super::network::Network;
-use super::network::fault::{Fate, Fault};
+use super::network::fault::{Fate, Fault, rewritten};
 use super::network::traffic::{close, http};
 use super::network::wire::{End, Wire};
 use super::{Conditions, Scenario, Seen};
@@ -46,30 +46,22 @@ fn play(network: &mut Network) -> Result<()> {
 
 /// The SYN in `frame` without window scale and SACK permitted; `None` for what is no SYN over IPv4.
 fn stripped(frame: &[u8]) -> Option<Vec<u8>> {
-    let headers = PacketHeaders::from_ethernet_slice(frame).ok()?;
-    let (NetHeaders::Ipv4(ip, _), Some(TransportHeader::Tcp(mut tcp))) = (headers.net?, headers.transport) else {
-        return None;
-    };
-    if !tcp.syn || tcp.ack {
-        return None;
-    }
-    let goes = |option: &TcpOptionElement| {
-        matches!(option, TcpOptionElement::WindowScale(_) | TcpOptionElement::SelectiveAcknowledgementPermitted)
-    };
-    let mut options = Vec::new();
-    for option in tcp.options_iterator() {
-        let option = option.ok()?;
-        // In their place stand as many octets that mean nothing.
-        let octets = if matches!(option, TcpOptionElement::WindowScale(_)) { 3 } else { 2 };
-        let count = if goes(&option) { octets } else { 1 };
-        let put = if goes(&option) { TcpOptionElement::Noop } else { option };
-        options.extend(std::iter::repeat_n(put, count));
-    }
-    tcp.set_options(&options).ok()?;
-    tcp.checksum = tcp.calc_checksum_ipv4(&ip, &[]).ok()?;
-    let mut out = Vec::with_capacity(frame.len());
-    headers.link?.write(&mut out).ok()?;
-    ip.write(&mut out).ok()?;
-    tcp.write(&mut out).ok()?;
-    Some(out)
+    rewritten(frame, |_, tcp| {
+        if !tcp.syn || tcp.ack {
+            return None;
+        }
+        let goes = |option: &TcpOptionElement| {
+            matches!(option, TcpOptionElement::WindowScale(_) | TcpOptionElement::SelectiveAcknowledgementPermitted)
+        };
+        let mut options = Vec::new();
+        for option in tcp.options_iterator() {
+            let option = option.ok()?;
+            // In their place stand as many octets that mean nothing.
+            let octets = if matches!(option, TcpOptionElement::WindowScale(_)) { 3 } else { 2 };
+            let count = if goes(&option) { octets } else { 1 };
+            let put = if goes(&option) { TcpOptionElement::Noop } else { option };
+            options.extend(std::iter::repeat_n(put, count));
+        }
+        tcp.set_options(&options).ok()
+    })
 }

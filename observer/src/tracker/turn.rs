@@ -174,7 +174,6 @@ mod tests {
     use super::*;
     use crate::input::Input;
     use crate::kernel::{KernelEvent, SocketId, SocketInput};
-    use crate::packet::{Address, IpVersion, Tuple};
     use crate::record::{EntryKind, Side, Source, TcpInfo};
 
     const fn second(number: u64) -> Timestamp {
@@ -187,30 +186,7 @@ mod tests {
     }
 
     fn socket(at: u64, state: TcpState, events: Vec<KernelEvent>) -> SocketInput {
-        let tuple = Tuple {
-            src: Address::v4([10, 0, 0, 1]),
-            dst: Address::v4([10, 0, 0, 2]),
-            sport: 40_000,
-            dport: 80,
-            version: IpVersion::V4,
-        };
-        SocketInput {
-            key: 1,
-            at: second(at),
-            tuple,
-            cookie: None,
-            first_seen: second(0),
-            passive: Some(false),
-            existed: false,
-            polled: false,
-            looked_at: true,
-            gone: false,
-            state,
-            processes: Vec::new(),
-            info: None,
-            first_event: 0,
-            events,
-        }
+        SocketInput { first_seen: second(0), events, ..SocketInput::client(state, second(at)) }
     }
 
     fn noticed(tracker: &mut Tracker, at: u64, watched: States) -> Vec<Vec<Turn>> {

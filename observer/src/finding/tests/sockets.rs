@@ -3,39 +3,15 @@
 use super::super::{Context, Thresholds, judge};
 use crate::input::Input;
 use crate::kernel::{KernelEvent, SocketInput};
-use crate::packet::{Address, IpVersion, Tuple};
 use crate::record::{ConnectionRecord, EntryKind, Finding, KernelSocket, Source, TcpInfo, TcpState};
 use crate::time::{Nanos, Timestamp};
 use crate::tracker::{Config, Event, Tracker};
 
 const START: Timestamp = Timestamp::from_nanos(1_700_000_000_000_000_000);
 
-/// The client's socket of a connection from 10.0.0.1:40000 to 10.0.0.2:80, which this host holds.
+/// The client's socket of a connection that was there before.
 fn socket(state: TcpState, info: TcpInfo) -> SocketInput {
-    let tuple = Tuple {
-        src: Address::v4([10, 0, 0, 1]),
-        dst: Address::v4([10, 0, 0, 2]),
-        sport: 40_000,
-        dport: 80,
-        version: IpVersion::V4,
-    };
-    SocketInput {
-        key: 1,
-        at: START,
-        tuple,
-        cookie: None,
-        first_seen: START,
-        passive: Some(false),
-        existed: true,
-        polled: false,
-        looked_at: true,
-        gone: false,
-        state,
-        processes: Vec::new(),
-        info: Some(info),
-        first_event: 0,
-        events: Vec::new(),
-    }
+    SocketInput { existed: true, info: Some(info), ..SocketInput::client(state, START) }
 }
 
 fn event(kind: EntryKind, from: TcpState, to: TcpState) -> KernelEvent {

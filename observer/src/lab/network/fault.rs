@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use etherparse::{Ipv4Header, NetHeaders, PacketHeaders, TcpHeader, TransportHeader};
+
 use super::wire::{End, Passing};
 
 /// Something that happens to frames on a wire.
@@ -72,4 +74,22 @@ impl fmt::Debug for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Fault").field("about", &self.about).finish_non_exhaustive()
     }
+}
+
+/// The headers of the segment in `frame` as `change` leaves them, without payload; `None` for what is no TCP over IPv4, and
+/// where it is not to be changed.
+pub fn rewritten(frame: &[u8], change: impl FnOnce(&mut Ipv4Header, &mut TcpHeader) -> Option<()>) -> Option<Vec<u8>> {
+    let headers = PacketHeaders::from_ethernet_slice(frame).ok()?;
+    let (NetHeaders::Ipv4(mut ip, _), Some(TransportHeader::Tcp(mut tcp))) = (headers.net?, headers.transport) else {
+        return None;
+    };
+    change(&mut ip, &mut tcp)?;
+    ip.set_payload_len(tcp.header_len()).ok()?;
+    ip.header_checksum = ip.calc_header_checksum();
+    tcp.checksum = tcp.calc_checksum_ipv4(&ip, &[]).ok()?;
+    let mut out = Vec::with_capacity(frame.len());
+    headers.link?.write(&mut out).ok()?;
+    ip.write(&mut out).ok()?;
+    tcp.write(&mut out).ok()?;
+    Some(out)
 }
