@@ -1,5 +1,7 @@
-//! AMQP 0-9-1 (<https://www.rabbitmq.com/resources/specs/amqp0-9-1.pdf>): methods that are answered. AMQP 1.0 is recognised
-//! only.
+//! AMQP 0-9-1 (<https://www.rabbitmq.com/resources/specs/amqp0-9-1.pdf>): methods that are answered. AMQP 1.0 is another
+//! protocol behind the same header.
+
+mod v1;
 
 use super::{Calls, Head, Kind, Part, Wire};
 use crate::protocol::Guess;
@@ -33,7 +35,8 @@ impl Wire for Amqp {
 
     fn head(&mut self, from: Side, octets: &[u8]) -> Head {
         let greeted = self.greeted.of_mut(from);
-        if !*greeted && HEADER.starts_with(octets.get(..HEADER.len()).unwrap_or(octets)) {
+        // In 1.0 there is a second header behind the login.
+        if (!*greeted || self.is_1_0) && HEADER.starts_with(octets.get(..HEADER.len()).unwrap_or(octets)) {
             let Some(header) = octets.get(..HEADER_LEN) else { return Head::Need(HEADER_LEN) };
             *greeted = true;
             self.is_1_0 |= from == Side::Client && header.get(5) == Some(&1);
@@ -41,7 +44,7 @@ impl Wire for Amqp {
         }
         *greeted = true;
         if self.is_1_0 {
-            return Head::Over;
+            return v1::head(from, octets);
         }
         let &[kind, channel, channel_low, a, b, c, d, ref payload @ ..] = octets else { return Head::Need(FRAME) };
         let length = FRAME as u64 + u64::from(u32::from_be_bytes([a, b, c, d])) + FRAME_END;

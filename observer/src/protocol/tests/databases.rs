@@ -69,18 +69,24 @@ fn memcached() {
 
 #[test]
 fn kafka() {
-    let request = |key: u8, number: u8| {
-        let head = [0, 0, 0, 18, 0, key, 0, 3, 0, 0, 0, number, 0, 3];
-        [&head[..], b"abc", &[0; 5]].concat()
+    let request = |key: u8, version: u8, number: u8, rest: &[u8]| {
+        let head = [0, 0, 0, 13 + rest.len() as u8, 0, key, 0, version, 0, 0, 0, number, 0, 3];
+        [&head[..], b"abc", rest].concat()
     };
-    let answer = |number: u8| [0, 0, 0, 6, 0, 0, 0, number, 1, 2].to_vec();
+    let answer = |number: u8, body: &[u8]| [&[0, 0, 0, 4 + body.len() as u8, 0, 0, 0, number][..], body].concat();
+    let produce = |number, acks| request(0, 7, number, &[&[0xff, 0xff, 0, acks][..], &[0; 30]].concat());
+    let refused = [&[0, 0, 0, 1, 0, 1, b't', 0, 0, 0, 1, 0, 0, 0, 0, 0, 6][..], &[0; 28]].concat();
     let turns = [
-        (Client, [request(18, 1), request(1, 2), request(3, 3)].concat()),
-        (Server, [answer(1), answer(3), answer(2)].concat()),
+        (Client, [request(18, 3, 1, &[0; 5]), request(1, 3, 2, &[0; 5]), request(3, 3, 3, &[0; 5])].concat()),
+        (Server, [answer(1, &[0, 0]), answer(3, &[0; 16]), answer(2, &[0; 8])].concat()),
+        // What needs no copy of a broker's is not answered.
+        (Client, [produce(4, 0), produce(5, 1), request(12, 3, 6, &[0; 5]), request(12, 3, 7, &[])].concat()),
+        (Server, [answer(5, &refused), answer(6, &[0, 0, 0, 0, 0, 27]), answer(7, &[])].concat()),
     ];
     let (lines, counts) = calls(&turns, Name::Kafka);
-    assert_eq!(lines, ["ApiVersions", "Metadata"]);
-    assert_eq!(counts, [3, 3, 0]);
+    let expected = ["ApiVersions", "Metadata", "Produce", "Produce NOT_LEADER_OR_FOLLOWER"];
+    assert_eq!(lines, [&expected[..], &["Heartbeat REBALANCE_IN_PROGRESS", "Heartbeat"]].concat());
+    assert_eq!(counts, [7, 6, 2]);
 }
 
 #[test]
@@ -109,6 +115,37 @@ fn mongodb() {
     let (lines, counts) = calls(&turns, Name::Mongodb);
     assert_eq!(lines, ["find", "find 26"]);
     assert_eq!(counts, [2, 2, 1]);
+}
+
+#[test]
+fn amqp_1_0() {
+    let frame = |kind: u8, performative: u8, fields: &[u8]| {
+        let list = [&[0xc0, fields.len() as u8 + 1, 3][..], fields].concat();
+        let length = 11 + list.len() as u8;
+        [&[0, 0, 0, length, 2, kind, 0, 0, 0, 0x53, performative][..], &list].concat()
+    };
+    let header = |kind: u8| [&b"AMQP"[..], &[kind, 1, 0, 0]].concat();
+    let symbol = |text: &str| [&[0xa3, text.len() as u8][..], text.as_bytes()].concat();
+    let error = |condition: &str| {
+        let symbol = symbol(condition);
+        [&[0x00, 0x53, 0x1d, 0xc0, symbol.len() as u8 + 2, 2][..], &symbol, &[0x40]].concat()
+    };
+    let detached = [&[0x52, 1, 0x41][..], &error("amqp:not-found")].concat();
+    let turns = [
+        (Client, header(3)),
+        (Server, [header(3), frame(1, 0x40, &symbol("PLAIN"))].concat()),
+        (Client, frame(1, 0x41, &symbol("PLAIN"))),
+        (Server, frame(1, 0x44, &[0x50, 0])),
+        (Client, [header(0), frame(0, 0x10, &[0x40]), frame(0, 0x11, &[0x40]), frame(0, 0x12, &[0x40])].concat()),
+        (Server, [header(0), frame(0, 0x10, &[0x40]), frame(0, 0x11, &[0x40]), frame(0, 0x12, &[0x40])].concat()),
+        // A heartbeat, and a link that is refused.
+        (Server, [vec![0, 0, 0, 8, 2, 0, 0, 0], frame(0, 0x16, &detached)].concat()),
+        (Client, [frame(0, 0x14, &[0x43]), frame(0, 0x18, &[0x40])].concat()),
+        (Server, frame(0, 0x18, &error("amqp:connection:forced"))),
+    ];
+    let (lines, counts) = calls(&turns, Name::Amqp);
+    assert_eq!(lines, ["sasl-init", "open", "begin", "attach", "close amqp:connection:forced"]);
+    assert_eq!(counts, [5, 5, 2]);
 }
 
 #[test]
