@@ -134,14 +134,18 @@ fn kernels() -> Result<Tally> {
         Err(error) => return Ok(skipped("kernels", &format!("they cannot be run here: {error:#}"))),
     };
     let mut tally = Tally::default();
+    let mut images = Vec::new();
     for kernel in vm::KERNELS {
-        tally.add(match kernel.image() {
-            Ok(image) => machine.run(kernel, &image).map(|outcome| outcome.tally).unwrap_or_else(|error| {
-                eprintln!("kernels: {error:#}");
-                Tally { failed: 1, ..Tally::default() }
-            }),
-            Err(error) => skipped("kernels", &format!("{error:#}")),
-        });
+        match kernel.image() {
+            Ok(image) => images.push((kernel, image)),
+            Err(error) => tally.add(skipped("kernels", &format!("{error:#}"))),
+        }
+    }
+    for outcome in machine.run_all(images) {
+        tally.add(outcome.map(|outcome| outcome.tally).unwrap_or_else(|error| {
+            eprintln!("kernels: {error:#}");
+            Tally { failed: 1, ..Tally::default() }
+        }));
     }
     Ok(tally)
 }

@@ -8,7 +8,10 @@ mod table;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::copy;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
@@ -49,10 +52,9 @@ impl Args {
     pub fn run(self) -> Result<()> {
         let wanted = |kernel: &&Kernel| self.kernels.is_empty() || self.kernels.iter().any(|name| name == kernel.name);
         let machine = Machine::new(None)?;
-        let mut outcomes = Vec::new();
-        for kernel in KERNELS.iter().filter(wanted) {
-            outcomes.push(machine.run(kernel, &kernel.image()?)?);
-        }
+        let images = KERNELS.iter().filter(wanted).map(|kernel| Ok((kernel, kernel.image()?)));
+        let outcomes = machine.run_all(images.collect::<Result<_>>()?);
+        let outcomes = outcomes.into_iter().collect::<Result<Vec<_>>>()?;
         let table = table::markdown(&outcomes);
         println!("{table}");
         let failed: Vec<&str> =
@@ -102,11 +104,35 @@ impl Machine {
         Ok(Self { programs })
     }
 
+    /// Runs the live tests on each of these kernels, on as many at once as there are processors: a machine takes one. Gives
+    /// what came of them in the same order.
+    pub fn run_all(&self, kernels: Vec<(&'static Kernel, Image)>) -> Vec<Result<Outcome>> {
+        let at_once = thread::available_parallelism().map_or(1, NonZeroUsize::get).min(kernels.len());
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let mut own = Vec::new();
+            loop {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                let Some((kernel, image)) = kernels.get(index) else { return own };
+                own.push((index, self.run(kernel, image)));
+            }
+        };
+        let mut outcomes = thread::scope(|scope| {
+            let workers: Vec<_> = (0..at_once).map(|_| scope.spawn(work)).collect();
+            let join = |worker: thread::ScopedJoinHandle<'_, _>| {
+                worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            };
+            workers.into_iter().flat_map(join).collect::<Vec<_>>()
+        });
+        outcomes.sort_by_key(|(index, _)| *index);
+        outcomes.into_iter().map(|(_, outcome)| outcome).collect()
+    }
+
     /// Boots a kernel and runs the live tests on it; that one fails is told in the outcome.
     ///
     /// # Errors
     /// When they cannot be run.
-    pub fn run(&self, kernel: &'static Kernel, image: &Image) -> Result<Outcome> {
+    fn run(&self, kernel: &'static Kernel, image: &Image) -> Result<Outcome> {
         let initramfs = folder().join(format!("{}.cpio", kernel.name));
         join(&[&image.modules, &self.programs], &initramfs)?;
         let start = Instant::now();
