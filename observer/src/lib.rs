@@ -7,6 +7,7 @@ pub mod capture;
 pub mod conntrack;
 pub mod decode;
 pub mod finding;
+pub mod firewall;
 pub mod flow;
 pub mod gauge;
 pub mod input;

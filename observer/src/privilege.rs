@@ -25,8 +25,8 @@ pub const TABLES: Needs = CapabilitySet::SYS_ADMIN
 /// Reading gauges: whose sockets they are, and how many descriptors processes have. Namespaces were entered before.
 pub const GAUGES: Needs = CapabilitySet::SYS_PTRACE.union(CapabilitySet::DAC_READ_SEARCH);
 
-/// Reading the entries of connection tracking.
-pub const ENTRIES: Needs = CapabilitySet::NET_ADMIN;
+/// Reading the entries of connection tracking, and the rules of nf_tables.
+pub const NETFILTER: Needs = CapabilitySet::NET_ADMIN;
 
 /// The process that enters namespaces for gauges, those of other users' processes too: what it opens there tells of connection
 /// tracking as well.

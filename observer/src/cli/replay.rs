@@ -26,7 +26,7 @@ use crate::keyring;
 use crate::recorded;
 use crate::run::{self, run};
 use crate::sink::packets::Look;
-use crate::sink::{Detail, Har, Json, Order, Otlp, Perfetto, Printer, Sink, Summary, Text, View};
+use crate::sink::{Detail, Har, Json, Order, Otlp, Perfetto, Printer, Sink, Summary, Text, Together, View};
 use crate::source::{self, Source};
 
 /// Reconstruct every TCP connection in captures
@@ -244,24 +244,34 @@ impl Replay {
         };
         let in_order = self.sort.is_some() || self.top.is_some();
         if self.connection.is_some() {
-            return self.print(self.tracker(ENTRIES_OF_ONE), || Text::new(self.printer(), view, self.show_one()));
+            return self.print(self.tracker(ENTRIES_OF_ONE), || {
+                Text::new(self.printer(), view, self.show_one(), self.together())
+            });
         }
         if self.all || (self.is_stream() && !in_order) {
             let printer = || if self.all { Printer::ordered() } else { self.printer() };
-            return self.print(self.tracker(ENTRIES_OF_MANY), || Text::new(printer(), view, self.show_one()));
+            return self
+                .print(self.tracker(ENTRIES_OF_MANY), || Text::new(printer(), view, self.show_one(), self.together()));
         }
         // How many connections there are shows in the end only, and the timelines of many would take much memory: files
         // that turn out to hold few are read a second time.
         let (sinks, capture) = self.read(self.tracker(0), || self.summary(self.top.unwrap_or(LISTED)))?;
         if capture.connections <= FEW && !self.is_stream() {
-            return self.print(self.tracker(ENTRIES_OF_FEW), || Text::new(Printer::ordered(), view, self.show_one()));
+            return self.print(self.tracker(ENTRIES_OF_FEW), || {
+                Text::new(Printer::ordered(), view, self.show_one(), self.together())
+            });
         }
         finish(sinks, capture)
     }
 
     fn json(&self) -> Result<CaptureRecord> {
         let entries = if self.timeline { self.entries() } else { 0 };
-        self.print(self.tracker(entries), || Json::new(self.printer(), self.connection))
+        self.print(self.tracker(entries), || Json::new(self.printer(), self.connection, self.together()))
+    }
+
+    /// What looks at many connections together.
+    fn together(&self) -> Together {
+        Together::new(self.judging.thresholds())
     }
 
     /// Timeline entries of each connection for programs.
@@ -311,7 +321,7 @@ impl Replay {
     }
 
     fn summary(&self, listed: usize) -> Summary {
-        Summary::new(page(self.color), listed, self.sort, self.show_one())
+        Summary::new(page(self.color), listed, self.sort, self.show_one(), self.together())
     }
 
     /// Reads everything and prints what the sinks make of it.

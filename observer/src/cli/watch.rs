@@ -17,7 +17,7 @@ use super::status::Status;
 use crate::live::News;
 use crate::privilege::{self, Needs};
 use crate::sink::packets::{Lines, Look, Shown};
-use crate::sink::{Detail, Page, connection, failed_lookup, json, one_line, otlp};
+use crate::sink::{Detail, Lately, Page, connection, failed_lookup, finding_line, json, one_line, otlp};
 
 /// Show every TCP connection of this host as it happens, from the kernel itself
 #[derive(Debug, clap::Args)]
@@ -102,6 +102,7 @@ impl Watch {
             timeline: self.timeline,
             page: super::page::page(self.color),
             lines: Lines::new(Look::default()),
+            lately: Lately::new(config.thresholds),
             buffer: Vec::new(),
             status: Status::new(self.output == Output::Text),
             silent: self.observe.writes_to_standard_output(),
@@ -117,6 +118,7 @@ struct Printer {
     timeline: bool,
     page: Page,
     lines: Lines,
+    lately: Lately,
     buffer: Vec<u8>,
     status: Status,
     needs: Needs,
@@ -131,6 +133,7 @@ impl Printer {
         }
         if last {
             self.status.count(&record);
+            self.lately.connection(&record);
         }
         match self.output {
             _ if self.silent => {}
@@ -159,6 +162,7 @@ impl Printer {
         if self.silent || !self.observe.wants_lookup(&record) {
             return Ok(());
         }
+        self.lately.lookup(&record);
         match self.output {
             Output::Text if record.lookup.has_failed() => {
                 let mut text = String::new();
@@ -167,6 +171,23 @@ impl Printer {
             }
             Output::Text | Output::OtlpJson | Output::Packets => {}
             Output::Json => json::line(&mut self.buffer, &Object::Lookup(record))?,
+        }
+        Ok(())
+    }
+
+    /// What connections show together: now and then, and in the end.
+    fn together(&mut self, is_end: bool) -> Result<()> {
+        for record in self.lately.news(is_end) {
+            match self.output {
+                _ if self.silent => {}
+                Output::Text => {
+                    let mut text = String::new();
+                    finding_line(&self.page, &mut text, &record);
+                    self.buffer.extend_from_slice(text.as_bytes());
+                }
+                Output::Json => json::line(&mut self.buffer, &Object::Finding(Box::new(record)))?,
+                Output::OtlpJson | Output::Packets => {}
+            }
         }
         Ok(())
     }
@@ -221,11 +242,13 @@ impl Teller for Printer {
     }
 
     fn status(&mut self, open: usize, lost: Option<u64>) -> Result<()> {
+        self.together(false)?;
         self.flush()?;
         self.status.draw(open, lost)
     }
 
     fn finish(&mut self, capture: &CaptureRecord) -> Result<()> {
+        self.together(true)?;
         if self.output == Output::Json && !self.silent {
             json::line(&mut self.buffer, &Object::Capture(Box::new(capture.clone())))?;
         }

@@ -59,6 +59,7 @@ mod syn_flood;
 mod tail_loss;
 mod tfo_blocked;
 mod tls_alert;
+mod together;
 mod unanswered_syn;
 mod window_limited;
 mod zero_window;
@@ -69,6 +70,7 @@ pub use report::Report;
 use span::Span;
 pub use tally::Tally;
 pub use thresholds::{Setting, ThresholdError, Thresholds};
+pub use together::Together;
 pub use verdict::Verdict;
 
 use crate::record::{About, ConnectionRecord, Doubt, Finding as Found};

@@ -55,7 +55,11 @@ pub fn evidence_of(reading: &GaugeRecord) -> Evidence {
 
 /// A reading in words: `conntrack: 950 of 1,000 entries, +12/s, full in 4.2 s`.
 pub fn describe(reading: &GaugeRecord) -> String {
-    let mut text = format!("{}: {}", reading.name, units::count(reading.value.0.max(0.0) as u64));
+    let mut text = format!("{}: ", reading.name);
+    if let Some(rule) = &reading.subject.rule {
+        text.push_str(&format!("{rule}: "));
+    }
+    text.push_str(&units::count(reading.value.0.max(0.0) as u64));
     if let Some(limit) = reading.limit {
         text.push_str(&format!(" of {}", units::count(limit)));
     }

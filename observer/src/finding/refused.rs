@@ -1,6 +1,7 @@
 //! The server answers the SYN with a RST: nobody listens there.
 
 use super::{Context, Finding, Page, Proof, RestsOn, Verdict, evidence};
+use crate::gauge::FIREWALL_REJECTED;
 use crate::record::{ConnState, ConnectionRecord, NotableKind, Severity, Side};
 use crate::units;
 
@@ -24,6 +25,7 @@ const PAGE: Page = Page {
         "The client sent a SYN (RFC 9293, section 3.5), or its socket was told ECONNREFUSED (tcp_reset() in the kernel).",
         "No SYN-ACK came.",
         "The server sent a RST that acknowledges the SYN (RFC 9293, section 3.10.7.3).",
+        "Live, rules of nf_tables on this host that reject and count, and did so meanwhile, are evidence.",
     ],
     remedy: &[
         "On {SERVER}, see who listens: `ss -ltnp 'sport = :{PORT}'`",
@@ -40,6 +42,10 @@ const PAGE: Page = Page {
 impl Finding for Refused {
     fn page(&self) -> &'static Page {
         &PAGE
+    }
+
+    fn counters(&self) -> &'static [&'static str] {
+        &[FIREWALL_REJECTED]
     }
 
     fn connection(&self, record: &ConnectionRecord, _: &Context<'_>) -> Option<Verdict> {

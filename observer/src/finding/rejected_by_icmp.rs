@@ -1,6 +1,7 @@
 //! An ICMP error ends the attempt.
 
 use super::{Context, Finding, Page, Proof, RestsOn, Verdict, evidence};
+use crate::gauge::FIREWALL_REJECTED;
 use crate::record::{ConnectionRecord, NotableKind, Severity, Side};
 use crate::units;
 
@@ -29,6 +30,7 @@ const PAGE: Page = Page {
         "The client's socket was told EHOSTUNREACH or ENETUNREACH (tcp_v4_err() in the kernel); or",
         "an ICMP error quotes the SYN: destination unreachable other than \"fragmentation needed\", or time exceeded \
          (RFC 792; RFC 4443).",
+        "Live, rules of nf_tables on this host that reject and count, and did so meanwhile, are evidence.",
     ],
     remedy: &[
         "Look at {FROM}, which sent it: its routes and its firewall",
@@ -55,6 +57,10 @@ const fn rejects(v4: bool, kind: u8, code: u8) -> bool {
 impl Finding for RejectedByIcmp {
     fn page(&self) -> &'static Page {
         &PAGE
+    }
+
+    fn counters(&self) -> &'static [&'static str] {
+        &[FIREWALL_REJECTED]
     }
 
     fn connection(&self, record: &ConnectionRecord, _: &Context<'_>) -> Option<Verdict> {

@@ -1,11 +1,12 @@
 //! Findings put together: what `observer doctor` tells.
 
-use std::any::Any;
 use std::collections::BTreeMap;
 
 use super::passing::Passing;
-use super::{Context, FINDINGS, Page, Readings, Tally, Verdict, readings};
-use crate::record::{About, Case, ConnectionRecord, Doubt, Evidence, Finding, FindingRecord, LookupRecord, Severity};
+use super::{Context, FINDINGS, Page, Readings, Together, Verdict, readings};
+use crate::record::{
+    About, Case, ConnectionRecord, Doubt, Evidence, Finding, FindingRecord, FirewallRule, LookupRecord, Severity,
+};
 
 /// Cases that are kept of each finding.
 const CASES: usize = 10;
@@ -14,15 +15,16 @@ const CASES: usize = 10;
 const COUNTERS: usize = 8;
 
 /// What was found so far.
+#[derive(Default)]
 pub struct Report {
     /// By place in [`FINDINGS`].
     groups: BTreeMap<usize, Group>,
-    /// Those of the findings that have one, by place.
-    tallies: Vec<(usize, Box<dyn Tally>)>,
+    together: Together,
     /// What gauges have shown so far.
     passing: Passing,
-    /// Counters that grew, each as it was read last: by the place of the finding that goes by them, gauge and namespace.
-    counters: BTreeMap<(usize, &'static str, Option<u32>), Evidence>,
+    /// Counters that grew, each as it was read last: by the place of the finding that goes by them, gauge, namespace, and
+    /// rule of the firewall.
+    counters: BTreeMap<(usize, &'static str, Option<u32>, Option<Box<FirewallRule>>), Evidence>,
 }
 
 /// All findings of one name.
@@ -33,24 +35,10 @@ struct Group {
     cases: Vec<Case>,
 }
 
-impl Default for Report {
-    fn default() -> Self {
-        let tallies = FINDINGS.iter().enumerate().filter_map(|(place, finding)| Some((place, finding.tally()?)));
-        Self {
-            groups: BTreeMap::new(),
-            tallies: tallies.collect(),
-            passing: Passing::default(),
-            counters: BTreeMap::new(),
-        }
-    }
-}
-
 impl Report {
     /// Takes in a connection that was judged.
     pub fn connection(&mut self, record: &ConnectionRecord) {
-        for (_, tally) in &mut self.tallies {
-            tally.connection(record);
-        }
+        self.together.connection(record);
         for finding in &record.findings {
             let about = About {
                 connection: Some(record.id),
@@ -64,9 +52,7 @@ impl Report {
 
     /// Takes in a lookup.
     pub fn lookup(&mut self, record: &LookupRecord) {
-        for (_, tally) in &mut self.tallies {
-            tally.lookup(record);
-        }
+        self.together.lookup(record);
     }
 
     /// Takes in what gauges show while the host is watched. `until` of the context is when.
@@ -76,24 +62,23 @@ impl Report {
 
     /// Takes in what gauges show in the end, and tells what they showed before and is over.
     pub fn gauges(&mut self, readings: Readings<'_>, context: &Context<'_>) {
-        for (_, tally) in &mut self.tallies {
-            tally.gauges(readings);
-        }
+        self.together.gauges(readings);
         let mut passing = std::mem::take(&mut self.passing);
         for (place, finding) in FINDINGS.iter().enumerate() {
             let grown = finding.counters().iter().flat_map(|name| readings.of(name)).filter(|one| readings::grows(one));
             for reading in grown {
-                self.counters.insert((place, reading.name, reading.netns), readings::evidence_of(reading));
+                let key = (place, reading.name, reading.netns, reading.subject.rule.clone());
+                self.counters.insert(key, readings::evidence_of(reading));
             }
             for (about, verdict) in finding.gauges(readings, context) {
                 let case = case(finding.page(), about, verdict, &[]);
                 if !passing.is_worse_than(place, &case) {
-                    self.groups.entry(place).or_default().add(case);
+                    self.add_at(place, case);
                 }
             }
         }
         for (place, case) in passing.finish(context.until) {
-            self.groups.entry(place).or_default().add(case);
+            self.add_at(place, case);
         }
     }
 
@@ -101,8 +86,13 @@ impl Report {
     pub fn add(&mut self, case: Case) {
         let place = FINDINGS.iter().position(|finding| finding.page().name == case.finding.name);
         if let Some(place) = place {
-            self.groups.entry(place).or_default().add(case);
+            self.add_at(place, case);
         }
+    }
+
+    /// The same, of the finding at a place in [`FINDINGS`].
+    pub(super) fn add_at(&mut self, place: usize, case: Case) {
+        self.groups.entry(place).or_default().add(case);
     }
 
     /// Takes in all of another one.
@@ -112,21 +102,13 @@ impl Report {
             self.groups.entry(place).or_default().merge(group);
         }
         self.passing.merge(other.passing);
-        for ((_, own), (_, other)) in self.tallies.iter_mut().zip(other.tallies) {
-            let other: Box<dyn Any> = other;
-            own.merge(other);
-        }
+        self.together.merge(other.together);
     }
 
     /// All there is, the worst first.
     pub fn finish(mut self, context: &Context<'_>) -> Vec<FindingRecord> {
-        let doubts: &[Doubt] = if context.lost { &[Doubt::Lost] } else { &[] };
-        for (place, tally) in std::mem::take(&mut self.tallies) {
-            let Some(page) = FINDINGS.get(place).map(|finding| finding.page()) else { continue };
-            for (about, verdict) in tally.verdicts(context) {
-                let case = case(page, about, verdict, doubts);
-                self.groups.entry(place).or_default().add(case);
-            }
+        for (place, case) in self.together.cases(context) {
+            self.add_at(place, case);
         }
         let mut records: Vec<FindingRecord> = Vec::new();
         for (place, Group { count, mut cases }) in self.groups {

@@ -1,6 +1,7 @@
 //! Nothing at all answers the SYN.
 
 use super::{Context, Finding, Page, Proof, RestsOn, Verdict, evidence};
+use crate::gauge::FIREWALL_DROPPED;
 use crate::record::{ConnectionRecord, Doubt, NotableKind, Severity, Side};
 use crate::units;
 
@@ -33,8 +34,8 @@ const PAGE: Page = Page {
         "Where the kernel says NETFILTER_DROP and the SYN was not sent again, a rule may have rejected it with a reset: live, \
          only who receives that sees it.",
         "Live, drops that this host counts meanwhile are evidence: those of its firewall and stack by the kernel's reason \
-         (enum skb_drop_reason), and what grew of conntrack's `drop` and `insert_failed` and of the listeners' counters \
-         (LINUX_MIB_LISTENDROPS). Counters of nft rules are not read: only rules that say `counter` have them.",
+         (enum skb_drop_reason), and what grew of conntrack's `drop` and `insert_failed`, of the listeners' counters \
+         (LINUX_MIB_LISTENDROPS), and of rules of nf_tables that drop and count (`counter`, NFTA_COUNTER_PACKETS).",
         "Where it was sent again once, and the input ends before a third would have been sent (the timeout doubles: RFC 6298, \
          section 5.5), the finding is less sure: two may be lost by chance.",
     ],
@@ -57,7 +58,14 @@ impl Finding for UnansweredSyn {
     }
 
     fn counters(&self) -> &'static [&'static str] {
-        &["conntrack_drop", "conntrack_insert_failed", "listen_drops", "listen_overflows", "syn_queue_dropped"]
+        &[
+            FIREWALL_DROPPED,
+            "conntrack_drop",
+            "conntrack_insert_failed",
+            "listen_drops",
+            "listen_overflows",
+            "syn_queue_dropped",
+        ]
     }
 
     fn connection(&self, record: &ConnectionRecord, context: &Context<'_>) -> Option<Verdict> {

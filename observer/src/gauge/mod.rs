@@ -8,6 +8,7 @@ mod close_wait;
 mod closing;
 mod conntrack;
 mod descriptors;
+mod firewall;
 mod listeners;
 mod listening;
 mod memory;
@@ -28,8 +29,10 @@ use std::ops::RangeInclusive;
 use foldhash::{HashMap, HashMapExt as _};
 
 pub use conntrack::{Flows, TABLE as CONNTRACK, Tracked};
+pub use firewall::{DROPPED as FIREWALL_DROPPED, REJECTED as FIREWALL_REJECTED};
 pub use text::{Text, Texts};
 
+use crate::firewall::Counted;
 use crate::record::{Endpoint, GaugeProcess, GaugeRecord, Subject, TcpState, Unit, Value};
 use crate::socket::Socket;
 use crate::time::{Nanos, Timestamp};
@@ -58,6 +61,7 @@ fn gauges() -> Vec<Box<dyn Gauge>> {
         Box::<time_wait::TimeWait>::default(),
         Box::<ports::Ports>::default(),
         Box::<conntrack::Conntrack>::default(),
+        Box::<firewall::Firewall>::default(),
         Box::<listeners::Listeners>::default(),
         Box::<memory::Memory>::default(),
         Box::<stack::Stack>::default(),
@@ -79,6 +83,8 @@ pub struct Sweep<'a> {
     pub processes: &'a Processes,
     /// What connection tracking tells of itself.
     pub flows: &'a Flows,
+    /// Rules of the firewall; none where they were not read this time.
+    pub rules: &'a [Counted],
     /// Connections that were opened here, by where they lead.
     destinations: &'a HashMap<(IpAddr, Endpoint), Destination>,
 }
@@ -94,6 +100,8 @@ pub struct Read<'a> {
     pub processes: &'a Processes,
     /// What connection tracking tells of itself.
     pub flows: &'a Flows,
+    /// Rules of the firewall; none where they were not read this time.
+    pub rules: &'a [Counted],
 }
 
 /// The connections from one address of this host to one destination.
@@ -212,7 +220,7 @@ pub const TIME_WAIT: Nanos = Nanos::from_secs(60);
 impl Board {
     /// Takes in what was read, and gives every reading. What is found out about sockets is kept in them.
     pub fn sweep(&mut self, at: Timestamp, netns: u32, read: Read<'_>) -> Vec<GaugeRecord> {
-        let Read { sockets, texts, processes, flows } = read;
+        let Read { sockets, texts, processes, flows, rules } = read;
         let sockets = sockets.map(|sockets| {
             let fin_timeout = texts.number(Text::FinTimeout).map(Nanos::from_secs);
             self.find_out(at, sockets, processes, fin_timeout);
@@ -220,7 +228,7 @@ impl Board {
         });
         let range = texts.get(Text::PortRange).and_then(ports::parse_range);
         let destinations = destinations(sockets.unwrap_or_default(), range.as_ref());
-        let sweep = Sweep { at, netns, sockets, texts, processes, flows, destinations: &destinations };
+        let sweep = Sweep { at, netns, sockets, texts, processes, flows, rules, destinations: &destinations };
         let mut out = Vec::new();
         for gauge in &mut self.gauges {
             gauge.sweep(&sweep, &mut out);

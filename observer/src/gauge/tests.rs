@@ -40,6 +40,7 @@ struct Host {
     texts: Texts,
     processes: Processes,
     flows: Flows,
+    rules: Vec<Counted>,
     sockets: Vec<Seen>,
     second: u64,
     readings: Vec<GaugeRecord>,
@@ -62,7 +63,8 @@ impl Host {
         self.second += seconds;
         let at = Timestamp::from_nanos((1_000 + self.second) * 1_000_000_000);
         let sockets = Some(self.sockets.as_mut_slice());
-        let read = Read { sockets, texts: &self.texts, processes: &self.processes, flows: &self.flows };
+        let read =
+            Read { sockets, texts: &self.texts, processes: &self.processes, flows: &self.flows, rules: &self.rules };
         self.readings = self.board.sweep(at, 7, read);
         self
     }
@@ -470,7 +472,7 @@ fn drops_beside_a_syn_without_an_answer_are_its_evidence() {
 #[test]
 fn what_cannot_be_read_gives_no_reading() {
     let (texts, processes, flows) = (Texts::default(), Processes::default(), Flows::default());
-    let read = Read { sockets: None, texts: &texts, processes: &processes, flows: &flows };
+    let read = Read { sockets: None, texts: &texts, processes: &processes, flows: &flows, rules: &[] };
     assert_eq!(Board::default().sweep(Timestamp::default(), 1, read), []);
 }
 
@@ -522,4 +524,27 @@ fn the_growth_of_close_wait_tells_when_descriptors_run_out() {
     host.sockets.extend((11..=20).map(|n| socket(CLOSE_WAIT, n, 80, n as u16)));
     host.after(10);
     assert_eq!(host.reading("close_wait").time_left_ns, Some(Nanos::from_secs(10)));
+}
+
+#[test]
+fn rules_that_are_met_are_told() {
+    use crate::firewall::Counted;
+    use crate::record::{FirewallRule, FirewallVerdict};
+    let rule = |handle, verdict| {
+        let (table, chain) = ("filter".to_string(), "input".to_string());
+        FirewallRule { family: "inet", table, chain, handle, verdict }
+    };
+    let mut host = Host::default();
+    let mut rules = |packets: [u64; 3]| {
+        let verdicts = [(4, FirewallVerdict::Drop), (5, FirewallVerdict::Reject), (6, FirewallVerdict::Drop)];
+        let of = |((handle, verdict), packets)| Counted { rule: rule(handle, verdict), packets };
+        host.rules = verdicts.into_iter().zip(packets).map(of).collect();
+        host.after(10);
+        let met = host.readings.iter().filter(|reading| reading.name.starts_with("firewall_"));
+        met.map(|met| (met.name, met.value.0, met.rate.map(|rate| rate.0))).collect::<Vec<_>>()
+    };
+    assert_eq!(rules([100, 0, 7]), [], "that was before");
+    let met = [(FIREWALL_DROPPED, 120.0, Some(2.0)), (FIREWALL_REJECTED, 10.0, Some(1.0))];
+    assert_eq!(rules([120, 10, 7]), met);
+    assert_eq!(rules([120, 10, 7])[0].2, Some(1.0), "over all that was watched");
 }

@@ -1,6 +1,7 @@
 //! Readings of gauges: how full the host is, and for how long it will last.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::net::IpAddr;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -66,6 +67,46 @@ pub struct Subject {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(default)]
     pub tracked: Option<TrackedState>,
+    /// A rule of the firewall.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(default)]
+    pub rule: Option<Box<FirewallRule>>,
+}
+
+/// A rule of nf_tables that stops packets, as nft(8) names it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
+pub struct FirewallRule {
+    /// The address family of its table: `inet`, `ip`, `ip6`, `bridge`, `netdev`, `arp`.
+    pub family: &'static str,
+    /// Its table.
+    pub table: String,
+    /// Its chain.
+    pub chain: String,
+    /// Its number in the table: what `nft delete rule` takes.
+    pub handle: u64,
+    /// What it does.
+    pub verdict: FirewallVerdict,
+}
+
+/// What a rule does with packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FirewallVerdict {
+    /// They are dropped without a word.
+    Drop,
+    /// The sender is told, by ICMP or with a RST.
+    Reject,
+}
+
+impl fmt::Display for FirewallRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { family, table, chain, handle, verdict } = self;
+        let verdict = match verdict {
+            FirewallVerdict::Drop => "drop",
+            FirewallVerdict::Reject => "reject",
+        };
+        write!(f, "{family} {table} {chain} handle {handle} ({verdict})")
+    }
 }
 
 /// A state of connection tracking.
@@ -124,6 +165,8 @@ pub enum Unit {
     Events,
     /// Segments, since the namespace was made.
     Segments,
+    /// Packets, since what counts them was made.
+    Packets,
     /// A share, in percent.
     Percent,
     /// Pages of memory.
@@ -145,6 +188,7 @@ impl Unit {
             Self::EntriesPerSecond => "entries/s",
             Self::Events => "times",
             Self::Segments => "segments",
+            Self::Packets => "packets",
             Self::Percent => "%",
             Self::Pages => "pages",
             Self::Setting => "",

@@ -7,17 +7,19 @@ use observer::record::{CaptureRecord, ConnectionRecord, LookupRecord, Object};
 
 use super::Sink;
 use super::printer::Printer;
+use super::together::Together;
 
-/// Prints each connection as a line of JSON, then the capture.
+/// Prints each connection as a line of JSON, then what many show together, then the capture.
 pub struct Json {
     printer: Printer,
     connection: Option<u64>,
+    together: Together,
 }
 
 impl Json {
     /// Prints by `printer`, in the order of the first frames; only the given connection, where there is one.
-    pub fn new(printer: Printer, connection: Option<u64>) -> Self {
-        Self { printer, connection }
+    pub fn new(printer: Printer, connection: Option<u64>, together: Together) -> Self {
+        Self { printer, connection, together }
     }
 }
 
@@ -25,6 +27,9 @@ impl Sink for Json {
     fn connection(&mut self, record: Box<ConnectionRecord>) -> Result<()> {
         if self.connection.is_some_and(|id| id != record.id) {
             return Ok(());
+        }
+        if self.connection.is_none() {
+            self.together.connection(&record);
         }
         let key = (record.id, 0);
         self.printer.print(key, |buffer| line(buffer, &Object::Connection(record)))
@@ -34,6 +39,7 @@ impl Sink for Json {
         if self.connection.is_some() {
             return Ok(());
         }
+        self.together.lookup(&record);
         let key = (record.id, 0);
         self.printer.print(key, |buffer| line(buffer, &Object::Lookup(record)))
     }
@@ -43,7 +49,11 @@ impl Sink for Json {
     }
 
     fn finish(sinks: Vec<Self>, capture: &CaptureRecord, out: &mut dyn Write) -> Result<()> {
-        Printer::finish(sinks.into_iter().map(|sink| sink.printer).collect(), usize::MAX, out)?;
+        let (printers, together): (_, Vec<_>) = sinks.into_iter().map(|sink| (sink.printer, sink.together)).unzip();
+        Printer::finish(printers, usize::MAX, out)?;
+        for finding in Together::finish(together, capture) {
+            line(&mut *out, &Object::Finding(Box::new(finding)))?;
+        }
         line(out, &Object::Capture(Box::new(capture.clone())))
     }
 }

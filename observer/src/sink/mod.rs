@@ -6,6 +6,7 @@ mod elements;
 mod har;
 mod incident;
 pub mod json;
+mod lately;
 mod lookups;
 mod order;
 pub mod otlp;
@@ -18,6 +19,7 @@ mod sketch;
 mod spool;
 mod summary;
 mod text;
+mod together;
 mod url;
 
 use std::io::Write;
@@ -25,6 +27,7 @@ use std::io::Write;
 pub use diagnosis::Diagnosis;
 pub use har::Har;
 pub use json::Json;
+pub use lately::Lately;
 use observer::record::{CaptureRecord, ConnectionRecord, LookupRecord};
 pub use order::Order;
 pub use otlp::Otlp;
@@ -33,9 +36,10 @@ pub use printer::Printer;
 pub use recorder::Recorder;
 pub use summary::Summary;
 pub use text::{
-    Detail, Doctor, Line, Page, Text, Tone, View, check, connection, doctor, explain, failed_lookup, findings,
-    one_line, sockets, units,
+    Detail, Doctor, Line, Page, Text, Tone, View, check, connection, doctor, explain, failed_lookup, finding_line,
+    findings, one_line, sockets, units,
 };
+pub use together::Together;
 
 /// Takes the connections of one shard; connections of one shard come in the order they end. The sinks of all shards
 /// are put together at the end.

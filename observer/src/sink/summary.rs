@@ -14,12 +14,14 @@ use super::lookups::Lookups;
 use super::order::{Order, retransmitted};
 use super::remark::REMARKS;
 use super::sketch::{Distribution, Load, Talkers, Top};
-use super::text::{self, Page};
+use super::text::{self, Overview, Page};
+use super::together::Together;
 
 /// Adds connections up.
 pub struct Summary {
     totals: Totals,
     lookups: Lookups,
+    together: Together,
     page: Page,
     /// The command that shows one connection, without its `id`.
     show_one: Option<String>,
@@ -28,19 +30,21 @@ pub struct Summary {
 impl Summary {
     /// A summary that lists `top` connections: the first by `order`, or the most remarkable ones. `show_one` is the
     /// command that shows a connection, without its `id`.
-    pub fn new(page: Page, top: usize, order: Option<Order>, show_one: Option<String>) -> Self {
-        Self { totals: Totals::new(top, order), lookups: Lookups::default(), page, show_one }
+    pub fn new(page: Page, top: usize, order: Option<Order>, show_one: Option<String>, together: Together) -> Self {
+        Self { totals: Totals::new(top, order), lookups: Lookups::default(), together, page, show_one }
     }
 }
 
 impl Sink for Summary {
     fn connection(&mut self, record: Box<ConnectionRecord>) -> Result<()> {
         self.totals.add(&record);
+        self.together.connection(&record);
         Ok(())
     }
 
     fn lookup(&mut self, record: Box<LookupRecord>) -> Result<()> {
         self.lookups.add(&record);
+        self.together.lookup(&record);
         Ok(())
     }
 
@@ -49,14 +53,20 @@ impl Sink for Summary {
     }
 
     fn finish(sinks: Vec<Self>, capture: &CaptureRecord, out: &mut dyn Write) -> Result<()> {
-        let merged = sinks.into_iter().reduce(|mut one, other| {
-            one.totals.merge(other.totals);
-            one.lookups.merge(other.lookups);
+        let mut together = Vec::new();
+        let merged = sinks.into_iter().map(|Self { totals, lookups, together: one, page, show_one }| {
+            together.push(one);
+            (totals, lookups, page, show_one)
+        });
+        let merged = merged.reduce(|mut one, other| {
+            one.0.merge(other.0);
+            one.1.merge(other.1);
             one
         });
-        let Some(Self { totals, lookups, page, show_one }) = merged else { return Ok(()) };
+        let Some((totals, lookups, page, show_one)) = merged else { return Ok(()) };
+        let together = Together::finish(together, capture);
         let mut text = String::new();
-        text::summary(&page, &mut text, (totals, lookups), capture, show_one.as_deref());
+        text::summary(&page, &mut text, Overview { totals, lookups, together }, capture, show_one.as_deref());
         out.write_all(text.as_bytes())?;
         Ok(())
     }

@@ -5,7 +5,6 @@ use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 
 use anyhow::{Context as _, Result};
-use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use netlink_sys::{Socket, SocketAddr};
 use observer::conntrack::{DST_NAT, Entry, HEADER, SRC_NAT, kind};
@@ -13,10 +12,8 @@ use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_recv_buffer_s
 
 use super::netlink;
 
-/// Types of messages (include/uapi/linux/netlink.h, nfnetlink.h, nfnetlink_conntrack.h): `NFNL_SUBSYS_CTNETLINK` above
+/// Types of messages (include/uapi/linux/netfilter/nfnetlink.h, nfnetlink_conntrack.h): `NFNL_SUBSYS_CTNETLINK` above
 /// `IPCTNL_MSG_CT_*`.
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
 const NEW: u16 = 0x100;
 const GET: u16 = 0x101;
 const DELETE: u16 = 0x102;
@@ -24,12 +21,6 @@ const DELETE: u16 = 0x102;
 /// `NFNLGRP_CONNTRACK_NEW` and `NFNLGRP_CONNTRACK_DESTROY`, as bits.
 const GROUP_NEW: u32 = 1;
 const GROUP_DESTROY: u32 = 1 << 2;
-
-/// Octets of `struct nlmsghdr`.
-const NETLINK: usize = 16;
-
-/// Larger than what the kernel puts into one message of a dump.
-const BUFFER: usize = 1 << 15;
 
 /// Octets of events that wait for us, of those that are larger than their messages by far (`skb->truesize`).
 const WAITING: usize = 4 << 20;
@@ -93,7 +84,7 @@ impl Events {
 
     /// What such a socket hears.
     pub fn by(socket: OwnedFd) -> Self {
-        Self { socket: netlink::from_descriptor(socket), buffer: vec![0; BUFFER] }
+        Self { socket: netlink::from_descriptor(socket), buffer: vec![0; netlink::BUFFER] }
     }
 
     /// Hands over what has happened; gives how much that was, `None` where some was lost.
@@ -109,7 +100,7 @@ impl Events {
                 }
                 Err(error) => return Err(error).context("listening to connection tracking"),
             };
-            each(self.buffer.get(..received).unwrap_or_default(), |number, payload| {
+            netlink::each(self.buffer.get(..received).unwrap_or_default(), |number, payload| {
                 match number {
                     NEW => take(Event::New(Message(payload))),
                     DELETE => take(Event::Gone(Message(payload))),
@@ -137,7 +128,7 @@ impl Entries {
 
     /// The entries of the namespace in which the socket was opened.
     pub fn by(socket: OwnedFd) -> Self {
-        Self { socket: netlink::from_descriptor(socket), buffer: vec![0; BUFFER] }
+        Self { socket: netlink::from_descriptor(socket), buffer: vec![0; netlink::BUFFER] }
     }
 
     /// Hands over every entry.
@@ -158,62 +149,25 @@ impl Entries {
     }
 
     fn dump(&mut self, question: &[u8], mut take: impl FnMut(Entry)) -> Result<()> {
-        let failed = "reading the entries of connection tracking (this takes CAP_NET_ADMIN)";
-        self.socket.send(question, 0).context(failed)?;
-        loop {
-            let received = self.socket.recv(&mut self.buffer.as_mut_slice(), 0).context(failed)?;
-            let goes_on = each(self.buffer.get(..received).unwrap_or_default(), |number, payload| match number {
-                NLMSG_DONE => Ok(false),
-                NLMSG_ERROR => {
-                    let error = payload.first_chunk().map_or(0, |number| i32::from_ne_bytes(*number));
-                    Err(io::Error::from_raw_os_error(error.saturating_neg()))
-                }
-                NEW => {
-                    Entry::parse(payload).into_iter().for_each(&mut take);
-                    Ok(true)
-                }
-                _ => Ok(true),
-            });
-            if !goes_on.context(failed)? {
-                return Ok(());
-            }
-        }
+        let what = "reading the entries of connection tracking (this takes CAP_NET_ADMIN)";
+        netlink::dump(&self.socket, &mut self.buffer, question, what, |kind, payload| {
+            Some(payload).filter(|_| kind == NEW).and_then(Entry::parse).into_iter().for_each(&mut take);
+        })
     }
-}
-
-/// Hands over the messages of a datagram, type and payload, for as long as `take` says so; gives whether it did to the end.
-fn each(mut rest: &[u8], mut take: impl FnMut(u16, &[u8]) -> io::Result<bool>) -> io::Result<bool> {
-    while !rest.is_empty() {
-        let Ok(message) = NetlinkBuffer::new_checked(rest) else { return Ok(true) };
-        if !take(message.message_type(), message.payload())? {
-            return Ok(false);
-        }
-        // Messages stand at multiples of 4 octets.
-        let len = (message.length() as usize).next_multiple_of(4);
-        rest = rest.get(len.max(1)..).unwrap_or_default();
-    }
-    Ok(true)
 }
 
 /// `IPCTNL_MSG_CT_GET` for all entries, or for those whose status has these bits under a mask.
 fn question(status: Option<(u32, u32)>) -> Vec<u8> {
-    let mut attributes = Vec::new();
+    // `struct nfgenmsg`: AF_UNSPEC, version 0, no resource.
+    let mut body = vec![0; HEADER];
     if let Some((bits, mask)) = status {
         for (kind, value) in [(kind::STATUS, bits), (kind::STATUS_MASK, mask)] {
-            attributes.extend(8_u16.to_ne_bytes());
-            attributes.extend(kind.to_ne_bytes());
-            attributes.extend(value.to_be_bytes());
+            body.extend(8_u16.to_ne_bytes());
+            body.extend(kind.to_ne_bytes());
+            body.extend(value.to_be_bytes());
         }
     }
-    let len = NETLINK + HEADER + attributes.len();
-    let mut bytes = Vec::with_capacity(len);
-    bytes.extend((len as u32).to_ne_bytes());
-    bytes.extend(GET.to_ne_bytes());
-    bytes.extend((NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
-    // Sequence number and port; `struct nfgenmsg`: AF_UNSPEC, version 0, no resource.
-    bytes.extend([0; 8 + HEADER]);
-    bytes.extend(attributes);
-    bytes
+    netlink::dump_of(GET, &body)
 }
 
 /// Has the kernel drop what is not about a translated connection before it is queued for us: a filter on the socket that
@@ -223,7 +177,7 @@ fn keep_translated(socket: &Socket) -> io::Result<()> {
     let step = |code: u16, k: u32, jt: u8, jf: u8| libc::sock_filter { code, jt, jf, k };
     let load_attribute = (libc::SKF_AD_OFF + libc::SKF_AD_NLATTR).cast_unsigned();
     let program = [
-        step(code(libc::BPF_LD | libc::BPF_IMM), (NETLINK + HEADER) as u32, 0, 0),
+        step(code(libc::BPF_LD | libc::BPF_IMM), (netlink::HEADER + HEADER) as u32, 0, 0),
         step(code(libc::BPF_LDX | libc::BPF_IMM), kind::STATUS.into(), 0, 0),
         step(code(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS), load_attribute, 0, 0),
         step(code(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K), 0, 4, 0),

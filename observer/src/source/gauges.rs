@@ -21,6 +21,7 @@ use rustix::time::{ClockId, clock_gettime};
 use super::clock::WallClock;
 use super::conntrack::{Entries, Events};
 use super::namespace;
+use super::nft::Rules;
 use super::porter::{Errand, Porter};
 use super::sock_diag::dump::{More, Query, Table};
 use crate::privilege;
@@ -88,6 +89,7 @@ struct Lane {
     files: Vec<(Text, File)>,
     new_flows: Option<Events>,
     entries: Option<Entries>,
+    rules: Option<Rules>,
     flows: Flows,
     board: Board,
     /// Kept for its room.
@@ -136,8 +138,6 @@ impl Gauges {
             }
             Err(error) => self.unread.push(format!("gauges of the network namespace {netns}: {error:#}")),
         }
-        self.unread.sort();
-        self.unread.dedup();
     }
 
     /// Takes in namespaces that have appeared, and lets go of those that have no name and no process any more: what is held
@@ -173,7 +173,7 @@ impl Gauges {
         let now = Instant::now();
         let is_time = now >= self.next;
         if is_time {
-            self.sweep();
+            self.read(false);
         } else if self.processes.is_new() && now >= self.next_look {
             let before = processor_time();
             self.processes.look_on();
@@ -183,8 +183,13 @@ impl Gauges {
         is_time
     }
 
-    /// Reads everything.
+    /// Reads everything, the rules of the firewall too: of those there may be many thousands, and what matters of them is
+    /// what happened between the first time and the last.
     pub fn sweep(&mut self) {
+        self.read(true);
+    }
+
+    fn read(&mut self, with_rules: bool) {
         let before = processor_time();
         self.follow();
         for lane in self.lanes.values_mut() {
@@ -207,7 +212,16 @@ impl Gauges {
             texts.0.extend(host.0.clone());
             let at = self.clock.at(WallClock::ktime());
             let sockets = lane.table.is_some().then_some(lane.seen.as_mut_slice());
-            let read = Read { sockets, texts: &texts, processes: &self.processes.found, flows: &lane.flows };
+            let rules = match lane.rules.as_mut().filter(|_| with_rules).map(Rules::counted) {
+                Some(Err(error)) => {
+                    self.unread.push(format!("{error:#}"));
+                    lane.rules = None;
+                    Vec::new()
+                }
+                rules => rules.and_then(Result::ok).unwrap_or_default(),
+            };
+            let (processes, flows) = (&self.processes.found, &lane.flows);
+            let read = Read { sockets, texts: &texts, processes, flows, rules: &rules };
             self.readings.extend(lane.board.sweep(at, *netns, read));
             lane.flows = Flows { new: lane.new_flows.as_ref().map(|_| 0), tracked: None };
         }
@@ -231,6 +245,8 @@ impl Gauges {
     /// What cannot be read, and why.
     pub fn unread(&self) -> Vec<String> {
         let mut unread = self.unread.clone();
+        unread.sort();
+        unread.dedup();
         let hidden = self.processes.hidden();
         if hidden > 0 {
             unread.push(format!(
@@ -239,6 +255,11 @@ impl Gauges {
             ));
         }
         unread
+    }
+
+    /// Whether there may be rules of a firewall to read.
+    pub fn reads_rules(&self) -> bool {
+        self.lanes.values().any(|lane| lane.rules.is_some())
     }
 
     /// How much work it was.
@@ -260,8 +281,9 @@ impl Lane {
         let new_flows = is_tracked.then(|| try_open(Errand::NewFlows, "new flows").map(Events::by)).flatten();
         let wants_entries = is_tracked && options.entries;
         let entries = wants_entries.then(|| try_open(Errand::Entries, "entries").map(Entries::by)).flatten();
+        let rules = Rules::are_there().then(|| try_open(Errand::Rules, "rules").map(Rules::by)).flatten();
         let flows = Flows { new: new_flows.as_ref().map(|_| 0), tracked: None };
-        let lane = Self { table, files, new_flows, entries, flows, board: Board::default(), seen: Vec::new() };
+        let lane = Self { table, files, new_flows, entries, rules, flows, board: Board::default(), seen: Vec::new() };
         (lane, unread)
     }
 

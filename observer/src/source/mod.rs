@@ -15,6 +15,7 @@ pub mod live;
 mod merge;
 pub mod namespace;
 mod netlink;
+mod nft;
 pub mod owner;
 mod porter;
 mod progress;

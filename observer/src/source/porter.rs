@@ -19,6 +19,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use super::addresses::Addresses;
 use super::conntrack::{Entries, Events, Wanted};
 use super::namespace;
+use super::nft::Rules;
 use super::sock_diag::dump::Table;
 use crate::privilege::{self, Needs};
 
@@ -37,6 +38,8 @@ pub enum Errand {
     Entries,
     /// A socket for the namespace's addresses.
     Addresses,
+    /// A socket for the rules of nf_tables.
+    Rules,
     /// A text of /proc.
     Text(Text),
 }
@@ -53,12 +56,21 @@ impl Errand {
             Self::NewFlows => 4,
             Self::Entries => 5,
             Self::Addresses => 6,
+            Self::Rules => 7,
             Self::Text(text) => Self::TEXTS + text as u8,
         }
     }
 
     fn from_number(number: u8) -> Option<Self> {
-        let plain = [Self::PacketSocket, Self::Iterator, Self::Table, Self::NewFlows, Self::Entries, Self::Addresses];
+        let plain = [
+            Self::PacketSocket,
+            Self::Iterator,
+            Self::Table,
+            Self::NewFlows,
+            Self::Entries,
+            Self::Addresses,
+            Self::Rules,
+        ];
         let texts = Text::ALL.into_iter().map(Self::Text);
         plain.into_iter().chain(texts).find(|errand| errand.number() == number)
     }
@@ -75,6 +87,7 @@ impl Errand {
             Self::NewFlows => Events::socket(Wanted::New),
             Self::Entries => Entries::socket(),
             Self::Addresses => Addresses::socket(),
+            Self::Rules => Rules::socket(),
             // /proc/net is that of the process's first thread.
             Self::Text(text) => {
                 let file = File::open(text.source().replace("/proc/net/", "/proc/thread-self/net/"))?;
@@ -227,6 +240,6 @@ mod tests {
             assert!(Errand::from_number(number).is_none_or(|errand| errand.number() == number));
         }
         let errands = (0..=u8::MAX).filter_map(Errand::from_number);
-        assert_eq!(errands.count(), 6 + Text::ALL.len());
+        assert_eq!(errands.count(), 7 + Text::ALL.len());
     }
 }

@@ -3,12 +3,13 @@
 
 mod closing;
 mod conntrack;
+mod firewall;
 mod leaks;
 mod listeners;
 mod namespaces;
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use observer_tests::live::{Actor, DEADLINE, Netns, beside, until};
@@ -22,17 +23,26 @@ struct Diagnosis {
     status: i32,
 }
 
-fn doctor(netns: &Netns, args: &[&str]) -> Output {
+fn command(netns: &Netns, args: &[&str]) -> Command {
     let mut command = Command::new(observer().expect("there is an observer"));
     command.args(["doctor", "--netns", &netns.inode().to_string()]).args(args);
-    command.output().expect("observer runs")
+    command
+}
+
+fn doctor(netns: &Netns, args: &[&str]) -> Output {
+    command(netns, args).output().expect("observer runs")
 }
 
 impl Diagnosis {
     /// Watches shortly, by the tables of sockets: what gauges show does not depend on it.
     fn of(netns: &Netns, args: &[&str]) -> Self {
         let how_long: &[&str] = if args.contains(&"--for") { &[] } else { &["--for", "1500ms"] };
-        let output = doctor(netns, &[&["--output", "json", "--source", "sock_diag"], how_long, args].concat());
+        let args = [&["--output", "json", "--source", "sock_diag"], how_long, args].concat();
+        Self::told(doctor(netns, &args))
+    }
+
+    /// What it has said to its end.
+    fn told(output: Output) -> Self {
         let status = output.status.code().expect("no signal ended it");
         assert!([0, 10, 20].contains(&status), "{status}: {}", String::from_utf8_lossy(&output.stderr));
         let text = String::from_utf8(output.stdout).expect("JSON is text");
@@ -51,6 +61,17 @@ impl Diagnosis {
     fn finding(&self, name: &str) -> Option<&Value> {
         self.objects.iter().find(|object| object["type"] == "finding" && object["name"] == name)
     }
+}
+
+/// Doctor, once it has opened what there is, or has given up: then it has laid its rights down, or is gone.
+fn begun(command: &mut Command) -> Child {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let status = format!("/proc/{}/status", child.id());
+    until("it has begun", || {
+        child.try_wait().expect("it can be waited for").is_some()
+            || std::fs::read_to_string(&status).is_ok_and(|text| text.contains("NoNewPrivs:\t1"))
+    });
+    child
 }
 
 /// Diagnoses until something holds of what is said.
@@ -207,14 +228,12 @@ fn a_queue_that_is_full_for_a_while_only_is_told() {
         let _clients = netns.connect(loopback(server.port.into()), "hold", waiting);
         let listens = || netns.output("ss", &["-Hltn"]).split_ascii_whitespace().nth(1).map(str::to_string);
         until("all wait to be accepted", || listens() == Some(waiting.to_string()));
-        // The listener goes with all that wait for it.
-        let leaves = std::thread::spawn(move || {
-            std::thread::sleep(Duration::from_secs(2));
-            server.end();
-        });
-        let diagnosis = Diagnosis::of(&netns, &["--for", "4s"]);
-        leaves.join().expect("it has left");
-        diagnosis
+        let args = ["--output", "json", "--source", "sock_diag", "--for", "4s"];
+        let doctor = begun(&mut command(&netns, &args));
+        // It looks once a second: at one look or two all wait. Then the listener goes with them.
+        std::thread::sleep(Duration::from_secs(2));
+        server.end();
+        Diagnosis::told(doctor.wait_with_output().expect("it ends"))
     };
     let full = diagnosed_while(2);
     assert!(full.gauge("accept_queue", any).is_none(), "it is gone: {:#?}", full.objects);

@@ -1,11 +1,13 @@
 //! Namespaces that come and go while doctor looks.
 
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use observer_tests::live::{Netns, beside};
 use observer_tests::run::{objects, observer};
 use observer_tests::skip;
 use serde_json::Value;
+
+use super::begun;
 
 #[test]
 fn a_namespace_that_appears_is_taken_in() {
@@ -95,15 +97,4 @@ fn options_that_are_taken_out_between_two_namespaces() {
             assert!(what.ends_with("the client's SYN lost SACK."), "{what}");
         }
     }
-}
-
-/// Doctor, once it has opened what there is, or has given up: then it has laid its rights down, or is gone.
-fn begun(command: &mut Command) -> Child {
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
-    let status = format!("/proc/{}/status", child.id());
-    observer_tests::live::until("it has begun", || {
-        child.try_wait().expect("it can be waited for").is_some()
-            || std::fs::read_to_string(&status).is_ok_and(|text| text.contains("NoNewPrivs:\t1"))
-    });
-    child
 }

@@ -65,12 +65,13 @@ impl Host {
         let options = gauges::Options { entries: self.conntrack, follow: self.netns == Netns::All };
         let gauges = Gauges::open(&self.netns.places()?, options);
         let mut source = From::usual(self.source).open(&observe)?;
+        let reads_netfilter = self.conntrack || gauges.reads_rules();
         let mut watching = Watching {
             gauges,
             diagnosis: Diagnosis::new(thresholds),
             needs: source.needs()
                 | privilege::GAUGES
-                | if self.conntrack { privilege::ENTRIES } else { Needs::empty() },
+                | if reads_netfilter { privilege::NETFILTER } else { Needs::empty() },
             how_long: self.how_long,
             capture: CaptureRecord::default(),
         };

@@ -66,6 +66,7 @@ pub fn draw(page: &Page, out: &mut String, doctor: &Doctor<'_>) {
     time_wait(page, out, doctor.readings, home);
     states(page, out, doctor.readings);
     tracked(page, out, doctor.readings, home);
+    firewall(page, out, doctor.readings, home);
     rates(page, out, doctor.readings, home);
     for what in doctor.unread {
         let first = Line::new().then(Tone::Notice, "not seen  ");
@@ -243,6 +244,17 @@ fn tracked(page: &Page, out: &mut String, readings: &[GaugeRecord], home: Option
     }
     if !words.is_empty() {
         labelled(page, out, "tracked", &Line::new().then(Tone::Plain, words.join(" · ")));
+    }
+}
+
+/// Which rules dropped or rejected packets while it was watched.
+fn firewall(page: &Page, out: &mut String, readings: &[GaugeRecord], home: Option<u32>) {
+    for reading in readings {
+        let (Some(rule), Some(rate)) = (&reading.subject.rule, reading.rate) else { continue };
+        let mut text = Line::new().then(Tone::Plain, format!("{} {}", escape(&rule.to_string()), growth(rate.0)));
+        text.push(Tone::Dim, format!(", {}\u{a0}packets in all", units::count(reading.value.0 as u64)));
+        text.push(Tone::Dim, elsewhere(reading.netns, home).map_or(String::new(), |netns| format!(" {netns}")));
+        labelled(page, out, "firewall", &text);
     }
 }
 

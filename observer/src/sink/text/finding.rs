@@ -3,6 +3,7 @@
 use observer::record::{About, CaptureRecord, Case, ConnectionRecord, Evidence, Finding, FindingRecord, Severity};
 use observer::time::Timestamp;
 
+use super::overview::heading;
 use super::page::{Line, Page, Tone, escape};
 use super::{units, words};
 
@@ -69,6 +70,32 @@ pub fn kind(page: &Page, out: &mut String, record: &FindingRecord, start: Timest
         case.finding.remedy.iter().for_each(|step| draw_step(page, out, "  - ", step));
     }
     page.blank(out);
+}
+
+/// What is wrong with many connections together, in short.
+pub fn together(page: &Page, out: &mut String, found: &[FindingRecord]) {
+    if found.is_empty() {
+        return;
+    }
+    heading(page, out, "Together", "");
+    for record in found {
+        for case in record.cases.iter().take(CASES) {
+            page.paragraph(out, &Line::new().then(Tone::Plain, "  "), &fact(&case.finding));
+        }
+        let more = record.count.saturating_sub(record.cases.len().min(CASES) as u64);
+        if more > 0 {
+            let text = format!("  and {} more of {}: observer doctor", units::count(more), record.name);
+            page.line(out, &Line::new().then(Tone::Dim, text));
+        }
+    }
+    page.blank(out);
+}
+
+/// What is found while a host is watched.
+pub fn line(page: &Page, out: &mut String, record: &FindingRecord) {
+    for case in &record.cases {
+        page.paragraph(out, &Line::new().then(tone(record.severity), "! "), &fact(&case.finding));
+    }
 }
 
 fn draw_case(page: &Page, out: &mut String, case: &Case, start: Timestamp) {
@@ -138,19 +165,25 @@ fn about(about: &About) -> String {
 /// What is wrong with a connection, a paragraph each; `full` with what to do.
 pub fn facts(record: &ConnectionRecord, full: bool) -> Vec<Line> {
     let fact = |finding: &Finding| {
-        let mut text = Line::new().then(tone(finding.severity), finding.name);
-        text.push(Tone::Plain, format!(": {}", escape(&finding.what)));
-        text.push(Tone::Dim, sureness(finding));
-        let frames: Vec<_> = finding.evidence.iter().filter_map(frames).collect();
-        if !frames.is_empty() {
-            text.push(Tone::Dim, format!(" [{}]", frames.join(", ")));
-        }
+        let mut text = fact(finding);
         if full {
             text.push(Tone::Dim, format!(" More: observer explain {}", finding.name));
         }
         text
     };
     record.findings.iter().map(fact).collect()
+}
+
+/// A finding in a paragraph.
+fn fact(finding: &Finding) -> Line {
+    let mut text = Line::new().then(tone(finding.severity), finding.name);
+    text.push(Tone::Plain, format!(": {}", escape(&finding.what)));
+    text.push(Tone::Dim, sureness(finding));
+    let frames: Vec<_> = finding.evidence.iter().filter_map(frames).collect();
+    if !frames.is_empty() {
+        text.push(Tone::Dim, format!(" [{}]", frames.join(", ")));
+    }
+    text
 }
 
 fn frames(piece: &Evidence) -> Option<String> {

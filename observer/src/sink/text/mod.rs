@@ -22,11 +22,11 @@ use anyhow::Result;
 pub use check::draw as check;
 pub use connection::{Detail, draw as connection, handshake_rtt};
 pub use doctor::{Doctor, draw as doctor};
-pub use finding::report as findings;
+pub use finding::{line as finding_line, report as findings};
 pub use line::{draw as one_line, draw_lookup as failed_lookup};
 use observer::record::{CaptureRecord, ConnectionRecord, LookupRecord};
 pub use observer::units;
-pub use overview::summary;
+pub use overview::{Overview, summary};
 pub use page::{Line, Page, Tone};
 pub use words::packet as packet_name;
 
@@ -34,11 +34,13 @@ use super::Sink;
 use super::lookups::Lookups;
 use super::order::Order;
 use super::printer::Printer;
+use super::together::Together;
 
 /// Draws each connection in full.
 pub struct Text {
     printer: Printer,
     lookups: Lookups,
+    together: Together,
     view: View,
     show_one: Option<String>,
 }
@@ -60,8 +62,8 @@ pub struct View {
 
 impl Text {
     /// Draws what `view` says, by `printer`. `show_one` is the command that shows a connection, without its `id`.
-    pub fn new(printer: Printer, view: View, show_one: Option<String>) -> Self {
-        Self { printer, lookups: Lookups::default(), view, show_one }
+    pub fn new(printer: Printer, view: View, show_one: Option<String>, together: Together) -> Self {
+        Self { printer, lookups: Lookups::default(), together, view, show_one }
     }
 }
 
@@ -71,6 +73,7 @@ impl Sink for Text {
         if view.connection.is_some_and(|id| id != record.id) {
             return Ok(());
         }
+        self.together.connection(&record);
         self.printer.print(view.order.key(&record), |buffer| {
             let mut text = String::new();
             connection::draw(&view.page, &mut text, &record, view.detail);
@@ -81,6 +84,7 @@ impl Sink for Text {
 
     fn lookup(&mut self, record: Box<LookupRecord>) -> Result<()> {
         self.lookups.add(&record);
+        self.together.lookup(&record);
         Ok(())
     }
 
@@ -94,14 +98,16 @@ impl Sink for Text {
         let mut warnings = String::new();
         overview::warnings(&view.page, &mut warnings, capture);
         out.write_all(warnings.as_bytes())?;
-        let (mut printers, mut lookups) = (Vec::new(), Lookups::default());
+        let (mut printers, mut lookups, mut together) = (Vec::new(), Lookups::default(), Vec::new());
         for sink in sinks {
             printers.push(sink.printer);
             lookups.merge(sink.lookups);
+            together.push(sink.together);
         }
         Printer::finish(printers, view.top, out)?;
         if view.connection.is_none() {
             let mut text = String::new();
+            finding::together(&view.page, &mut text, &Together::finish(together, capture));
             lookups::draw(&view.page, &mut text, lookups);
             overview::last_line(&view.page, &mut text, capture, show_one.as_deref());
             out.write_all(text.as_bytes())?;

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use observer::record::{CaptureRecord, ConnState, Retransmissions};
+use observer::record::{CaptureRecord, ConnState, FindingRecord, Retransmissions};
 use observer::time::Nanos;
 
 use super::page::{Line, Page, Tone, bar, escape};
@@ -20,11 +20,21 @@ const INTERFACES: usize = 8;
 /// Rows of a histogram.
 const RANGES: usize = 10;
 
+/// What there is to say of all connections.
+pub struct Overview {
+    /// Counts.
+    pub totals: Totals,
+    /// Lookups of names.
+    pub lookups: Lookups,
+    /// What is wrong with many connections together, the worst first.
+    pub together: Vec<FindingRecord>,
+}
+
 /// Draws the summary. `show_one` is the command that shows a connection, without its `id`; there is none for a stream.
 pub fn summary(
     page: &Page,
     out: &mut String,
-    (totals, lookups): (Totals, Lookups),
+    Overview { totals, lookups, together }: Overview,
     capture: &CaptureRecord,
     show_one: Option<&str>,
 ) {
@@ -50,6 +60,9 @@ pub fn summary(
     if totals.connections > 0 {
         outcomes(page, out, &totals);
         findings(page, out, &totals);
+    }
+    finding::together(page, out, &together);
+    if totals.connections > 0 {
         round_trips(page, out, &totals.rtt);
         losses(page, out, &totals);
         talkers(page, out, "Busiest servers", &totals.servers.top(TALKERS));
@@ -123,7 +136,7 @@ pub fn what_was_read(page: &Page, out: &mut String, capture: &CaptureRecord) {
     page.paragraph(out, &Line::new(), &text);
 }
 
-fn heading(page: &Page, out: &mut String, text: &str, figures: &str) {
+pub fn heading(page: &Page, out: &mut String, text: &str, figures: &str) {
     let first = Line::new().then(Tone::Strong, text).then(Tone::Plain, "  ");
     page.paragraph(out, &first, &Line::new().then(Tone::Plain, figures));
 }
