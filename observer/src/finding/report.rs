@@ -22,10 +22,12 @@ pub struct Report {
     together: Together,
     /// What gauges have shown so far.
     passing: Passing,
-    /// Counters that grew, each as it was read last: by the place of the finding that goes by them, gauge, namespace, and
-    /// rule of the firewall.
-    counters: BTreeMap<(usize, &'static str, Option<u32>, Option<Box<FirewallRule>>), Evidence>,
+    /// Counters that grew, each as it was read last: by the place of the finding that goes by them.
+    counters: BTreeMap<(usize, Counter), Evidence>,
 }
+
+/// What counts: a gauge, the network namespace, and the rule of the firewall.
+type Counter = (&'static str, Option<u32>, Option<Box<FirewallRule>>);
 
 /// All findings of one name.
 #[derive(Debug, Default)]
@@ -67,8 +69,8 @@ impl Report {
         for (place, finding) in FINDINGS.iter().enumerate() {
             let grown = finding.counters().iter().flat_map(|name| readings.of(name)).filter(|one| readings::grows(one));
             for reading in grown {
-                let key = (place, reading.name, reading.netns, reading.subject.rule.clone());
-                self.counters.insert(key, readings::evidence_of(reading));
+                let counter = (reading.name, reading.netns, reading.subject.rule.clone());
+                self.counters.insert((place, counter), readings::evidence_of(reading));
             }
             for (about, verdict) in finding.gauges(readings, context) {
                 let case = case(finding.page(), about, verdict, &[]);
@@ -112,7 +114,7 @@ impl Report {
         }
         let mut records: Vec<FindingRecord> = Vec::new();
         for (place, Group { count, mut cases }) in self.groups {
-            let grown = self.counters.iter().filter(|((of, ..), _)| *of == place).take(COUNTERS);
+            let grown = self.counters.iter().filter(|((of, _), _)| *of == place).take(COUNTERS);
             for (_, evidence) in grown {
                 cases.iter_mut().for_each(|case| case.finding.evidence.push(evidence.clone()));
             }
