@@ -136,7 +136,7 @@ enum Output {
     Text,
     /// One object a line (see `observer schema`)
     Json,
-    /// The summary only
+    /// The summary only, without what many connections show together
     Summary,
     /// Each segment as `observer packets --state` prints it
     Packets,
@@ -201,7 +201,7 @@ impl Replay {
         let capture = match self.output {
             Output::Text => self.text()?,
             Output::Json => self.json()?,
-            Output::Summary => self.print(self.tracker(0), || self.summary(self.top.unwrap_or(0)))?,
+            Output::Summary => self.print(self.tracker(0), || self.summary(self.top.unwrap_or(0), None))?,
             Output::Packets => return self.packets(),
             Output::Har => self.print(self.tracker(0), || Har::new(self.connection))?,
             Output::OtlpJson => {
@@ -255,7 +255,8 @@ impl Replay {
         }
         // How many connections there are shows in the end only, and the timelines of many would take much memory: files
         // that turn out to hold few are read a second time.
-        let (sinks, capture) = self.read(self.tracker(0), || self.summary(self.top.unwrap_or(LISTED)))?;
+        let (sinks, capture) =
+            self.read(self.tracker(0), || self.summary(self.top.unwrap_or(LISTED), Some(self.together())))?;
         if capture.connections <= FEW && !self.is_stream() {
             return self.print(self.tracker(ENTRIES_OF_FEW), || {
                 Text::new(Printer::ordered(), view, self.show_one(), self.together())
@@ -320,8 +321,8 @@ impl Replay {
         self.files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
     }
 
-    fn summary(&self, listed: usize) -> Summary {
-        Summary::new(page(self.color), listed, self.sort, self.show_one(), self.together())
+    fn summary(&self, listed: usize, together: Option<Together>) -> Summary {
+        Summary::new(page(self.color), listed, self.sort, self.show_one(), together)
     }
 
     /// Reads everything and prints what the sinks make of it.

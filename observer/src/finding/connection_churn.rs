@@ -66,8 +66,9 @@ struct Pair {
     seen: Span,
 }
 
-/// How many connections took how long, by powers of two of microseconds.
-type Lengths = [u64; 48];
+/// How many connections took how long, by powers of two of microseconds; the last is of all that took longer.
+type Lengths = [u32; LONGEST + 1];
+const LONGEST: usize = 31;
 
 impl Tally for Pairs {
     fn connection(&mut self, record: &ConnectionRecord) {
@@ -81,8 +82,8 @@ impl Tally for Pairs {
         };
         let pair = self.0.of(&(record.client.ip, record.server));
         let step = (u64::BITS - (record.duration_ns.0 / 1000).leading_zeros()) as usize;
-        if let Some(count) = pair.lengths.get_mut(step) {
-            *count += 1;
+        if let Some(count) = pair.lengths.get_mut(step.min(LONGEST)) {
+            *count = count.saturating_add(1);
         }
         let tls = record.tls.as_deref().and_then(|tls| tls.handshake_ns).unwrap_or_default();
         pair.handshakes.0 = pair.handshakes.0.saturating_add(connect.0).saturating_add(tls.0);
@@ -101,7 +102,7 @@ impl Tally for Pairs {
         let longest = (thresholds.churn_duration.0 / 1000).max(1).ilog2() as usize;
         let mut verdicts = Vec::new();
         for ((client, server), pair) in self.0.iter() {
-            let count: u64 = pair.lengths.iter().take(longest + 1).sum();
+            let count: u64 = pair.lengths.iter().take(longest + 1).copied().map(u64::from).sum();
             let span = pair.seen.length();
             if count < thresholds.churn_connections || span.0 > count.saturating_mul(1_000_000_000) {
                 continue;
@@ -133,11 +134,11 @@ impl Default for Pair {
 
 impl Weigh for Pair {
     fn weight(&self) -> u64 {
-        self.lengths.iter().sum()
+        self.lengths.iter().copied().map(u64::from).sum()
     }
 
     fn merge(&mut self, other: Self) {
-        self.lengths.iter_mut().zip(other.lengths).for_each(|(own, other)| *own += other);
+        self.lengths.iter_mut().zip(other.lengths).for_each(|(own, other)| *own = own.saturating_add(other));
         self.handshakes.0 = self.handshakes.0.saturating_add(other.handshakes.0);
         self.total.0 = self.total.0.saturating_add(other.total.0);
         self.seen.merge(other.seen);

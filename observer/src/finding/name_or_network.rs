@@ -1,7 +1,6 @@
 //! Was it the name or the network?
 
 use std::any::Any;
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::dns_failure::Failures;
@@ -53,9 +52,9 @@ struct Attempts {
     clients: Bounded<IpAddr, Seconds>,
 }
 
-/// Seconds in which a client sent a SYN, up to [`SECONDS`].
+/// Seconds in which a client sent a SYN, in their order, up to [`SECONDS`].
 #[derive(Debug, Default)]
-struct Seconds(BTreeSet<u64>);
+struct Seconds(Vec<u64>);
 
 /// Seconds that are kept of one client.
 const SECONDS: usize = 1024;
@@ -85,8 +84,8 @@ impl Tally for Attempts {
         for (client, name, lookups) in self.failures.failed(context) {
             let Some(failed) = lookups.last_at().filter(|at| context.waited(*at) >= wait) else { continue };
             let (from, until) = (failed.split().0, failed.plus(wait).split().0);
-            let tried = self.clients.iter().find(|(ip, _)| **ip == client).map(|(_, seconds)| seconds);
-            if tried.is_some_and(|seconds| seconds.0.range(from..=until).next().is_some() || seconds.is_full()) {
+            let tried = self.clients.get(&client);
+            if tried.is_some_and(|seconds| seconds.has_one(from, until) || seconds.is_full()) {
                 continue;
             }
             let (_, why) = lookups.why();
@@ -104,9 +103,17 @@ impl Tally for Attempts {
 
 impl Seconds {
     fn add(&mut self, second: u64) {
-        if !self.is_full() {
-            self.0.insert(second);
+        if let Err(place) = self.0.binary_search(&second)
+            && !self.is_full()
+        {
+            self.0.insert(place, second);
         }
+    }
+
+    /// Whether there is one between the two, which count.
+    fn has_one(&self, from: u64, until: u64) -> bool {
+        let place = self.0.partition_point(|second| *second < from);
+        self.0.get(place).is_some_and(|second| *second <= until)
     }
 
     fn is_full(&self) -> bool {

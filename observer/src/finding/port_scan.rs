@@ -58,15 +58,33 @@ struct Clients(Bounded<IpAddr, Client>);
 
 #[derive(Debug, Default)]
 struct Client {
-    /// Tried in vain, up to [`TARGETS`].
-    in_vain: BTreeSet<Endpoint>,
-    /// Where something came of it, likewise.
-    used: BTreeSet<Endpoint>,
+    /// Tried in vain.
+    in_vain: Targets,
+    /// Where something came of it.
+    used: Targets,
     seen: Span,
 }
 
+/// Different targets in their order, up to [`TARGETS`]: most clients have one or two.
+#[derive(Debug, Default)]
+struct Targets(Vec<Endpoint>);
+
 /// Targets of one client that are told apart.
 const TARGETS: usize = 1024;
+
+impl Targets {
+    fn add(&mut self, target: Endpoint) {
+        if let Err(place) = self.0.binary_search(&target)
+            && self.0.len() < TARGETS
+        {
+            self.0.insert(place, target);
+        }
+    }
+
+    fn has(&self, target: &Endpoint) -> bool {
+        self.0.binary_search(target).is_ok()
+    }
+}
 
 impl Tally for Clients {
     fn connection(&mut self, record: &ConnectionRecord) {
@@ -80,9 +98,7 @@ impl Tally for Clients {
         }
         let client = self.0.of(&record.client.ip);
         let targets = if failed { &mut client.in_vain } else { &mut client.used };
-        if targets.len() < TARGETS {
-            targets.insert(record.server);
-        }
+        targets.add(record.server);
         if failed {
             client.seen.add(record.first_seen, record.id);
         }
@@ -97,15 +113,15 @@ impl Tally for Clients {
     fn verdicts(&self, context: &Context<'_>) -> Vec<(About, Verdict)> {
         let mut verdicts = Vec::new();
         for (ip, client) in self.0.iter() {
-            let in_vain: Vec<&Endpoint> = client.in_vain.difference(&client.used).collect();
+            let in_vain: Vec<&Endpoint> = client.in_vain.0.iter().filter(|target| !client.used.has(target)).collect();
             let count = in_vain.len() as u64;
-            let is_most = count * 5 >= (count + client.used.len() as u64) * 4;
+            let is_most = count * 5 >= (count + client.used.0.len() as u64) * 4;
             if count < context.thresholds.port_scan_targets || !is_most {
                 continue;
             }
             let servers: BTreeSet<IpAddr> = in_vain.iter().map(|target| target.ip).collect();
             let ports: BTreeSet<u16> = in_vain.iter().map(|target| target.port).collect();
-            let more = if client.in_vain.len() < TARGETS { "" } else { " or more" };
+            let more = if client.in_vain.0.len() < TARGETS { "" } else { " or more" };
             let of = match (servers.len(), servers.first()) {
                 (1, Some(server)) => server.to_string(),
                 (count, _) => units::number_of(count as u64, "server"),
@@ -125,14 +141,12 @@ impl Tally for Clients {
 
 impl Weigh for Client {
     fn weight(&self) -> u64 {
-        self.in_vain.len() as u64
+        self.in_vain.0.len() as u64
     }
 
     fn merge(&mut self, other: Self) {
-        for (own, other) in [(&mut self.in_vain, other.in_vain), (&mut self.used, other.used)] {
-            let room = TARGETS.saturating_sub(own.len());
-            own.extend(other.into_iter().take(room));
-        }
+        other.in_vain.0.into_iter().for_each(|target| self.in_vain.add(target));
+        other.used.0.into_iter().for_each(|target| self.used.add(target));
         self.seen.merge(other.seen);
     }
 }

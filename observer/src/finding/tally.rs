@@ -1,7 +1,10 @@
 //! What looks at many connections: in bounded memory, and with the same result however often the input is read.
 
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::hash::Hash;
+
+use foldhash::HashMap;
 
 use super::{Context, Readings, Verdict};
 use crate::record::{About, ConnectionRecord, LookupRecord};
@@ -24,14 +27,15 @@ pub trait Tally: Any + Send {
     fn verdicts(&self, context: &Context<'_>) -> Vec<(About, Verdict)>;
 }
 
-/// Values by key, of which those of least weight make room where there are too many.
+/// Values by key, of which those of least weight make room where there are too many. What it holds does not depend on the
+/// order in which a hash table has it.
 #[derive(Clone, Debug)]
 pub struct Bounded<K, V> {
-    values: BTreeMap<K, V>,
+    values: HashMap<K, V>,
 }
 
 /// How many keys are kept at least.
-const MOST: usize = 2048;
+const MOST: usize = 512;
 
 /// What can be told to be worth more or less, and be put together.
 pub trait Weigh: Default {
@@ -44,11 +48,11 @@ pub trait Weigh: Default {
 
 impl<K, V> Default for Bounded<K, V> {
     fn default() -> Self {
-        Self { values: BTreeMap::new() }
+        Self { values: HashMap::default() }
     }
 }
 
-impl<K: Ord + Clone, V: Weigh> Bounded<K, V> {
+impl<K: Ord + Hash + Clone, V: Weigh> Bounded<K, V> {
     /// The value of a key, to change it.
     pub fn of(&mut self, key: &K) -> &mut V {
         if self.values.len() >= 2 * MOST && !self.values.contains_key(key) {
@@ -57,28 +61,38 @@ impl<K: Ord + Clone, V: Weigh> Bounded<K, V> {
         self.values.entry(key.clone()).or_default()
     }
 
+    /// The value of a key, where there is one.
+    pub fn get(&self, key: &K) -> Option<&V> {
+        self.values.get(key)
+    }
+
     /// Takes in another one's values.
     pub fn merge(&mut self, other: Self) {
-        for (key, value) in other.values {
+        let mut others: Vec<_> = other.values.into_iter().collect();
+        others.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        for (key, value) in others {
             self.of(&key).merge(value);
         }
     }
 
     /// All that is kept, in the order of the keys.
     pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
-        self.values.iter()
+        let mut all: Vec<_> = self.values.iter().collect();
+        all.sort_unstable_by_key(|(key, _)| *key);
+        all.into_iter()
     }
 
+    /// Leaves those of the highest weight, of equals the lowest keys.
     fn make_room(&mut self) {
-        let mut weights: Vec<u64> = self.values.values().map(Weigh::weight).collect();
-        weights.sort_unstable_by(|a, b| b.cmp(a));
-        let least = weights.get(MOST).copied().unwrap_or(0);
-        let mut room = MOST;
-        self.values.retain(|_, value| {
-            let stays = value.weight() > least && room > 0;
-            room -= usize::from(stays);
-            stays
-        });
+        let mut all: Vec<_> = self.values.drain().collect();
+        let rank = |(key, value): &(K, V), (other_key, other): &(K, V)| {
+            Reverse(value.weight()).cmp(&Reverse(other.weight())).then_with(|| key.cmp(other_key))
+        };
+        if all.len() > MOST {
+            all.select_nth_unstable_by(MOST, rank);
+            all.truncate(MOST);
+        }
+        self.values.extend(all);
     }
 }
 

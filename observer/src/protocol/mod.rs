@@ -201,8 +201,9 @@ impl Conversation {
 
     /// The messages of DNS that came since this was asked last; `None` where there are none.
     pub fn heard(&mut self) -> Option<Heard> {
+        let protocol = self.protocol.as_mut()?;
         let mut heard = Heard { messages: Vec::new(), client: self.client, opened: false };
-        self.hand_over(&mut heard);
+        protocol.hand_over(&mut heard);
         (!heard.messages.is_empty()).then_some(heard)
     }
 

@@ -90,7 +90,7 @@ impl<S: Sink> Shard<S> {
                 let (options, payload) = decoded.tail_of(packet, &chunk.bytes);
                 let layers = decoded.layers_of(packet);
                 let input = PacketInput { packet, layers, options, payload };
-                if overheard.binary_search(index).is_ok() && !self.owns(&packet.tuple) {
+                if !overheard.is_empty() && overheard.binary_search(index).is_ok() && !self.owns(&packet.tuple) {
                     self.tracker.overhear(&input);
                     continue;
                 }

@@ -21,7 +21,8 @@ use super::together::Together;
 pub struct Summary {
     totals: Totals,
     lookups: Lookups,
-    together: Together,
+    /// `None` where counts alone are wanted: to look at connections together takes time and memory for each client and server.
+    together: Option<Together>,
     page: Page,
     /// The command that shows one connection, without its `id`.
     show_one: Option<String>,
@@ -30,7 +31,13 @@ pub struct Summary {
 impl Summary {
     /// A summary that lists `top` connections: the first by `order`, or the most remarkable ones. `show_one` is the
     /// command that shows a connection, without its `id`.
-    pub fn new(page: Page, top: usize, order: Option<Order>, show_one: Option<String>, together: Together) -> Self {
+    pub fn new(
+        page: Page,
+        top: usize,
+        order: Option<Order>,
+        show_one: Option<String>,
+        together: Option<Together>,
+    ) -> Self {
         Self { totals: Totals::new(top, order), lookups: Lookups::default(), together, page, show_one }
     }
 }
@@ -38,13 +45,13 @@ impl Summary {
 impl Sink for Summary {
     fn connection(&mut self, record: Box<ConnectionRecord>) -> Result<()> {
         self.totals.add(&record);
-        self.together.connection(&record);
+        self.together.iter_mut().for_each(|together| together.connection(&record));
         Ok(())
     }
 
     fn lookup(&mut self, record: Box<LookupRecord>) -> Result<()> {
         self.lookups.add(&record);
-        self.together.lookup(&record);
+        self.together.iter_mut().for_each(|together| together.lookup(&record));
         Ok(())
     }
 
@@ -55,7 +62,7 @@ impl Sink for Summary {
     fn finish(sinks: Vec<Self>, capture: &CaptureRecord, out: &mut dyn Write) -> Result<()> {
         let mut together = Vec::new();
         let merged = sinks.into_iter().map(|Self { totals, lookups, together: one, page, show_one }| {
-            together.push(one);
+            together.extend(one);
             (totals, lookups, page, show_one)
         });
         let merged = merged.reduce(|mut one, other| {

@@ -62,9 +62,18 @@ impl Connection {
     }
 
     /// The messages of DNS that the segment at hand has brought, where the connection is one that is told.
+    #[inline]
     pub(super) fn heard(&mut self, segment: &Segment, config: &Config) -> Option<Heard> {
+        // Most connections are of no known protocol soon, or carry much that is passed over.
         let brings = segment.len > 0 || segment.flags.intersects(Flags::FIN | Flags::RST);
-        let heard = self.conversation.as_mut().filter(|_| brings)?.heard()?;
+        if self.is_unknown || !brings || self.conversation.is_none() {
+            return None;
+        }
+        self.heard_of_conversation(config)
+    }
+
+    fn heard_of_conversation(&mut self, config: &Config) -> Option<Heard> {
+        let heard = self.conversation.as_mut()?.heard()?;
         (!self.passes(config)).then_some(heard)
     }
 

@@ -350,8 +350,9 @@ impl Tracker {
             && !connection.is_succeeded_by(from, segment, self.previous, input.packet.at, &self.config)
         {
             let effect = self.books.take(connection, &key, from, input, segment, &self.config);
-            let heard = connection.heard(segment, &self.config);
-            self.look_up(input.packet, from, heard);
+            if let Some(heard) = connection.heard(segment, &self.config) {
+                self.look_up(input.packet, from, heard);
+            }
             self.keep_few_over();
             self.keep_little(input.packet.at);
             return Some(effect);
@@ -359,8 +360,9 @@ impl Tracker {
         self.open(&key, from, input.packet, segment);
         let connection = self.table.get(&key)?;
         let effect = self.books.take(connection, &key, from, input, segment, &self.config);
-        let heard = connection.heard(segment, &self.config);
-        self.look_up(input.packet, from, heard);
+        if let Some(heard) = connection.heard(segment, &self.config) {
+            self.look_up(input.packet, from, heard);
+        }
         Some(effect)
     }
 

@@ -33,11 +33,9 @@ struct Overhearing {
 
 impl Tracker {
     /// Takes in the messages of DNS that a segment of direction `from` brought.
-    pub(super) fn look_up(&mut self, packet: &Packet, from: u8, heard: Option<Heard>) {
-        if let Some(heard) = heard {
-            self.lookups.over_tcp(packet, from, heard);
-            self.out.extend(self.lookups.drain());
-        }
+    pub(super) fn look_up(&mut self, packet: &Packet, from: u8, heard: Heard) {
+        self.lookups.over_tcp(packet, from, heard);
+        self.out.extend(self.lookups.drain());
     }
 
     /// Takes in a segment of a connection that speaks DNS and is followed by another tracker, for what it says of names.
@@ -47,7 +45,9 @@ impl Tracker {
             && self.config.protocols
         {
             let (from, heard) = self.overheard.take(input, segment);
-            self.look_up(input.packet, from, heard);
+            if let Some(heard) = heard {
+                self.look_up(input.packet, from, heard);
+            }
         }
     }
 }

@@ -100,6 +100,16 @@ pub struct Speakers {
     known: HashMap<u64, Mark>,
     /// In the order they were marked. Some are marked no more.
     order: VecDeque<u64>,
+    /// A bit for each of those that are known, by the last bits of its hash: nearly all other segments stop here.
+    sieve: Sieve,
+}
+
+/// Bits for hashes: where there is none, the hash is not known.
+#[derive(Debug)]
+struct Sieve {
+    bits: Box<[u64; Self::WORDS]>,
+    /// How many were forgotten, whose bits are still there.
+    stale: usize,
 }
 
 /// What a connection has shown.
@@ -117,7 +127,7 @@ impl Speakers {
     pub fn hear(&mut self, packet: &Packet, payload: &[u8]) -> bool {
         // Every segment of a capture comes by: nearly all have no single question where a message would count them.
         let may_be = payload.len() == 2 || payload.get(6..8) == Some(&[0, 1]);
-        if !may_be && self.known.is_empty() {
+        if !may_be && !self.sieve.may_have(packet.hash) {
             return false;
         }
         self.look(packet, payload)
@@ -132,7 +142,6 @@ impl Speakers {
             _ => matches!(recognise(payload), Guess::Yes(..)).then_some(Mark::Speaks),
         };
         match mark {
-            None if self.known.is_empty() => false,
             None => self.is_known(packet, payload),
             Some(mark) => {
                 self.mark(packet.hash, mark);
@@ -162,12 +171,49 @@ impl Speakers {
         }
         if self.known.insert(hash, mark).is_none() {
             self.order.push_back(hash);
+            self.sieve.add(hash);
         }
         if self.order.len() > MOST_SPEAKERS
             && let Some(oldest) = self.order.pop_front()
         {
             self.known.remove(&oldest);
+            self.sieve.forget(&self.known);
         }
+    }
+}
+
+impl Sieve {
+    const WORDS: usize = 256;
+
+    /// The word and the bit of a hash.
+    const fn place(hash: u64) -> (usize, u64) {
+        ((hash >> 6) as usize % Self::WORDS, 1 << (hash % 64))
+    }
+
+    #[inline]
+    fn may_have(&self, hash: u64) -> bool {
+        let (word, bit) = Self::place(hash);
+        self.bits.get(word).is_some_and(|bits| bits & bit != 0)
+    }
+
+    fn add(&mut self, hash: u64) {
+        let (word, bit) = Self::place(hash);
+        self.bits.iter_mut().skip(word).take(1).for_each(|bits| *bits |= bit);
+    }
+
+    /// One is known no more: now and then only what is known keeps its bit.
+    fn forget(&mut self, known: &HashMap<u64, Mark>) {
+        self.stale += 1;
+        if self.stale >= MOST_SPEAKERS {
+            *self = Self::default();
+            known.keys().for_each(|hash| self.add(*hash));
+        }
+    }
+}
+
+impl Default for Sieve {
+    fn default() -> Self {
+        Self { bits: Box::new([0; Self::WORDS]), stale: 0 }
     }
 }
 
