@@ -92,6 +92,7 @@ const JSON: &str = "observer json";
 const EIGHTH: &str = "observer summary, an eighth";
 const ONE_THREAD: &str = "observer summary, one thread";
 const ONE_CORE: &str = "observer summary, one core";
+const TCP_ONLY: &str = "observer summary, TCP only";
 const TCPDUMP: &str = "tcpdump -w /dev/null";
 const ARGUS: &str = "argus -w -";
 const TCPTRACE: &str = "tcptrace -n";
@@ -102,10 +103,11 @@ fn contenders<'a>(observer: &'a Path, file: &'a Path, eighth: &'a Path) -> Resul
     let utf8 = |path: &'a Path| path.to_str().with_context(|| format!("{} is not UTF-8", path.display()));
     let (observer, file, eighth) = (utf8(observer)?, utf8(file)?, utf8(eighth)?);
     let summary = ["replay", "--output", "summary"];
-    let commands: [(_, _, &[&[&str]]); 10] = [
+    let commands: [(_, _, &[&[&str]]); 11] = [
         ("cat", false, &[&["cat", file]]),
         (SUMMARY, false, &[&[observer], &summary, &[file]]),
         (TCPDUMP, false, &[&["tcpdump", "-r", file, "-w", "/dev/null"]]),
+        (TCP_ONLY, false, &[&[observer], &summary, &["--tcp-only", file]]),
         (JSON, false, &[&[observer, "replay", "--output", "json", file]]),
         (EIGHTH, false, &[&[observer], &summary, &[eighth]]),
         (ONE_THREAD, false, &[&[observer], &summary, &["--threads", "1", file]]),
@@ -143,9 +145,17 @@ impl Results<'_> {
         self.runs(name).iter().map(|run| run.peak).max()
     }
 
-    /// How many times as long `slower` takes.
+    /// How many times as long `slower` takes: the median of the rounds, each of which had both under the same conditions;
+    /// where one of them ran once only, that of their medians.
     fn ratio(&self, slower: &str, faster: &str) -> Option<f64> {
-        Some(self.wall(slower)? / self.wall(faster)?)
+        let (slow, fast) = (self.runs(slower), self.runs(faster));
+        if slow.len() != fast.len() {
+            return Some(self.wall(slower)? / self.wall(faster)?);
+        }
+        let mut ratios: Vec<_> =
+            slow.iter().zip(fast).map(|(slow, fast)| slow.wall.div_duration_f64(fast.wall)).collect();
+        ratios.sort_by(f64::total_cmp);
+        ratios.get(ratios.len() / 2).copied()
     }
 
     fn print(&self, load: &Load) {
@@ -182,6 +192,7 @@ impl Results<'_> {
             Target::at_least("times as fast as tshark", 40.0, self.ratio(TSHARK, SUMMARY), "×"),
             Target::at_most("peak resident memory", 200.0, peak.map(megabytes), " MB"),
             Target::at_most("JSON, in times of the summary", 2.0, self.ratio(JSON, SUMMARY), "×"),
+            Target::at_most("all protocols, in times of TCP alone", 2.0, self.ratio(SUMMARY, TCP_ONLY), "×"),
             Target::at_least("speed of one core, of that of all", 60.0, one_core, "%"),
             Target::at_most("time for eight times the packets", 8.5, growth, "×"),
             Target::at_most("memory for eight times the packets", 1.25, memory, "×"),
