@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io::{self, Write as _};
+use std::net::{IpAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -36,8 +37,8 @@ use crate::source::sock_diag::dump::{More, Query, Table};
     observer sockets -s --all --netns all\n  \
     sudo observer sockets --output json | jq 'select(.state == \"CLOSE-WAIT\") | .processes'\n\n\
     Without -a, -l or a state in the filter, connections that are open are shown: neither listeners nor TIME-WAIT.\n\
-    Filters: state STATE, exclude STATE, src and dst HOST[/BITS][:PORT], sport and dport = != < <= > >= PORT, dev = \
-    INTERFACE, fwmark = MARK[/MASK], cgroup = PATH, and, or, not, parentheses.")]
+    Filters: state STATE, exclude STATE, src and dst [inet:|inet6:]HOST[/BITS][:PORT] with an address or a name, sport and \
+    dport = != < <= > >= PORT, dev = INTERFACE, fwmark = MARK[/MASK], cgroup = PATH, and, or, not, parentheses.")]
 pub struct Sockets {
     /// Sockets in every state
     #[arg(long, short)]
@@ -117,7 +118,7 @@ impl Sockets {
             self.summaries(&namespaces, &mut out)?;
         } else {
             let services = Services::read();
-            let names = Names { service: &|name| services.port(name), cgroup: &owner::cgroup };
+            let names = Names { service: &|name| services.port(name), host: &addresses_of, cgroup: &owner::cgroup };
             let filter = Filter::parse(&self.filter, names);
             let filter = filter.unwrap_or_else(|error| Cli::command().error(ErrorKind::ValueValidation, error).exit());
             self.tables(&namespaces, &filter, &services, &mut out)?;
@@ -313,4 +314,9 @@ fn path_of<'a>(cgroups: &'a mut Cgroups, diag: &Diag<'_>) -> Option<&'a str> {
     let (owners, paths) = cgroups.as_mut()?;
     let id = diag.cgroup()?;
     paths.entry(id).or_insert_with(|| owners.cgroup_path(id)).as_deref()
+}
+
+/// The addresses of a host by its name, as the system looks names up.
+fn addresses_of(name: &str) -> Vec<IpAddr> {
+    (name, 0).to_socket_addrs().map_or_else(|_| Vec::new(), |all| all.map(|address| address.ip()).collect())
 }

@@ -7,8 +7,10 @@
 //! factor     = ("not" | "!") factor | "(" expression ")" | condition
 //! condition  = ("src" | "dst") [ "=" | "!=" ] HOST | ("sport" | "dport") COMPARISON PORT
 //!            | "dev" [ "=" | "!=" ] INTERFACE | "fwmark" [ "=" | "!=" ] MARK [ "/" MASK ] | "cgroup" [ "=" | "!=" ] PATH
-//! HOST       = ADDRESS [ "/" BITS ] [ ":" PORT ] | ":" PORT | "*"
+//! HOST       = [ "inet:" | "inet6:" ] ( ( ADDRESS | NAME ) [ "/" BITS ] [ ":" PORT ] | ":" PORT | "*" )
 //! ```
+
+mod host;
 
 use std::cmp::Ordering;
 use std::net::IpAddr;
@@ -16,8 +18,8 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
+use self::host::Host;
 use super::Diag;
-use crate::packet::Address;
 use crate::tracker::States;
 
 /// Which sockets are wanted.
@@ -50,8 +52,10 @@ pub enum FilterError {
         /// What there is.
         known: String,
     },
-    /// Neither an address nor a prefix.
-    #[error("{0:?} is neither an address nor a prefix (10.0.0.0/8, [2001:db8::]/32, 10.0.0.1:443, :443)")]
+    /// Neither an address nor a prefix nor a name.
+    #[error(
+        "{0:?} is neither an address nor a prefix (10.0.0.0/8, [2001:db8::]/32, 10.0.0.1:443, :443), nor a known name"
+    )]
     Host(String),
     /// Neither a port nor the name of a service.
     #[error("{0:?} is neither a port nor a known service")]
@@ -69,6 +73,8 @@ pub enum FilterError {
 pub struct Names<'a> {
     /// Tells the port of a service; `None` where there is no such service.
     pub service: &'a dyn Fn(&str) -> Option<u16>,
+    /// Tells the addresses of a host by its name; none where there is no such host.
+    pub host: &'a dyn Fn(&str) -> Vec<IpAddr>,
     /// Tells the identifier of a control group by its path; `None` where there is none.
     pub cgroup: &'a dyn Fn(&str) -> Option<u64>,
 }
@@ -78,7 +84,7 @@ enum Expression {
     Any(Vec<Self>),
     All(Vec<Self>),
     Not(Box<Self>),
-    Host { end: End, prefix: Option<Prefix>, port: Option<u16> },
+    Host { end: End, host: Host, port: Option<u16> },
     Port { end: End, comparison: Comparison, port: u16 },
     Interface(String),
     Mark { mark: u32, mask: u32 },
@@ -89,13 +95,6 @@ enum Expression {
 enum End {
     Source,
     Destination,
-}
-
-/// The first bits of an address; an IPv4 one counts as `::ffff:0:0/96`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Prefix {
-    address: u128,
-    bits: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,9 +144,9 @@ impl Expression {
             Self::Interface(name) => interface == Some(name) || name.parse() == Ok(socket.interface),
             Self::Mark { mark, mask } => diag.mark().is_some_and(|own| own & mask == mark & mask),
             Self::Cgroup(cgroup) => diag.cgroup() == Some(*cgroup),
-            Self::Host { end, prefix, port } => {
+            Self::Host { end, host, port } => {
                 let (address, own) = end.of(socket);
-                port.is_none_or(|port| port == own) && prefix.is_none_or(|prefix| prefix.contains(address))
+                port.is_none_or(|port| port == own) && host.is(socket, address)
             }
             Self::Port { end, comparison, port } => comparison.holds(end.of(socket).1.cmp(port)),
         }
@@ -172,18 +171,6 @@ impl End {
             Self::Destination => socket.peer,
         }
     }
-}
-
-impl Prefix {
-    fn contains(self, address: IpAddr) -> bool {
-        // A shift by all 128 bits is what an empty prefix takes.
-        let rest = |address: u128| address.checked_shr(128 - self.bits).unwrap_or(0);
-        rest(number(address)) == rest(self.address)
-    }
-}
-
-fn number(address: IpAddr) -> u128 {
-    u128::from_be_bytes(Address::from(address).0)
 }
 
 impl Comparison {
@@ -342,14 +329,9 @@ impl<'a> Parser<'a> {
     fn host(&mut self, end: End) -> Result<Expression, FilterError> {
         let is_not = self.take_negation();
         let word = self.next("an address")?;
-        let wrong = || FilterError::Host(word.to_string());
-        let (address, bits, port) = split_host(word).ok_or_else(wrong)?;
-        let prefix = match (address, bits) {
-            ("" | "*", None) => None,
-            _ => Some(prefix(address, bits).ok_or_else(wrong)?),
-        };
+        let (host, port) = Host::parse(word, self.names.host).ok_or_else(|| FilterError::Host(word.to_string()))?;
         let port = port.filter(|port| *port != "*").map(|port| self.number(port)).transpose()?;
-        let host = Expression::Host { end, prefix, port };
+        let host = Expression::Host { end, host, port };
         Ok(if is_not { Expression::Not(Box::new(host)) } else { host })
     }
 
@@ -400,19 +382,6 @@ fn one_or(mut all: Vec<Expression>, several: impl FnOnce(Vec<Expression>) -> Exp
     }
 }
 
-/// Address, bits and port of a host: IPv6 addresses stand in brackets where a port follows.
-fn split_host(word: &str) -> Option<(&str, Option<&str>, Option<&str>)> {
-    let end_of = |sign: &[char]| word.find(sign).unwrap_or(word.len());
-    let (address, behind) = match word.strip_prefix('[') {
-        Some(rest) => rest.split_once(']')?,
-        None if word.matches(':').count() > 1 => word.split_at(end_of(&['/'])),
-        None => word.split_at(end_of(&['/', ':'])),
-    };
-    let (bits, port) = behind.split_once(':').map_or((behind, None), |(bits, port)| (bits, Some(port)));
-    let bits = if bits.is_empty() { None } else { Some(bits.strip_prefix('/')?) };
-    Some((address, bits, port))
-}
-
 /// `MARK`, or `MARK/MASK`.
 fn mark(word: &str) -> Option<(u32, u32)> {
     let number = |text: &str| match text.strip_prefix("0x") {
@@ -423,13 +392,6 @@ fn mark(word: &str) -> Option<(u32, u32)> {
         Some((mark, mask)) => Some((number(mark)?, number(mask)?)),
         None => Some((number(word)?, u32::MAX)),
     }
-}
-
-fn prefix(address: &str, bits: Option<&str>) -> Option<Prefix> {
-    let address: IpAddr = address.parse().ok()?;
-    let (most, before) = if address.is_ipv4() { (32, 96) } else { (128, 0) };
-    let bits = bits.map_or(Some(most), |bits| bits.parse().ok().filter(|bits| *bits <= most))?;
-    Some(Prefix { address: number(address), bits: before + bits })
 }
 
 fn unexpected(word: &str, expected: &'static str) -> FilterError {
@@ -444,8 +406,10 @@ mod tests {
 
     fn parse(text: &str) -> Result<Filter, FilterError> {
         let service = |name: &str| (name == "https").then_some(443);
+        let host =
+            |name: &str| if name == "web.lab" { vec![[10, 0, 0, 2].into(), [10, 0, 0, 3].into()] } else { Vec::new() };
         let cgroup = |path: &str| (path == "/user.slice").then_some(9);
-        Filter::parse(&[text.to_string()], Names { service: &service, cgroup: &cgroup })
+        Filter::parse(&[text.to_string()], Names { service: &service, host: &host, cgroup: &cgroup })
     }
 
     /// Whether a filter wants the socket 10.0.0.1:1000 → 10.0.0.2:443 on eth0, with the mark 0x12, of the cgroup 9.
@@ -478,6 +442,12 @@ mod tests {
             "dst ::/0",
             "src *",
             "src *:*",
+            "dst web.lab",
+            "dst web.lab:https",
+            "dst inet:web.lab",
+            "src inet:10.0.0.1",
+            "src inet:*",
+            "dst inet::443",
             "sport = :1 and dport = :2 or dport = :443",
             "dev eth0",
             "dev != eth1 and dev = 0",
@@ -497,6 +467,10 @@ mod tests {
             "not dst :443",
             "dst 2001:db8::/32",
             "src *:1",
+            "src web.lab",
+            "dst web.lab:80",
+            "src inet6:*",
+            "dst inet6::443",
             "dev eth1",
             "dev 3",
             "fwmark = 0x13",
@@ -531,7 +505,8 @@ mod tests {
         assert_eq!(said("( sport = :80"), "the filter ends where a closing parenthesis should follow");
         assert_eq!(said("sport = :gopher"), "\"gopher\" is neither a port nor a known service");
         assert!(said("dst 10.0.0.0/33").contains("neither an address nor a prefix"));
-        assert!(said("dst example.org").contains("neither an address nor a prefix"));
+        assert!(said("dst example.org").contains("nor a known name"));
+        assert!(said("dst inet6:10.0.0.1").contains("neither an address"), "of the other family");
         assert!(said("fwmark = 0xg").contains("no mark"));
         assert!(said("cgroup = /none").contains("no control group"));
         assert_eq!(said("dev"), "the filter ends where an interface should follow");
