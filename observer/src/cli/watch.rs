@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use observer::packet::Body;
-use observer::record::{CaptureRecord, ConnectionRecord, LookupRecord, Object};
+use observer::record::{CaptureRecord, ConnectionRecord, FindingRecord, LookupRecord, Object};
 use observer::tracker::Config;
 
 use super::judging::Judging;
@@ -175,9 +175,9 @@ impl Printer {
         Ok(())
     }
 
-    /// What connections show together: now and then, and in the end.
-    fn together(&mut self, is_end: bool) -> Result<()> {
-        for record in self.lately.news(is_end) {
+    /// What connections show together.
+    fn together(&mut self, found: Vec<FindingRecord>) -> Result<()> {
+        for record in found {
             match self.output {
                 _ if self.silent => {}
                 Output::Text => {
@@ -242,13 +242,15 @@ impl Teller for Printer {
     }
 
     fn status(&mut self, open: usize, lost: Option<u64>) -> Result<()> {
-        self.together(false)?;
+        let found = self.lately.tick();
+        self.together(found)?;
         self.flush()?;
         self.status.draw(open, lost)
     }
 
     fn finish(&mut self, capture: &CaptureRecord) -> Result<()> {
-        self.together(true)?;
+        let found = self.lately.look();
+        self.together(found)?;
         if self.output == Output::Json && !self.silent {
             json::line(&mut self.buffer, &Object::Capture(Box::new(capture.clone())))?;
         }

@@ -4,31 +4,40 @@ use std::collections::BTreeSet;
 
 use observer::finding::{Context, Thresholds, Together};
 use observer::record::{About, ConnectionRecord, FindingRecord, LookupRecord};
-use observer::time::{Nanos, Timestamp};
+use observer::time::Timestamp;
 
 /// What connections and lookups have shown lately.
 pub struct Lately {
     together: Together,
     thresholds: Thresholds,
-    /// Where it begins.
-    since: Timestamp,
-    /// When it was looked through last.
-    looked: Timestamp,
+    /// Seconds since it began, and when it was looked through last.
+    seconds: u32,
+    looked: u32,
+    /// Something has come since.
+    has_news: bool,
     /// The newest that was seen.
     now: Timestamp,
     told: BTreeSet<(&'static str, About)>,
 }
 
-/// How often it is looked through.
-const EVERY: Nanos = Nanos::from_secs(10);
-/// After this long it begins anew: what goes on for longer is told again, and what is spread over hours is not put together.
-const LONGEST: Nanos = Nanos::from_secs(300);
+/// How often it is looked through, in seconds.
+const EVERY: u32 = 10;
+/// After so many seconds it begins anew: what goes on for longer is told again, and what is spread over hours is not put
+/// together.
+const LONGEST: u32 = 300;
 
 impl Lately {
     /// Nothing seen yet.
     pub fn new(thresholds: Thresholds) -> Self {
-        let (start, told) = (Timestamp::default(), BTreeSet::new());
-        Self { together: Together::default(), thresholds, since: start, looked: start, now: start, told }
+        Self {
+            together: Together::default(),
+            thresholds,
+            seconds: 0,
+            looked: 0,
+            has_news: false,
+            now: Timestamp::default(),
+            told: BTreeSet::new(),
+        }
     }
 
     /// Takes in a connection that has ended.
@@ -44,18 +53,27 @@ impl Lately {
     }
 
     fn comes_to(&mut self, at: Timestamp) {
-        if self.since == Timestamp::default() {
-            (self.since, self.looked) = (at, at);
-        }
+        self.has_news = true;
         self.now = self.now.max(at);
     }
 
-    /// What is new, where it is time to look, or at the end.
-    pub fn news(&mut self, is_end: bool) -> Vec<FindingRecord> {
-        if !is_end && self.now.since(self.looked) < EVERY {
+    /// A second has gone by: what is new, where it is time to look.
+    pub fn tick(&mut self) -> Vec<FindingRecord> {
+        self.seconds += 1;
+        let is_over = self.seconds >= LONGEST;
+        let found = if is_over || self.seconds - self.looked >= EVERY { self.look() } else { Vec::new() };
+        if is_over {
+            *self = Self::new(self.thresholds);
+        }
+        found
+    }
+
+    /// What is new.
+    pub fn look(&mut self) -> Vec<FindingRecord> {
+        if !std::mem::take(&mut self.has_news) {
             return Vec::new();
         }
-        self.looked = self.now;
+        self.looked = self.seconds;
         let context = Context { thresholds: &self.thresholds, until: self.now, lost: false };
         let mut found = self.together.findings(&context);
         for record in &mut found {
@@ -63,9 +81,6 @@ impl Lately {
             record.cases.iter_mut().for_each(|case| case.finding.forget_frames());
         }
         found.retain(|record| !record.cases.is_empty());
-        if self.now.since(self.since) >= LONGEST {
-            *self = Self::new(self.thresholds);
-        }
         found
     }
 }

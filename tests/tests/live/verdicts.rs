@@ -52,6 +52,21 @@ fn refused_and_unanswered_are_two_things() {
 }
 
 #[test]
+fn what_many_attempts_show_together_is_told() {
+    let test = "attempts at many ports";
+    // Fewer are a near miss.
+    for (ports, is_scan) in [(81..84, false), (81..91, true)] {
+        let Some((netns, watch)) = stage(test, &["--threshold", "port_scan_targets=10"]) else { return };
+        for port in ports {
+            netns.connect(v4(port), "fail", 1).end();
+        }
+        let told = watch.finish();
+        let scans = told.iter().filter(|object| object["type"] == "finding" && object["name"] == "port-scan");
+        assert_eq!(scans.count(), usize::from(is_scan), "{told:#?}");
+    }
+}
+
+#[test]
 fn a_close_with_data_unread_and_one_without_lingering_are_told_apart() {
     if !gives("reset_sent.reason") {
         return skip("abortive closes", "this kernel gives no reason for resets");
