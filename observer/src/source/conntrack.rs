@@ -152,6 +152,7 @@ impl Entries {
         let what = "reading the entries of connection tracking (this takes CAP_NET_ADMIN)";
         netlink::dump(&self.socket, &mut self.buffer, question, what, |kind, payload| {
             Some(payload).filter(|_| kind == NEW).and_then(Entry::parse).into_iter().for_each(&mut take);
+            Ok(())
         })
     }
 }

@@ -8,7 +8,7 @@ use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer};
 use netlink_sys::Socket;
 
 /// Larger than what the kernel puts into one message of a dump.
-pub const BUFFER: usize = 1 << 15;
+pub const BUFFER: usize = 1 << 16;
 
 /// Types of messages (include/uapi/linux/netlink.h).
 const NLMSG_ERROR: u16 = 2;
@@ -48,27 +48,22 @@ pub fn dump_of(kind: u16, body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Asks, and hands over every message of the answer, type and payload. `what` is said of a failure.
+/// Asks, and hands over every message of the answer, type and payload, for as long as `take` has nothing against it. `what`
+/// is said of a failure.
 pub fn dump(
     socket: &Socket,
     buffer: &mut [u8],
     question: &[u8],
     what: &'static str,
-    mut take: impl FnMut(u16, &[u8]),
+    mut take: impl FnMut(u16, &[u8]) -> Result<()>,
 ) -> Result<()> {
     socket.send(question, 0).context(what)?;
     loop {
         let received = socket.recv(&mut &mut *buffer, 0).context(what)?;
         let goes_on = each(buffer.get(..received).unwrap_or_default(), |kind, payload| match kind {
             NLMSG_DONE => Ok(false),
-            NLMSG_ERROR => {
-                let error = payload.first_chunk().map_or(0, |number| i32::from_ne_bytes(*number));
-                Err(io::Error::from_raw_os_error(error.saturating_neg()))
-            }
-            _ => {
-                take(kind, payload);
-                Ok(true)
-            }
+            NLMSG_ERROR => Err(error(payload).into()),
+            _ => take(kind, payload).map(|()| true),
         });
         if !goes_on.context(what)? {
             return Ok(());
@@ -77,9 +72,9 @@ pub fn dump(
 }
 
 /// Hands over the messages of a datagram, type and payload, for as long as `take` says so; gives whether it did to the end.
-pub fn each(mut rest: &[u8], mut take: impl FnMut(u16, &[u8]) -> io::Result<bool>) -> io::Result<bool> {
+pub fn each(mut rest: &[u8], mut take: impl FnMut(u16, &[u8]) -> Result<bool>) -> Result<bool> {
     while !rest.is_empty() {
-        let Ok(message) = NetlinkBuffer::new_checked(rest) else { return Ok(true) };
+        let message = NetlinkBuffer::new_checked(rest)?;
         if !take(message.message_type(), message.payload())? {
             return Ok(false);
         }
@@ -88,4 +83,10 @@ pub fn each(mut rest: &[u8], mut take: impl FnMut(u16, &[u8]) -> io::Result<bool
         rest = rest.get(len.max(1)..).unwrap_or_default();
     }
     Ok(true)
+}
+
+/// The error in a `struct nlmsgerr`: its number, negative.
+fn error(payload: &[u8]) -> io::Error {
+    let number = payload.first_chunk().map_or(0, |number| i32::from_ne_bytes(*number));
+    io::Error::from_raw_os_error(number.saturating_neg())
 }

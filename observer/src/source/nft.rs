@@ -48,6 +48,7 @@ impl Rules {
         let what = "reading the rules of nf_tables (this takes CAP_NET_ADMIN)";
         netlink::dump(&self.socket, &mut self.buffer, &question, what, |kind, payload| {
             all.extend(Some(payload).filter(|_| kind == NEW).and_then(Counted::parse));
+            Ok(())
         })?;
         Ok(all)
     }

@@ -1,11 +1,10 @@
 //! The kernel's tables of TCP sockets, by netlink (sock_diag(7), net/ipv4/inet_diag.c).
 
 use std::collections::HashMap;
-use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 
 use anyhow::{Context as _, Result, bail};
-use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NetlinkMessage};
+use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage};
 use netlink_packet_sock_diag::SockDiagMessage;
 use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, SocketId, StateFlags};
 use netlink_sys::Socket;
@@ -20,17 +19,12 @@ const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 const IPPROTO_TCP: u8 = 6;
 
-/// Types of messages (include/uapi/linux/netlink.h, sock_diag.h).
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
+/// The type of messages (include/uapi/linux/sock_diag.h).
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 
 /// `TCPDIAG_GETSOCK` of include/uapi/linux/inet_diag.h: the older question, which is answered with both families in one walk
 /// through the table.
 const TCPDIAG_GETSOCK: u16 = 18;
-
-/// Larger than what the kernel puts into one message of a dump.
-const BUFFER: usize = 1 << 16;
 
 /// A socket as the kernel shows it.
 #[derive(Clone, Debug)]
@@ -96,7 +90,7 @@ impl Table {
 
     /// The tables of the namespace in which the socket was opened.
     pub fn by(socket: OwnedFd) -> Self {
-        Self { socket: netlink::from_descriptor(socket), buffer: vec![0; BUFFER] }
+        Self { socket: netlink::from_descriptor(socket), buffer: vec![0; netlink::BUFFER] }
     }
 
     /// Every TCP socket of the namespace, with its numbers.
@@ -109,12 +103,11 @@ impl Table {
 
     /// Hands over the TCP sockets of the namespace, one after the other.
     pub fn each(&mut self, query: Query<'_>, mut take: impl FnMut(Diag<'_>)) -> Result<()> {
-        let failed = "reading the kernel's table of TCP sockets (sock_diag)";
         if query.families.is_empty() {
-            return self.dump(&both(query), &mut take).context(failed);
+            return self.dump(&both(query), &mut take);
         }
         for family in query.families {
-            self.dump(&by_family(*family, query), &mut take).context(failed)?;
+            self.dump(&by_family(*family, query), &mut take)?;
         }
         Ok(())
     }
@@ -126,25 +119,14 @@ impl Table {
     }
 
     fn dump(&mut self, request: &[u8], take: &mut impl FnMut(Diag<'_>)) -> Result<()> {
-        self.socket.send(request, 0)?;
-        loop {
-            let received = self.socket.recv(&mut self.buffer.as_mut_slice(), 0)?;
-            let mut rest = self.buffer.get(..received).unwrap_or_default();
-            while !rest.is_empty() {
-                let message = NetlinkBuffer::new_checked(rest)?;
-                match message.message_type() {
-                    SOCK_DIAG_BY_FAMILY | TCPDIAG_GETSOCK => {
-                        take(Diag::parse(message.payload()).context("a socket is cut short")?)
-                    }
-                    NLMSG_DONE => return Ok(()),
-                    NLMSG_ERROR => return Err(error(message.payload())),
-                    other => bail!("the kernel answers with a message of type {other}"),
-                }
-                // Messages stand at multiples of 4 octets.
-                let len = (message.length() as usize).next_multiple_of(4);
-                rest = rest.get(len.max(1)..).unwrap_or_default();
+        let what = "reading the kernel's table of TCP sockets (sock_diag)";
+        netlink::dump(&self.socket, &mut self.buffer, request, what, |kind, payload| match kind {
+            SOCK_DIAG_BY_FAMILY | TCPDIAG_GETSOCK => {
+                take(Diag::parse(payload).context("a socket is cut short")?);
+                Ok(())
             }
-        }
+            other => bail!("the kernel answers with a message of type {other}"),
+        })
     }
 }
 
@@ -168,7 +150,7 @@ fn by_family(family: IpVersion, query: Query<'_>) -> Vec<u8> {
 /// The question for those of both: `struct nlmsghdr` and `struct inet_diag_req`, of which only the extensions and the states
 /// are looked at.
 fn both(query: Query<'_>) -> Vec<u8> {
-    const HEADER: usize = 16;
+    const HEADER: usize = netlink::HEADER;
     const LEN: usize = HEADER + 60;
     let mut bytes = vec![0; LEN];
     let fields: [(usize, &[u8]); 5] = [
@@ -214,12 +196,6 @@ impl Interfaces {
         let ask = || rustix::net::netdevice::index_to_name(&self.socket, index).ok();
         self.names.entry(index).or_insert_with(ask).as_deref()
     }
-}
-
-/// The error in a `struct nlmsgerr`: its number, negative.
-fn error(payload: &[u8]) -> anyhow::Error {
-    let number = payload.first_chunk().map_or(0, |number| i32::from_ne_bytes(*number));
-    io::Error::from_raw_os_error(number.saturating_neg()).into()
 }
 
 fn shown(diag: &Diag<'_>) -> Shown {
