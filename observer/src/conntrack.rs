@@ -157,7 +157,8 @@ pub(crate) mod tests {
 
     use super::*;
 
-    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+    /// An attribute of netlink, filled up to a multiple of 4 octets.
+    pub fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
         let mut bytes = Vec::new();
         bytes.extend((value.len() as u16 + 4).to_ne_bytes());
         bytes.extend(kind.to_ne_bytes());
