@@ -10,7 +10,7 @@ mod namespaces;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use observer_tests::live::{Actor, DEADLINE, Netns, beside, until};
 use observer_tests::run::observer;
@@ -72,6 +72,13 @@ fn begun(command: &mut Command) -> Child {
             || std::fs::read_to_string(&status).is_ok_and(|text| text.contains("NoNewPrivs:\t1"))
     });
     child
+}
+
+/// How often a process has waited for something.
+fn waits(process: &Child) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap_or_default();
+    let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    count.and_then(|count| count.trim().parse().ok()).expect("it is still there")
 }
 
 /// Diagnoses until something holds of what is said.
@@ -230,8 +237,9 @@ fn a_queue_that_is_full_for_a_while_only_is_told() {
         until("all wait to be accepted", || listens() == Some(waiting.to_string()));
         let args = ["--output", "json", "--source", "sock_diag", "--for", "4s"];
         let doctor = begun(&mut command(&netns, &args));
-        // It looks once a second: at one look or two all wait. Then the listener goes with them.
-        std::thread::sleep(Duration::from_secs(2));
+        // It looks first, and then its loop goes round and waits again and again. Then the listener goes with all of them.
+        let begin = waits(&doctor);
+        until("it has looked", || waits(&doctor) >= begin + 10);
         server.end();
         Diagnosis::told(doctor.wait_with_output().expect("it ends"))
     };
