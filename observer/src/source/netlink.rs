@@ -90,3 +90,8 @@ fn error(payload: &[u8]) -> io::Error {
     let number = payload.first_chunk().map_or(0, |number| i32::from_ne_bytes(*number));
     io::Error::from_raw_os_error(number.saturating_neg())
 }
+
+/// The number of the error that the kernel answered with.
+pub fn number_of(error: &anyhow::Error) -> Option<i32> {
+    error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error)
+}

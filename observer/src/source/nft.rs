@@ -46,10 +46,14 @@ impl Rules {
         // `struct nfgenmsg`: all families.
         let question = netlink::dump_of(GET, &[0; HEADER]);
         let what = "reading the rules of nf_tables (this takes CAP_NET_ADMIN)";
-        netlink::dump(&self.socket, &mut self.buffer, &question, what, |kind, payload| {
+        let read = netlink::dump(&self.socket, &mut self.buffer, &question, what, |kind, payload| {
             all.extend(Some(payload).filter(|_| kind == NEW).and_then(Counted::parse));
             Ok(())
-        })?;
-        Ok(all)
+        });
+        match read {
+            // A kernel without nf_tables has no rules (nfnetlink_rcv_msg).
+            Err(error) if netlink::number_of(&error) == Some(libc::EINVAL) => Ok(all),
+            read => read.map(|()| all),
+        }
     }
 }
