@@ -51,7 +51,11 @@ impl Sink for Json {
     fn finish(sinks: Vec<Self>, capture: &CaptureRecord, out: &mut dyn Write) -> Result<()> {
         let (printers, together): (_, Vec<_>) = sinks.into_iter().map(|sink| (sink.printer, sink.together)).unzip();
         Printer::finish(printers, usize::MAX, out)?;
-        for finding in Together::finish(together, capture) {
+        let together = together.into_iter().reduce(|mut one, other| {
+            one.merge(other);
+            one
+        });
+        for finding in together.into_iter().flat_map(|together| together.finish(capture)) {
             line(&mut *out, &Object::Finding(Box::new(finding)))?;
         }
         line(out, &Object::Capture(Box::new(capture.clone())))

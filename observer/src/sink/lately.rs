@@ -77,7 +77,9 @@ impl Lately {
         let context = Context { thresholds: &self.thresholds, until: self.now, lost: false };
         let mut found = self.together.findings(&context);
         for record in &mut found {
+            let untold = record.count.saturating_sub(record.cases.len() as u64);
             record.cases.retain(|case| self.told.insert((record.name, case.about.clone())));
+            record.count = record.cases.len() as u64 + untold;
             record.cases.iter_mut().for_each(|case| case.finding.forget_frames());
         }
         found.retain(|record| !record.cases.is_empty());

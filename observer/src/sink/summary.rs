@@ -60,18 +60,16 @@ impl Sink for Summary {
     }
 
     fn finish(sinks: Vec<Self>, capture: &CaptureRecord, out: &mut dyn Write) -> Result<()> {
-        let mut together = Vec::new();
-        let merged = sinks.into_iter().map(|Self { totals, lookups, together: one, page, show_one }| {
-            together.extend(one);
-            (totals, lookups, page, show_one)
-        });
-        let merged = merged.reduce(|mut one, other| {
-            one.0.merge(other.0);
-            one.1.merge(other.1);
+        let merged = sinks.into_iter().reduce(|mut one, other| {
+            one.totals.merge(other.totals);
+            one.lookups.merge(other.lookups);
+            if let (Some(own), Some(other)) = (&mut one.together, other.together) {
+                own.merge(other);
+            }
             one
         });
-        let Some((totals, lookups, page, show_one)) = merged else { return Ok(()) };
-        let together = Together::finish(together, capture);
+        let Some(Self { totals, lookups, together, page, show_one }) = merged else { return Ok(()) };
+        let together = together.map_or_else(Vec::new, |together| together.finish(capture));
         let mut text = String::new();
         text::summary(&page, &mut text, Overview { totals, lookups, together }, capture, show_one.as_deref());
         out.write_all(text.as_bytes())?;

@@ -25,15 +25,15 @@ impl Together {
         self.tallies.lookup(record);
     }
 
-    /// What those of all shards show by the end of the input, the worst first.
-    pub fn finish(all: Vec<Self>, capture: &CaptureRecord) -> Vec<FindingRecord> {
-        let merged = all.into_iter().reduce(|mut one, other| {
-            one.tallies.merge(other.tallies);
-            one
-        });
-        let Some(Self { tallies, thresholds }) = merged else { return Vec::new() };
+    /// Takes in all of another shard's.
+    pub fn merge(&mut self, other: Self) {
+        self.tallies.merge(other.tallies);
+    }
+
+    /// What was found by the end of the input, the worst first.
+    pub fn finish(&self, capture: &CaptureRecord) -> Vec<FindingRecord> {
         let lost = capture.dropped.is_some_and(|dropped| dropped > 0);
         let until = capture.last_seen.unwrap_or_default();
-        tallies.findings(&Context { thresholds: &thresholds, until, lost })
+        self.tallies.findings(&Context { thresholds: &self.thresholds, until, lost })
     }
 }

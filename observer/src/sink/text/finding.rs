@@ -79,22 +79,23 @@ pub fn together(page: &Page, out: &mut String, found: &[FindingRecord]) {
     }
     heading(page, out, "Together", "");
     for record in found {
-        for case in record.cases.iter().take(CASES) {
-            page.paragraph(out, &Line::new().then(Tone::Plain, "  "), &fact(&case.finding));
-        }
-        let more = record.count.saturating_sub(record.cases.len().min(CASES) as u64);
-        if more > 0 {
-            let text = format!("  and {} more of {}: observer doctor", units::count(more), record.name);
-            page.line(out, &Line::new().then(Tone::Dim, text));
-        }
+        cases(page, out, record, CASES, &Line::new().then(Tone::Plain, "  "));
     }
     page.blank(out);
 }
 
 /// What is found while a host is watched.
 pub fn line(page: &Page, out: &mut String, record: &FindingRecord) {
-    for case in &record.cases {
-        page.paragraph(out, &Line::new().then(tone(record.severity), "! "), &fact(&case.finding));
+    cases(page, out, record, usize::MAX, &Line::new().then(tone(record.severity), "! "));
+}
+
+/// Up to so many cases behind `first`, and how many more there are.
+fn cases(page: &Page, out: &mut String, record: &FindingRecord, most: usize, first: &Line) {
+    record.cases.iter().take(most).for_each(|case| page.paragraph(out, first, &fact(&case.finding)));
+    let more = record.count.saturating_sub(record.cases.len().min(most) as u64);
+    if more > 0 {
+        let text = format!("  and {} more of {}: observer doctor", units::count(more), record.name);
+        page.line(out, &Line::new().then(Tone::Dim, text));
     }
 }
 

@@ -93,21 +93,21 @@ impl Sink for Text {
     }
 
     fn finish(sinks: Vec<Self>, capture: &CaptureRecord, out: &mut dyn Write) -> Result<()> {
-        let Some(Self { view, show_one, .. }) = sinks.first() else { return Ok(()) };
-        let (view, show_one) = (*view, show_one.clone());
+        let mut sinks = sinks.into_iter();
+        let Some(Self { view, show_one, mut lookups, mut together, printer }) = sinks.next() else { return Ok(()) };
         let mut warnings = String::new();
         overview::warnings(&view.page, &mut warnings, capture);
         out.write_all(warnings.as_bytes())?;
-        let (mut printers, mut lookups, mut together) = (Vec::new(), Lookups::default(), Vec::new());
+        let mut printers = vec![printer];
         for sink in sinks {
             printers.push(sink.printer);
             lookups.merge(sink.lookups);
-            together.push(sink.together);
+            together.merge(sink.together);
         }
         Printer::finish(printers, view.top, out)?;
         if view.connection.is_none() {
             let mut text = String::new();
-            finding::together(&view.page, &mut text, &Together::finish(together, capture));
+            finding::together(&view.page, &mut text, &together.finish(capture));
             lookups::draw(&view.page, &mut text, lookups);
             overview::last_line(&view.page, &mut text, capture, show_one.as_deref());
             out.write_all(text.as_bytes())?;
