@@ -4,7 +4,7 @@ use std::any::Any;
 use std::net::IpAddr;
 
 use super::dns_failure::Failures;
-use super::tally::{Bounded, Weigh};
+use super::tally::{Bounded, Few, Weigh};
 use super::{Context, Finding, Page, Proof, RestsOn, Tally, Verdict};
 use crate::record::{About, ConnectionRecord, LookupRecord, Severity};
 use crate::units;
@@ -54,7 +54,7 @@ struct Attempts {
 
 /// Seconds in which a client sent a SYN, in their order, up to [`SECONDS`].
 #[derive(Debug, Default)]
-struct Seconds(Vec<u64>);
+struct Seconds(Few<u64, SECONDS>);
 
 /// Seconds that are kept of one client.
 const SECONDS: usize = 1024;
@@ -63,7 +63,7 @@ impl Tally for Attempts {
     fn connection(&mut self, record: &ConnectionRecord) {
         let syn = record.handshake.syn.or(record.socket(crate::record::Side::Client).map(|socket| socket.first_seen));
         if let Some(syn) = syn {
-            self.clients.of(&record.client.ip).add(syn.split().0);
+            self.clients.of(&record.client.ip).0.add(syn.split().0);
         }
     }
 
@@ -84,8 +84,11 @@ impl Tally for Attempts {
         for (client, name, lookups) in self.failures.failed(context) {
             let Some(failed) = lookups.last_at().filter(|at| context.waited(*at) >= wait) else { continue };
             let (from, until) = (failed.split().0, failed.plus(wait).split().0);
-            let tried = self.clients.get(&client);
-            if tried.is_some_and(|seconds| seconds.has_one(from, until) || seconds.is_full()) {
+            let may_have_tried = match self.clients.get(&client) {
+                Some(Seconds(seconds)) => !seconds.between(&from, &until).is_empty() || seconds.is_full(),
+                None => self.clients.has_forgotten(),
+            };
+            if may_have_tried {
                 continue;
             }
             let (_, why) = lookups.why();
@@ -101,32 +104,12 @@ impl Tally for Attempts {
     }
 }
 
-impl Seconds {
-    fn add(&mut self, second: u64) {
-        if let Err(place) = self.0.binary_search(&second)
-            && !self.is_full()
-        {
-            self.0.insert(place, second);
-        }
-    }
-
-    /// Whether there is one between the two, which count.
-    fn has_one(&self, from: u64, until: u64) -> bool {
-        let place = self.0.partition_point(|second| *second < from);
-        self.0.get(place).is_some_and(|second| *second <= until)
-    }
-
-    fn is_full(&self) -> bool {
-        self.0.len() >= SECONDS
-    }
-}
-
 impl Weigh for Seconds {
     fn weight(&self) -> u64 {
-        self.0.len() as u64
+        self.0.all().len() as u64
     }
 
     fn merge(&mut self, other: Self) {
-        other.0.into_iter().for_each(|second| self.add(second));
+        self.0.merge(other.0);
     }
 }

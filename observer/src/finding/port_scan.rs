@@ -4,7 +4,7 @@ use std::any::Any;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::tally::{Bounded, Weigh};
+use super::tally::{Bounded, Few, Weigh};
 use super::{Context, Finding, Page, Proof, RestsOn, Span, Tally, Verdict, evidence};
 use crate::record::{About, ConnState, ConnectionRecord, Endpoint, Severity};
 use crate::units;
@@ -59,32 +59,14 @@ struct Clients(Bounded<IpAddr, Client>);
 #[derive(Debug, Default)]
 struct Client {
     /// Tried in vain.
-    in_vain: Targets,
+    in_vain: Few<Endpoint, TARGETS>,
     /// Where something came of it.
-    used: Targets,
+    used: Few<Endpoint, TARGETS>,
     seen: Span,
 }
 
-/// Different targets in their order, up to [`TARGETS`]: most clients have one or two.
-#[derive(Debug, Default)]
-struct Targets(Vec<Endpoint>);
-
 /// Targets of one client that are told apart.
 const TARGETS: usize = 1024;
-
-impl Targets {
-    fn add(&mut self, target: Endpoint) {
-        if let Err(place) = self.0.binary_search(&target)
-            && self.0.len() < TARGETS
-        {
-            self.0.insert(place, target);
-        }
-    }
-
-    fn has(&self, target: &Endpoint) -> bool {
-        self.0.binary_search(target).is_ok()
-    }
-}
 
 impl Tally for Clients {
     fn connection(&mut self, record: &ConnectionRecord) {
@@ -113,15 +95,16 @@ impl Tally for Clients {
     fn verdicts(&self, context: &Context<'_>) -> Vec<(About, Verdict)> {
         let mut verdicts = Vec::new();
         for (ip, client) in self.0.iter() {
-            let in_vain: Vec<&Endpoint> = client.in_vain.0.iter().filter(|target| !client.used.has(target)).collect();
+            let in_vain: Vec<&Endpoint> =
+                client.in_vain.all().iter().filter(|target| client.used.all().binary_search(target).is_err()).collect();
             let count = in_vain.len() as u64;
-            let is_most = count * 5 >= (count + client.used.0.len() as u64) * 4;
+            let is_most = count * 5 >= (count + client.used.all().len() as u64) * 4;
             if count < context.thresholds.port_scan_targets || !is_most {
                 continue;
             }
             let servers: BTreeSet<IpAddr> = in_vain.iter().map(|target| target.ip).collect();
             let ports: BTreeSet<u16> = in_vain.iter().map(|target| target.port).collect();
-            let more = if client.in_vain.0.len() < TARGETS { "" } else { " or more" };
+            let more = if client.in_vain.is_full() { " or more" } else { "" };
             let of = match (servers.len(), servers.first()) {
                 (1, Some(server)) => server.to_string(),
                 (count, _) => units::number_of(count as u64, "server"),
@@ -141,12 +124,12 @@ impl Tally for Clients {
 
 impl Weigh for Client {
     fn weight(&self) -> u64 {
-        self.in_vain.0.len() as u64
+        self.in_vain.all().len() as u64
     }
 
     fn merge(&mut self, other: Self) {
-        other.in_vain.0.into_iter().for_each(|target| self.in_vain.add(target));
-        other.used.0.into_iter().for_each(|target| self.used.add(target));
+        self.in_vain.merge(other.in_vain);
+        self.used.merge(other.used);
         self.seen.merge(other.seen);
     }
 }
