@@ -97,11 +97,16 @@ fn filters_choose_what_ss_would() {
     actors.push(server);
     let server = netns.serve("127.0.0.1:0", "close", 1);
     netns.connect(SocketAddr::from(([127, 0, 0, 1], server.port)), "await_reset", 1).end();
+    // The kernel chose every other port.
+    let _chosen = netns.within(|| std::net::TcpListener::bind("127.0.0.1:7777").expect("the port is free"));
+    let bound: Vec<_> =
+        json(&netns, &["-a", "not", "autobound"]).iter().map(|one| one["local"]["port"].clone()).collect();
+    assert_eq!(bound, [7777]);
     until("there is a CLOSE-WAIT", || netns.output("ss", &["-Htan", "state", "close-wait"]).lines().count() == 1);
     let port = actors[1].port.to_string();
     let (sport, dport) = (format!("sport = :{port}"), format!("dport = :{port}"));
     let either = format!("( {sport} or {dport} )");
-    let filters: [&[&str]; 14] = [
+    let filters: [&[&str]; 16] = [
         &["-tan"],
         &["-tn"],
         &["-ltn"],
@@ -116,6 +121,8 @@ fn filters_choose_what_ss_would() {
         &["-tan", "dst", "127.0.0.0/8", "and", &dport],
         &["-tan", "src", &format!("127.0.0.1:{port}")],
         &["-tan", "sport", ">", ":1023", "and", "dport", "<=", ":65535"],
+        &["-tan", "autobound"],
+        &["-tan", "not", "autobound"],
     ];
     for args in filters {
         // In TIME-WAIT the clock runs: what goes between the two looks is looked for again.

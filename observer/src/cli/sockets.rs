@@ -1,6 +1,6 @@
 //! `observer sockets`: the TCP sockets of this host, as `ss` prints them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::io::{self, Write as _};
 use std::net::{IpAddr, ToSocketAddrs as _};
@@ -13,7 +13,7 @@ use clap::error::ErrorKind;
 use observer::kernel;
 use observer::packet::IpVersion;
 use observer::record::{Object, SocketProcess, SocketRecord, SocketSummary};
-use observer::socket::{Diag, Filter, Names, Socket};
+use observer::socket::{Aside, Diag, Filter, Names, Socket};
 use observer::tracker::States;
 
 use super::Cli;
@@ -38,7 +38,7 @@ use crate::source::sock_diag::dump::{More, Query, Table};
     sudo observer sockets --output json | jq 'select(.state == \"CLOSE-WAIT\") | .processes'\n\n\
     Without -a, -l or a state in the filter, connections that are open are shown: neither listeners nor TIME-WAIT.\n\
     Filters: state STATE, exclude STATE, src and dst [inet:|inet6:]HOST[/BITS][:PORT] with an address or a name, sport and \
-    dport = != < <= > >= PORT, dev = INTERFACE, fwmark = MARK[/MASK], cgroup = PATH, and, or, not, parentheses.")]
+    dport = != < <= > >= PORT, dev = INTERFACE, fwmark = MARK[/MASK], cgroup = PATH, autobound, and, or, not, parentheses.")]
 pub struct Sockets {
     /// Sockets in every state
     #[arg(long, short)]
@@ -166,6 +166,7 @@ impl Sockets {
             },
             states: kernel::numbers(states),
             more: More { info: self.info || is_json, memory: self.memory || is_json },
+            ..Query::ALL
         };
         let mut lines = page::Sockets::new(page::Fields {
             timers: self.options,
@@ -184,12 +185,14 @@ impl Sockets {
             |_| Table::open(),
             |netns, mut table| {
                 let mut interfaces = table.interfaces()?;
+                let autobound = autobound(&mut table, filter, query)?;
                 let mut written = Ok(());
                 table.each(query, |diag| {
                     let socket = &diag.socket;
                     let interface = interfaces.name(socket.interface);
                     marks_are_hidden |= diag.mark().is_none();
-                    if written.is_err() || !filter.wants(&diag, interface) {
+                    let aside = Aside { interface, is_autobound: autobound.contains(&socket.cookie) };
+                    if written.is_err() || !filter.wants(&diag, aside) {
                         return;
                     }
                     let processes = lookup.processes(socket);
@@ -255,6 +258,16 @@ impl Sockets {
         }
         Ok(())
     }
+}
+
+/// The sockets whose port the kernel chose, by their cookies, where the filter asks for them.
+fn autobound(table: &mut Table, filter: &Filter, query: Query<'_>) -> Result<HashSet<u64>> {
+    let mut cookies = HashSet::new();
+    if filter.asks_for_autobound() {
+        let query = Query { autobound: true, more: More::default(), ..query };
+        table.each(query, |diag| cookies.extend([diag.socket.cookie]))?;
+    }
+    Ok(cookies)
 }
 
 /// The numbers of the namespace that this thread is in.

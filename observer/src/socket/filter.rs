@@ -7,6 +7,7 @@
 //! factor     = ("not" | "!") factor | "(" expression ")" | condition
 //! condition  = ("src" | "dst") [ "=" | "!=" ] HOST | ("sport" | "dport") COMPARISON PORT
 //!            | "dev" [ "=" | "!=" ] INTERFACE | "fwmark" [ "=" | "!=" ] MARK [ "/" MASK ] | "cgroup" [ "=" | "!=" ] PATH
+//!            | "autobound"
 //! HOST       = [ "inet:" | "inet6:" ] ( ( ADDRESS | NAME ) [ "/" BITS ] [ ":" PORT ] | ":" PORT | "*" )
 //! ```
 
@@ -89,6 +90,16 @@ enum Expression {
     Interface(String),
     Mark { mark: u32, mask: u32 },
     Cgroup(u64),
+    Autobound,
+}
+
+/// What a filter may ask of a socket that its message does not say.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Aside<'a> {
+    /// The name of the interface that it is bound to.
+    pub interface: Option<&'a str>,
+    /// Whether the kernel chose its port (`SOCK_BINDPORT_LOCK` is not set), where [`Filter::asks_for_autobound`].
+    pub is_autobound: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,27 +134,37 @@ impl Filter {
         }
     }
 
-    /// Whether a socket is wanted, its state aside; `interface` is the name of the one that it is bound to.
-    pub fn wants(&self, diag: &Diag<'_>, interface: Option<&str>) -> bool {
-        self.expression.as_ref().is_none_or(|expression| expression.holds(diag, interface))
+    /// Whether a socket is wanted, its state aside.
+    pub fn wants(&self, diag: &Diag<'_>, aside: Aside<'_>) -> bool {
+        self.expression.as_ref().is_none_or(|expression| expression.holds(diag, aside))
     }
 
     /// Whether it asks for marks, which the kernel tells only with CAP_NET_ADMIN.
     pub fn asks_for_marks(&self) -> bool {
-        self.expression.as_ref().is_some_and(Expression::asks_for_marks)
+        self.asks_for(&|one| matches!(one, Expression::Mark { .. }))
+    }
+
+    /// Whether it asks for sockets whose port the kernel chose: it does not say so of a socket, but can be asked for these.
+    pub fn asks_for_autobound(&self) -> bool {
+        self.asks_for(&|one| *one == Expression::Autobound)
+    }
+
+    fn asks_for(&self, what: &impl Fn(&Expression) -> bool) -> bool {
+        self.expression.as_ref().is_some_and(|expression| expression.has(what))
     }
 }
 
 impl Expression {
-    fn holds(&self, diag: &Diag<'_>, interface: Option<&str>) -> bool {
+    fn holds(&self, diag: &Diag<'_>, aside: Aside<'_>) -> bool {
         let socket = &diag.socket;
         match self {
-            Self::Any(all) => all.iter().any(|one| one.holds(diag, interface)),
-            Self::All(all) => all.iter().all(|one| one.holds(diag, interface)),
-            Self::Not(one) => !one.holds(diag, interface),
-            Self::Interface(name) => interface == Some(name) || name.parse() == Ok(socket.interface),
+            Self::Any(all) => all.iter().any(|one| one.holds(diag, aside)),
+            Self::All(all) => all.iter().all(|one| one.holds(diag, aside)),
+            Self::Not(one) => !one.holds(diag, aside),
+            Self::Interface(name) => aside.interface == Some(name) || name.parse() == Ok(socket.interface),
             Self::Mark { mark, mask } => diag.mark().is_some_and(|own| own & mask == mark & mask),
             Self::Cgroup(cgroup) => diag.cgroup() == Some(*cgroup),
+            Self::Autobound => aside.is_autobound,
             Self::Host { end, host, port } => {
                 let (address, own) = end.of(socket);
                 port.is_none_or(|port| port == own) && host.is(socket, address)
@@ -151,15 +172,13 @@ impl Expression {
             Self::Port { end, comparison, port } => comparison.holds(end.of(socket).1.cmp(port)),
         }
     }
-}
 
-impl Expression {
-    fn asks_for_marks(&self) -> bool {
+    /// Whether it is, or holds, what is looked for.
+    fn has(&self, what: &impl Fn(&Self) -> bool) -> bool {
         match self {
-            Self::Any(all) | Self::All(all) => all.iter().any(Self::asks_for_marks),
-            Self::Not(one) => one.asks_for_marks(),
-            Self::Mark { .. } => true,
-            Self::Host { .. } | Self::Port { .. } | Self::Interface(_) | Self::Cgroup(_) => false,
+            Self::Any(all) | Self::All(all) => all.iter().any(|one| one.has(what)),
+            Self::Not(one) => one.has(what),
+            _ => what(self),
         }
     }
 }
@@ -273,7 +292,7 @@ impl<'a> Parser<'a> {
     }
 
     fn factor(&mut self) -> Result<Expression, FilterError> {
-        const EXPECTED: &str = "src, dst, sport, dport, dev, fwmark, cgroup, `not` or a parenthesis";
+        const EXPECTED: &str = "src, dst, sport, dport, dev, fwmark, cgroup, autobound, `not` or a parenthesis";
         if self.depth >= DEEPEST {
             return Err(unexpected(self.next(EXPECTED)?, "something less deeply nested"));
         }
@@ -300,6 +319,7 @@ impl<'a> Parser<'a> {
                 let cgroup = (names.cgroup)(word).ok_or_else(|| FilterError::Cgroup(word.to_string()))?;
                 Ok(Expression::Cgroup(cgroup))
             })?,
+            "autobound" => Expression::Autobound,
             other => return Err(unexpected(other, EXPECTED)),
         };
         self.depth -= 1;
@@ -412,11 +432,14 @@ mod tests {
         Filter::parse(&[text.to_string()], Names { service: &service, host: &host, cgroup: &cgroup })
     }
 
-    /// Whether a filter wants the socket 10.0.0.1:1000 → 10.0.0.2:443 on eth0, with the mark 0x12, of the cgroup 9.
+    /// Whether a filter wants the socket 10.0.0.1:1000 → 10.0.0.2:443 on eth0, with the mark 0x12, of the cgroup 9, whose
+    /// port the kernel chose.
     fn wants(text: &str) -> bool {
         let bytes = message(1, 1000, 443, &[(15, &0x12_u32.to_ne_bytes()), (21, &9_u64.to_ne_bytes())]);
         let diag = Diag::parse(&bytes).expect("it is one");
-        parse(text).unwrap_or_else(|error| panic!("{text}: {error}")).wants(&diag, Some("eth0"))
+        parse(text)
+            .unwrap_or_else(|error| panic!("{text}: {error}"))
+            .wants(&diag, Aside { interface: Some("eth0"), is_autobound: true })
     }
 
     #[test]
@@ -456,6 +479,8 @@ mod tests {
             "fwmark != 0x1/0x1",
             "cgroup /user.slice",
             "not cgroup != /user.slice",
+            "autobound",
+            "autobound dport = :443",
         ];
         for text in holds {
             assert!(wants(text), "{text}");
@@ -476,6 +501,7 @@ mod tests {
             "fwmark = 0x13",
             "fwmark != 18",
             "cgroup != /user.slice",
+            "not autobound",
         ] {
             assert!(!wants(text), "{text}");
         }
@@ -511,6 +537,8 @@ mod tests {
         assert!(said("cgroup = /none").contains("no control group"));
         assert_eq!(said("dev"), "the filter ends where an interface should follow");
         assert!(parse("not ( dev lo or fwmark = 1 )").is_ok_and(|filter| filter.asks_for_marks()));
+        assert!(parse("sport = 1 or ( autobound )").is_ok_and(|filter| filter.asks_for_autobound()));
+        assert!(parse("sport = 1").is_ok_and(|filter| !filter.asks_for_autobound()));
         assert!(said(&"(".repeat(1000)).contains("less deeply nested"));
         assert!(said(&"not ".repeat(100_000)).contains("less deeply nested"));
     }

@@ -8,7 +8,7 @@ mod info;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 pub use congestion::Congestion;
-pub use filter::{Filter, FilterError, Names};
+pub use filter::{Aside, Filter, FilterError, Names};
 pub use info::Info;
 use schemars::JsonSchema;
 use serde::Serialize;

@@ -32,7 +32,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Sweeps take no more than one part in so many of a processor: where they cost more, they are further apart. The first and
 /// the last, without which nothing is known, are made all the same.
-const SHARE: u32 = 200;
+const SHARE: u32 = 250;
 
 /// The largest text that is read.
 const LONGEST: usize = 1 << 16;
@@ -66,10 +66,8 @@ pub struct Gauges {
     /// The last readings.
     readings: Vec<GaugeRecord>,
     sweeps: u32,
-    /// Time on the processor that all sweeps took.
+    /// Time on the processor that all sweeps took, without that of the first round through all processes.
     spent: Duration,
-    /// The same of looking for owners between them.
-    looking: Duration,
 }
 
 /// How much work it was.
@@ -79,7 +77,8 @@ pub struct Effort {
     pub sweeps: u32,
     /// Time on the processor that each of these took.
     pub each: Duration,
-    /// Time on the processor that it took besides to find whose the sockets are, for the first time.
+    /// Time on the processor that it took besides to find whose the sockets are, once: the first round through all
+    /// processes.
     pub looking: Duration,
 }
 
@@ -116,7 +115,6 @@ impl Gauges {
             readings: Vec::new(),
             sweeps: 0,
             spent: Duration::ZERO,
-            looking: Duration::ZERO,
         };
         let here = |errand: Errand| errand.run(None);
         gauges.host = open_texts(Text::is_of_host, &here, &mut gauges.unread);
@@ -175,9 +173,7 @@ impl Gauges {
         if is_time {
             self.read(false);
         } else if self.processes.is_new() && now >= self.next_look {
-            let before = processor_time();
             self.processes.look_on();
-            self.looking += processor_time().saturating_sub(before);
             self.next_look = now + INTERVAL;
         }
         is_time
@@ -190,7 +186,7 @@ impl Gauges {
     }
 
     fn read(&mut self, with_rules: bool) {
-        let before = processor_time();
+        let (before, first_round) = (processor_time(), self.processes.first_round());
         self.follow();
         for lane in self.lanes.values_mut() {
             if let Err(error) = lane.read_sockets() {
@@ -226,11 +222,12 @@ impl Gauges {
             lane.flows = Flows { new: lane.new_flows.as_ref().map(|_| 0), tracked: None };
         }
         self.sweeps += 1;
-        let cost = processor_time().saturating_sub(before);
+        let looked = self.processes.first_round() - first_round;
+        let cost = processor_time().saturating_sub(before + looked);
         self.spent += cost;
         let now = Instant::now();
         // One more, and the last. What was not used up before is not used up all at once.
-        let paid = self.started + (self.spent + self.looking + 2 * cost) * SHARE;
+        let paid = self.started + (self.spent + self.processes.first_round() + 2 * cost) * SHARE;
         self.next = paid.max(now + INTERVAL.max(cost * SHARE));
         self.next_look = now + INTERVAL;
     }
@@ -264,7 +261,7 @@ impl Gauges {
 
     /// How much work it was.
     pub fn effort(&self) -> Effort {
-        Effort { sweeps: self.sweeps, each: self.spent / self.sweeps.max(1), looking: self.looking }
+        Effort { sweeps: self.sweeps, each: self.spent / self.sweeps.max(1), looking: self.processes.first_round() }
     }
 }
 

@@ -38,6 +38,8 @@ pub struct Survey {
     looked_at: HashMap<u32, u64>,
     hidden: HashSet<u32>,
     has_finished_a_round: bool,
+    /// Time on the processor that the first round took.
+    first_round: Duration,
 }
 
 impl Survey {
@@ -81,6 +83,7 @@ impl Survey {
     /// Goes on with the round that is under way, for a while.
     pub fn look_on(&mut self) {
         let begun = processor_time();
+        let is_first = self.is_new();
         while !self.wanted.is_empty() && processor_time().saturating_sub(begun) < MOST {
             let Some((pid, from)) = self.round.pop_front() else { break };
             self.look_at(pid, from);
@@ -94,11 +97,19 @@ impl Survey {
             self.ownerless.extend(missed);
             self.wanted.retain(|inode| !self.ownerless.contains(inode));
         }
+        if is_first {
+            self.first_round += processor_time().saturating_sub(begun);
+        }
     }
 
     /// Whether the first round is still under way.
     pub fn is_new(&self) -> bool {
         !self.has_finished_a_round
+    }
+
+    /// Time on the processor that the first round has taken so far.
+    pub fn first_round(&self) -> Duration {
+        self.first_round
     }
 
     /// Processes that do not show what they have open.

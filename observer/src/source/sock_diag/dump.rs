@@ -54,6 +54,8 @@ pub struct Query<'a> {
     pub states: u32,
     /// What is told beside what all sockets have.
     pub more: More,
+    /// Those only whose port the kernel chose; for this, families have to be named.
+    pub autobound: bool,
 }
 
 /// What is told of each socket beside what all have.
@@ -68,7 +70,7 @@ pub struct More {
 impl Query<'_> {
     /// Every socket, and nothing more of it.
     pub const ALL: Query<'static> =
-        Query { families: &[], states: u32::MAX, more: More { info: false, memory: false } };
+        Query { families: &[], states: u32::MAX, more: More { info: false, memory: false }, autobound: false };
 }
 
 /// Where the kernel of one network namespace can be asked.
@@ -144,7 +146,20 @@ fn by_family(family: IpVersion, query: Query<'_>) -> Vec<u8> {
     request.finalize();
     let mut bytes = vec![0; request.buffer_len()];
     request.serialize(&mut bytes);
+    if query.autobound {
+        bytes.extend(only_autobound());
+        let len = (bytes.len() as u32).to_ne_bytes();
+        bytes.iter_mut().zip(len).for_each(|(to, from)| *to = from);
+    }
     bytes
+}
+
+/// The attribute `INET_DIAG_REQ_BYTECODE` (length, type) with one step (`struct inet_diag_bc_op`): `INET_DIAG_BC_AUTO`, which
+/// goes on at the end where the kernel chose the port, and beyond the end, which is to be refused, where it did not.
+const fn only_autobound() -> [u8; 8] {
+    const INET_DIAG_BC_AUTO: u8 = 6;
+    let ([a, b], [c, d], [e, f]) = (8_u16.to_ne_bytes(), 1_u16.to_ne_bytes(), 8_u16.to_ne_bytes());
+    [a, b, c, d, INET_DIAG_BC_AUTO, 4, e, f]
 }
 
 /// The question for those of both: `struct nlmsghdr` and `struct inet_diag_req`, of which only the extensions and the states
