@@ -63,6 +63,7 @@ pub const BUILD: &[Need] = &[
         probe: Probe::Program("cc"),
         packages: ["gcc libc6-dev", "gcc", "gcc musl-dev", "gcc"],
     },
+    Need { what: "make", probe: Probe::Program("make"), packages: ["make"; 4] },
     Need {
         what: "libpcap and its headers",
         probe: Probe::Library { header: "pcap.h", name: "pcap" },

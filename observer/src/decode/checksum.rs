@@ -19,14 +19,22 @@ impl Sum {
             }
         }
         let mut sum = lanes.iter().fold(self.0, |sum, &lane| sum + lane);
-        let mut words = blocks.remainder().chunks_exact(4);
-        for word in &mut words {
-            sum += u64::from(word_of(word));
+        let (pairs, rest) = blocks.remainder().as_chunks::<8>();
+        for pair in pairs {
+            let pair = u64::from_ne_bytes(*pair);
+            sum += (pair & u64::from(u32::MAX)) + (pair >> 32);
         }
-        let mut last = [0; 4];
-        for (to, &from) in last.iter_mut().zip(words.remainder()) {
-            *to = from;
+        let (words, rest) = rest.as_chunks::<4>();
+        for word in words {
+            sum += u64::from(u32::from_ne_bytes(*word));
         }
+        // What is left is filled up with zeros, which change no sum.
+        let last = match *rest {
+            [a, b, c] => [a, b, c, 0],
+            [a, b] => [a, b, 0, 0],
+            [a] => [a, 0, 0, 0],
+            _ => [0; 4],
+        };
         Self(sum + u64::from(u32::from_ne_bytes(last)))
     }
 

@@ -51,9 +51,26 @@ pub enum RestsOn {
 }
 
 impl Page {
-    /// A step of the remedy as it stands on the page: the braces of its values taken off.
-    pub fn step(step: &str) -> String {
-        step.replace(['{', '}'], "")
+    /// A step of the remedy with the values of what it names in braces, in capitals; a name that has none stands for itself,
+    /// as all do on the page. Other braces are the command's.
+    pub fn step<'v>(step: &str, value_of: impl Fn(&str) -> Option<&'v str>) -> String {
+        let mut text = String::new();
+        let mut rest = step;
+        while let Some((before, behind)) = rest.split_once('{') {
+            text.push_str(before);
+            rest = match behind.split_once('}') {
+                Some((name, after)) if name.bytes().all(|letter| letter.is_ascii_uppercase()) => {
+                    text.push_str(value_of(name).unwrap_or(name));
+                    after
+                }
+                _ => {
+                    text.push('{');
+                    behind
+                }
+            };
+        }
+        text.push_str(rest);
+        text
     }
 
     /// The thresholds that its rule names, with their defaults.
@@ -121,7 +138,7 @@ pub fn markdown(shown_by: impl Fn(&str) -> Vec<String>) -> String {
         }
         let _ = write!(text, "\nWhat to do:\n\n");
         for step in page.remedy {
-            let _ = writeln!(text, "- {}", Page::step(step));
+            let _ = writeln!(text, "- {}", Page::step(step, |_| None));
         }
     }
     text
@@ -131,4 +148,18 @@ pub fn markdown(shown_by: impl Fn(&str) -> Vec<String>) -> String {
 fn link(test: &str) -> String {
     let (file, function) = test.split_once("::").unwrap_or((test, test));
     format!("[`{function}`](../{file})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_put_in_and_other_braces_left() {
+        let value_of = |name: &str| (name == "PORT").then_some("443");
+        let step = |step| Page::step(step, value_of);
+        assert_eq!(step("`ss -tn dport = :{PORT}` on {CLIENT}"), "`ss -tn dport = :443` on CLIENT");
+        assert_eq!(step("curl -w '%{time_connect}' {PORT}"), "curl -w '%{time_connect}' 443");
+        assert_eq!(step("nft '{ tcp dport {PORT} }' {"), "nft '{ tcp dport 443 }' {");
+    }
 }

@@ -104,11 +104,9 @@ impl Verdict {
         for evidence in &mut evidence {
             evidence.what = plain(&evidence.what);
         }
-        let put_in = |step: &&str| {
-            values
-                .iter()
-                .filter(|(_, value)| is_word(value))
-                .fold((*step).to_string(), |step, (name, value)| step.replace(&format!("{{{name}}}"), value))
+        let value_of = |name: &str| {
+            let (_, value) = values.iter().find(|(own, value)| *own == name && is_word(value))?;
+            Some(value.as_str())
         };
         let steps = page.remedy.iter().filter(|step| !needless.iter().any(|named| step.contains(named)));
         Finding {
@@ -118,7 +116,7 @@ impl Verdict {
             doubts,
             what: plain(&what),
             evidence,
-            remedy: steps.map(put_in).map(|step| plain(&Page::step(&step))).collect(),
+            remedy: steps.map(|step| plain(&Page::step(step, value_of))).collect(),
         }
     }
 }

@@ -55,8 +55,9 @@ pub(in super::super) fn recognise(octets: &[u8]) -> Guess {
     // What does not begin as a command is not looked through for the end of a line.
     let may_be = |known: &str| {
         let known = known.as_bytes();
-        known.starts_with(octets)
-            || octets.strip_prefix(known).is_some_and(|rest| matches!(rest, [b' ' | b'\r' | b'\n', ..]))
+        let begins_so = octets.first().is_none_or(|first| known.first() == Some(first));
+        begins_so && known.starts_with(octets)
+            || begins_so && octets.strip_prefix(known).is_some_and(|rest| matches!(rest, [b' ' | b'\r' | b'\n', ..]))
     };
     if !COMMANDS.iter().any(|(known, _)| may_be(known)) {
         let is_begun = octets.first().is_none_or(|first| *first == REQUEST && octets.len() < 6);

@@ -30,7 +30,7 @@ pub fn finding(page: &Page, out: &mut String, finding: &finding::Page) {
         }
     }
     section(page, out, "What to do");
-    finding.remedy.iter().for_each(|step| draw_step(page, out, "  - ", &finding::Page::step(step)));
+    finding.remedy.iter().for_each(|step| draw_step(page, out, "  - ", &finding::Page::step(step, |_| None)));
 }
 
 /// Draws the names and titles of all findings.
