@@ -53,11 +53,15 @@ pub(in super::super) fn recognise(octets: &[u8]) -> Guess {
         return if is_one { Guess::Yes(Side::Client, Box::new(Calls::new(Binary))) } else { Guess::No };
     }
     // What does not begin as a command is not looked through for the end of a line.
+    let is_behind = |known: &[u8]| {
+        let rest = octets.strip_prefix(known);
+        rest.is_some_and(|rest| matches!(rest, [b' ' | b'\r' | b'\n', ..]))
+    };
     let may_be = |known: &str| {
         let known = known.as_bytes();
+        // Nearly always the first letter is enough to tell.
         let begins_so = octets.first().is_none_or(|first| known.first() == Some(first));
-        begins_so && known.starts_with(octets)
-            || begins_so && octets.strip_prefix(known).is_some_and(|rest| matches!(rest, [b' ' | b'\r' | b'\n', ..]))
+        begins_so && (known.starts_with(octets) || is_behind(known))
     };
     if !COMMANDS.iter().any(|(known, _)| may_be(known)) {
         let is_begun = octets.first().is_none_or(|first| *first == REQUEST && octets.len() < 6);
