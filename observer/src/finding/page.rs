@@ -54,12 +54,13 @@ impl Page {
     /// A step of the remedy with the values of what it names in braces, in capitals; a name that has none stands for itself,
     /// as all do on the page. Other braces are the command's.
     pub fn step<'v>(step: &str, value_of: impl Fn(&str) -> Option<&'v str>) -> String {
+        let is_name = |word: &str| !word.is_empty() && word.bytes().all(|letter| letter.is_ascii_uppercase());
         let mut text = String::new();
         let mut rest = step;
         while let Some((before, behind)) = rest.split_once('{') {
             text.push_str(before);
             rest = match behind.split_once('}') {
-                Some((name, after)) if name.bytes().all(|letter| letter.is_ascii_uppercase()) => {
+                Some((name, after)) if is_name(name) => {
                     text.push_str(value_of(name).unwrap_or(name));
                     after
                 }
@@ -160,6 +161,6 @@ mod tests {
         let step = |step| Page::step(step, value_of);
         assert_eq!(step("`ss -tn dport = :{PORT}` on {CLIENT}"), "`ss -tn dport = :443` on CLIENT");
         assert_eq!(step("curl -w '%{time_connect}' {PORT}"), "curl -w '%{time_connect}' 443");
-        assert_eq!(step("nft '{ tcp dport {PORT} }' {"), "nft '{ tcp dport 443 }' {");
+        assert_eq!(step("nft '{ tcp dport {PORT} }' {} {"), "nft '{ tcp dport 443 }' {} {");
     }
 }
