@@ -70,10 +70,12 @@ impl Gauge for Conntrack {
         }
         let text = sweep.texts.get(Text::ConntrackStat).unwrap_or_default();
         for (name, column) in COUNTERS {
-            if let Some(times) = processors(text, column) {
+            if let Some(by_processor) = processors(text, column) {
+                let times = by_processor.iter().sum();
                 let rate = self.trends.rate_of_counter(name, sweep.at, times);
                 let source = Text::ConntrackStat.source();
-                out.push(sweep.reading(name, Subject::default(), times, Unit::Events, source).growing(rate));
+                let reading = sweep.reading(name, Subject::default(), times, Unit::Events, source).growing(rate);
+                out.push(GaugeRecord { by_processor: Some(by_processor), ..reading });
             }
         }
         self.flows(sweep, out);

@@ -302,6 +302,7 @@ impl Sweep<'_> {
             rate: None,
             time_left_ns: None,
             ages: None,
+            by_processor: None,
             source,
         }
     }

@@ -105,12 +105,12 @@ impl Texts {
     }
 }
 
-/// The sum of a column of `/proc/net/stat/nf_conntrack`, whose lines are the processors'; its numbers are of base 16.
-pub fn processors(text: &str, column: &str) -> Option<u64> {
+/// A column of `/proc/net/stat/nf_conntrack`, whose lines are the processors'; its numbers are of base 16.
+pub fn processors(text: &str, column: &str) -> Option<Vec<u64>> {
     let mut lines = text.lines();
     let place = lines.next()?.split_ascii_whitespace().position(|name| name == column)?;
     let numbers = lines.map(|line| u64::from_str_radix(line.split_ascii_whitespace().nth(place)?, 16).ok());
-    numbers.sum()
+    numbers.collect()
 }
 
 /// The numbers of `/proc/net/sockstat` and `/proc/net/sockstat6`: group, name, value.
@@ -150,9 +150,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_are_added_up_over_the_processors() {
+    fn columns_have_a_number_for_each_processor() {
         let text = "entries  clashres drop\n0000000a  00000000 00000001\n0000000a  00000002 000000ff\n";
-        assert_eq!((processors(text, "drop"), processors(text, "clashres")), (Some(256), Some(2)));
+        assert_eq!((processors(text, "drop"), processors(text, "clashres")), (Some(vec![1, 255]), Some(vec![0, 2])));
         assert_eq!(
             (processors(text, "found"), processors("drop\nx\n", "drop"), processors("", "drop")),
             (None, None, None)

@@ -36,6 +36,11 @@ pub struct GaugeRecord {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(default)]
     pub ages: Option<Ages>,
+    /// The value's parts, where the kernel counts on each processor by itself, in their order (as `conntrack -S` has them);
+    /// absent elsewhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(default)]
+    pub by_processor: Option<Vec<u64>>,
     /// Where it was read: a file, or a message of netlink.
     pub source: &'static str,
 }

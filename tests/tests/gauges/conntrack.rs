@@ -68,7 +68,12 @@ fn the_table_of_connection_tracking_fills() {
     let reading = full.gauge("conntrack", any).expect("it is told");
     assert_eq!(reading["limit"], entries + 10);
     assert!([10, 20].contains(&full.status));
-    assert!(full.value("conntrack_drop", any).is_some() && full.value("conntrack_insert_failed", any).is_some());
+    assert!(full.value("conntrack_insert_failed", any).is_some());
+    let drops = full.gauge("conntrack_drop", any).expect("it is told");
+    let parts = drops["by_processor"].as_array().expect("the kernel counts on each processor");
+    assert!(
+        !parts.is_empty() && parts.iter().map(|part| part.as_u64().expect("a number")).sum::<u64>() == drops["value"]
+    );
     drop(client);
 }
 

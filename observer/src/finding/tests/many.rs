@@ -88,6 +88,7 @@ fn of_a_flood_at_this_host_it_is_said_whether_cookies_take_over() {
         rate: Some(Value(rate)),
         time_left_ns: None,
         ages: None,
+        by_processor: None,
         source: "/proc",
     };
     let told = |listener: Endpoint, setting: f64, rate: f64| {
