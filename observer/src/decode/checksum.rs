@@ -10,16 +10,16 @@ impl Sum {
     /// Adds octets that start at an even offset of what is summed.
     pub(super) fn octets(self, octets: &[u8]) -> Self {
         // 32-bit words into 64-bit lanes: no carry can be lost before 2³² words, and the loop becomes vector adds.
-        const LANES: usize = 16;
-        let mut lanes = [0u64; LANES];
-        let mut blocks = octets.chunks_exact(LANES * 4);
-        for block in &mut blocks {
-            for (lane, word) in lanes.iter_mut().zip(block.chunks_exact(4)) {
-                *lane += u64::from(word_of(word));
+        let mut lanes = [0u64; 16];
+        let (blocks, rest) = octets.as_chunks::<64>();
+        for block in blocks {
+            let (words, _) = block.as_chunks::<4>();
+            for (lane, word) in lanes.iter_mut().zip(words) {
+                *lane += u64::from(u32::from_ne_bytes(*word));
             }
         }
         let mut sum = lanes.iter().fold(self.0, |sum, &lane| sum + lane);
-        let (pairs, rest) = blocks.remainder().as_chunks::<8>();
+        let (pairs, rest) = rest.as_chunks::<8>();
         for pair in pairs {
             let pair = u64::from_ne_bytes(*pair);
             sum += (pair & u64::from(u32::MAX)) + (pair >> 32);
@@ -62,10 +62,6 @@ impl Sum {
         }
         sum == 0xffff
     }
-}
-
-fn word_of(octets: &[u8]) -> u32 {
-    octets.try_into().map_or(0, u32::from_ne_bytes)
 }
 
 #[cfg(test)]
