@@ -133,6 +133,11 @@ impl Flags {
         self.intersects(Self::SYN.union(Self::FIN).union(Self::RST))
     }
 
+    /// Whether this is a segment of an open connection that neither opens nor ends it: ACK without SYN, FIN and RST.
+    pub const fn is_ack_alone(self) -> bool {
+        self.contains(Self::ACK) && !self.syn_fin_rst()
+    }
+
     /// Whether this is the first segment of a handshake: SYN without ACK.
     pub const fn is_bare_syn(self) -> bool {
         self.contains(Self::SYN) && !self.contains(Self::ACK)

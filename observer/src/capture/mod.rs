@@ -28,6 +28,11 @@ use crate::time::Timestamp;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LinkType(pub u16);
 
+impl LinkType {
+    /// Ethernet, as most interfaces give it (`LINKTYPE_ETHERNET`).
+    pub const ETHERNET: Self = Self(1);
+}
+
 /// One captured frame; its bytes lie in [`Chunk::bytes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame {

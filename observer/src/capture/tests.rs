@@ -420,7 +420,7 @@ fn an_interface_is_asked_for_once() {
         carried: 0,
         number: 1,
         id: FrameId { file, number: 1 },
-        link: LinkType(1),
+        link: LinkType::ETHERNET,
         interface,
         wire_len: 0,
         start: 0,

@@ -38,6 +38,12 @@ impl Sum {
         Self(sum + u64::from(u32::from_ne_bytes(last)))
     }
 
+    /// Adds an IPv4 header without options.
+    pub(super) fn words(self, header: &[u8; 20]) -> Self {
+        let (words, _) = header.as_chunks::<4>();
+        Self(words.iter().fold(self.0, |sum, word| sum + u64::from(u32::from_ne_bytes(*word))))
+    }
+
     /// Adds the pseudo-header of a TCP segment of `length` octets (RFC 9293, section 3.1; RFC 8200, section 8.1).
     pub(super) fn pseudo_header(self, src: &Address, dst: &Address, version: IpVersion, length: u32) -> Self {
         let Self(sum) = match version {

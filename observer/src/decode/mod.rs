@@ -12,6 +12,7 @@ mod ip;
 mod juniper;
 mod link;
 mod mpls;
+mod plain;
 mod ppp;
 mod tcp;
 mod tunnel;
@@ -117,6 +118,9 @@ impl Decoder {
             self.counts.frames += 1;
             self.counts.octets += data.len() as u64;
             self.counts.truncated += u64::from(frame.captured < frame.wire_len);
+            if self.plain(frame, data, out).is_some() {
+                continue;
+            }
             let before = out.packets.len();
             let outcome = Walk::new(self, frame, out).link(data);
             if out.packets.len() == before {

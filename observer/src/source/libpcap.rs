@@ -301,7 +301,7 @@ mod tests {
         let at = Timestamp::from_nanos(at);
         batch.seen.push(Seen::Packet(
             0,
-            SeenPacket { at, interface: 0, link: LinkType(1), start, captured, len, direction: None },
+            SeenPacket { at, interface: 0, link: LinkType::ETHERNET, start, captured, len, direction: None },
         ));
     }
 

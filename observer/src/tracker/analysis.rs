@@ -148,6 +148,12 @@ impl Shared {
         }
     }
 
+    fn take_mptcp(&mut self, options: &TcpOptions) {
+        if !options.cut {
+            self.mptcp |= options.mptcp_operations;
+        }
+    }
+
     /// Whether a segment captured at `at` came within a round trip of `since`.
     fn within_round_trip(&self, at: Timestamp, since: Timestamp) -> bool {
         // A clock that ran backwards makes a length a huge number, as it does in Wireshark.
@@ -245,6 +251,20 @@ impl Flow {
         }
     }
 
+    /// Where the window ends that it last offered the other direction; `None` where that is not known.
+    fn end_of_window(&self) -> Option<Seq> {
+        self.offered().map(|offered| self.last_ack.plus(offered))
+    }
+
+    /// Remembers its last segment; `set` is what the rules said of it.
+    fn take_last(&mut self, segment: &Segment, set: AnalysisSet, shared: &Shared, at: Timestamp) {
+        self.window = Some(segment.window);
+        self.last_ack = segment.ack;
+        self.last_at = at;
+        self.last = set;
+        self.mptcp = shared.mptcp;
+    }
+
     /// Whether `segment` says what this direction's last segment said, window aside.
     fn repeats(&self, segment: &Segment) -> bool {
         segment.len == 0 && segment.seq == self.next && segment.ack == self.last_ack && !segment.flags.syn_fin_rst()
@@ -253,6 +273,60 @@ impl Flow {
 
 /// Says what `segment`, captured at `at`, is, and remembers it. `fwd` is the direction it goes in, `rev` the other.
 pub fn analyse(
+    fwd: &mut Flow,
+    rev: &mut Flow,
+    shared: &mut Shared,
+    segment: &Segment,
+    options: &TcpOptions,
+    at: Timestamp,
+) -> AnalysisSet {
+    if takes_next(fwd, rev, shared, segment, options, at) {
+        return AnalysisSet::empty();
+    }
+    analyse_any(fwd, rev, shared, segment, options, at)
+}
+
+/// The short way of what most segments are: the next one in order, which no rule names. Says whether the segment was one;
+/// if not, nothing has changed.
+fn takes_next(
+    fwd: &mut Flow,
+    rev: &Flow,
+    shared: &mut Shared,
+    segment: &Segment,
+    options: &TcpOptions,
+    at: Timestamp,
+) -> bool {
+    let end = segment.seq.plus(segment.len);
+    let is_known = fwd.base.is_some() && rev.base.is_some() && fwd.next != Seq(0) && rev.contiguous != Seq(0);
+    let is_next = segment.flags.is_ack_alone() && segment.seq == fwd.next && segment.window != 0;
+    if !is_known || !is_next || rev.contiguous.before(segment.ack) || options.window_scale.is_some() {
+        return false;
+    }
+    let acknowledges = segment.ack != fwd.last_ack;
+    if segment.len > 0 {
+        let is_old = rev.last_ack != Seq(0) && end.at_or_before(rev.last_ack);
+        if !fwd.next.before(end) || is_old || rev.window == Some(0) || rev.end_of_window() == Some(end) {
+            return false;
+        }
+        (fwd.next, fwd.next_at) = (end, at);
+    } else if !acknowledges {
+        return false;
+    }
+    if acknowledges {
+        fwd.duplicate_acks = DuplicateAcks::default();
+    }
+    if segment.seq == fwd.contiguous || fwd.contiguous == Seq(0) {
+        fwd.contiguous = fwd.next;
+    }
+    fwd.take_last(segment, AnalysisSet::empty(), shared, at);
+    fwd.unscaled = false;
+    shared.take_time(segment.flags, at);
+    shared.take_mptcp(options);
+    true
+}
+
+/// The long way, which is any segment's.
+fn analyse_any(
     fwd: &mut Flow,
     rev: &mut Flow,
     shared: &mut Shared,
@@ -277,16 +351,10 @@ pub fn analyse(
     if !probe {
         take_sequence(fwd, segment, at);
     }
-    fwd.window = Some(segment.window);
-    fwd.last_ack = segment.ack;
-    fwd.last_at = at;
-    fwd.last = set;
-    fwd.mptcp = shared.mptcp;
+    fwd.take_last(segment, set, shared, at);
     take_options(fwd, rev, segment, options);
     shared.take_time(segment.flags, at);
-    if !options.cut {
-        shared.mptcp |= options.mptcp_operations;
-    }
+    shared.take_mptcp(options);
     set
 }
 
@@ -325,8 +393,7 @@ fn window_and_ack(fwd: &mut Flow, rev: &Flow, shared: &Shared, segment: &Segment
         fwd.next != Seq(0) && fwd.next.before(seq) && !segment.flags.contains(Flags::RST),
     );
     set.set(AnalysisSet::KEEP_ALIVE, plain && len <= 1 && seq == fwd.next.minus(1));
-    let end_of_window = || rev.offered().map(|offered| rev.last_ack.plus(offered));
-    set.set(AnalysisSet::WINDOW_FULL, plain && len > 0 && end_of_window() == Some(seq.plus(len)));
+    set.set(AnalysisSet::WINDOW_FULL, plain && len > 0 && rev.end_of_window() == Some(seq.plus(len)));
 
     if fwd.repeats(segment) {
         let unchanged = fwd.window == Some(window);
@@ -458,7 +525,49 @@ pack_flags!(AnalysisSet);
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// A segment near those before it: its direction, and all that the rules go by.
+    fn near() -> impl Strategy<Value = (bool, Segment, TcpOptions, u64)> {
+        let flags = prop_oneof![12 => Just(Flags::ACK), 1 => Just(Flags::SYN), 1 => Just(Flags::SYN | Flags::ACK), 1 => Just(Flags::FIN | Flags::ACK), 1 => Just(Flags::RST), 1 => Just(Flags::empty())];
+        let place = || prop_oneof![Just(0), Just(1), Just(2), Just(u32::MAX), Just(4), Just(6), Just(1 << 31)];
+        let window = prop_oneof![6 => Just(8u16), 1 => Just(4), 1 => Just(0)];
+        let scale = prop_oneof![9 => Just(None), 1 => Just(Some(0)), 1 => Just(Some(1))];
+        let mptcp = prop_oneof![9 => Just(0u8), 1 => Just(1)];
+        let len = prop_oneof![3 => Just(0u32), 3 => Just(2), 1 => Just(1), 1 => Just(4), 1 => Just(1 << 31)];
+        (any::<bool>(), flags, (place(), place(), len), window, scale, mptcp, 0u64..9_000_000).prop_map(
+            |(forward, flags, (seq, ack, len), window, window_scale, mptcp_operations, at)| {
+                let segment = Segment { seq: Seq(seq), ack: Seq(ack), flags, window, len, ..Segment::default() };
+                (forward, segment, TcpOptions { window_scale, mptcp_operations, ..TcpOptions::default() }, at)
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn the_short_way_ends_where_the_long_one_does(segments in prop::collection::vec((near(), any::<bool>()), 0..30)) {
+            let mut short = <([Flow; 2], Shared)>::default();
+            let mut long = short;
+            let mut clock = 1;
+            for ((forward, mut segment, options, later), follows) in segments {
+                clock += later;
+                let at = Timestamp::from_nanos(clock);
+                let ([low, high], shared) = &mut short;
+                let [fwd, rev] = if forward { [low, high] } else { [high, low] };
+                if follows {
+                    (segment.seq, segment.ack) = (fwd.next, rev.next.plus(segment.ack.0 & 2));
+                }
+                let one = analyse(fwd, rev, shared, &segment, &options, at);
+                let ([low, high], shared) = &mut long;
+                let [fwd, rev] = if forward { [low, high] } else { [high, low] };
+                let other = analyse_any(fwd, rev, shared, &segment, &options, at);
+                prop_assert_eq!(one, other);
+                prop_assert_eq!(format!("{short:?}"), format!("{long:?}"));
+            }
+        }
+    }
 
     /// The rules themselves are held against tshark in `tests/analysis_wireshark.rs`.
     #[test]

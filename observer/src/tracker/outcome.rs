@@ -163,6 +163,48 @@ impl Outcome {
     /// connection's first packet it came.
     pub(super) fn segment(&mut self, from: u8, segment: &Segment, whole: bool, age: Nanos) {
         let me = End::sending(from);
+        if !self.takes_next(me, segment, whole) {
+            self.takes_any(me, segment, whole, age);
+        }
+    }
+
+    /// The short way of what most segments are: the next one between two established ends that lack nothing, of a kind
+    /// that is in the history. Says whether the segment was one; if not, nothing has changed.
+    fn takes_next(&mut self, me: End, segment: &Segment, whole: bool) -> bool {
+        const NO_HANDSHAKE: Facts = Facts::ORIGINATOR_SEEN.union(Facts::RESPONDER_SEEN);
+        let holes = self.trouble.as_deref().map_or(&[None, None], |trouble| &trouble.beyond_hole);
+        if !segment.flags.is_ack_alone()
+            || segment.window == 0
+            || !self.facts.contains(NO_HANDSHAKE)
+            || holes.iter().any(Option::is_some)
+        {
+            return false;
+        }
+        let [by_originator, by_responder] = self.written;
+        let written = if self.is_originator(me) { by_originator } else { by_responder };
+        let [low, high] = &mut self.ends;
+        let (end, peer) = if me == End::Low { (low, high) } else { (high, low) };
+        if !end.is_undisturbed() || !peer.is_undisturbed() {
+            return false;
+        }
+        let acked = peer.relative_to_acked(segment.ack);
+        if acked.before_start || acked.seq.after(peer.delivered) {
+            return false;
+        }
+        if segment.len == 0 {
+            if segment.seq != end.last || !written.contains(Written::ACK) {
+                return false;
+            }
+        } else if !whole || !written.contains(Written::DATA) || !end.takes_next(segment) {
+            return false;
+        }
+        peer.acknowledge(segment.ack);
+        peer.trimmed = acked.seq.latest(peer.trimmed);
+        true
+    }
+
+    /// The long way, which is any segment's.
+    fn takes_any(&mut self, me: End, segment: &Segment, whole: bool, age: Nanos) {
         let peer = me.peer();
         let flags = segment.flags;
         let originator = self.is_originator(me);

@@ -231,6 +231,9 @@ impl Connection {
     fn take_state(&mut self, from: u8, segment: &Segment, at: Timestamp) {
         let flags = segment.flags;
         let [fwd, rev] = both(&mut self.sent, from);
+        if !flags.syn_fin_rst() && fwd.state == TcpState::Estab && rev.state == TcpState::Estab {
+            return;
+        }
         if flags.contains(Flags::FIN) {
             fwd.fin(segment.end());
         }

@@ -4,7 +4,7 @@
 //! Only places are kept, no payload. A hole is given up when its peer acknowledges beyond it: each hole below the
 //! acknowledgment is one gap.
 
-use super::endpoint::{EndFlags, State};
+use super::endpoint::{BUFFER_LIMIT, EndFlags, State};
 use super::{End, Facts, Outcome, of};
 use crate::range_set::{HORIZON, RangeSet};
 use crate::sequence::Seq;
@@ -13,10 +13,6 @@ use crate::time::Nanos;
 /// Octets without any acknowledgment after which Zeek assumes it does not see the peer (`tcp_max_initial_window`,
 /// `tcp_max_above_hole_without_any_acks`).
 const UNACKED_LIMIT: u32 = 16_384;
-
-/// Octets beyond the last acknowledgment after which Zeek follows the data no more
-/// (`tcp_excessive_data_without_further_acks`).
-const BUFFER_LIMIT: u32 = 10 << 20;
 
 impl Outcome {
     /// Payload that `me` sent, by its relative number.

@@ -9,6 +9,10 @@ use crate::tracker::pack::{pack_fields, pack_flags, pack_values};
 /// A jump in sequence numbers that Zeek does not believe of a SYN, a RST or an ACK of 0, in octets.
 const TOO_LARGE_JUMP: i32 = 1 << 20;
 
+/// Octets beyond the last acknowledgment after which Zeek follows the data no more
+/// (`tcp_excessive_data_without_further_acks`).
+pub const BUFFER_LIMIT: u32 = 10 << 20;
+
 /// What was seen of an end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum State {
@@ -180,6 +184,27 @@ impl Endpoint {
             return false;
         }
         self.state != State::Reset && segment.len > 0
+    }
+
+    /// Whether it went through a handshake, and has done nothing since but send and acknowledge.
+    pub fn is_undisturbed(&self) -> bool {
+        self.state == State::Established && EndFlags::INTERACTIVE_PORT.contains(self.flags)
+    }
+
+    /// Takes in the payload of a segment that follows on what was sent and delivered, with nothing to be looked at closer.
+    /// Says whether it was such a segment; if not, nothing has changed.
+    pub fn takes_next(&mut self, segment: &Segment) -> bool {
+        let seq = self.relative_to_sent(segment.seq);
+        let upper = seq.seq.plus(segment.len);
+        let follows = segment.seq == self.last && !seq.before_start && seq.seq == self.delivered;
+        let held = u32::try_from(self.delivered.delta(self.trimmed)).ok();
+        let is_little = held.is_some_and(|held| held.saturating_add(segment.len) <= BUFFER_LIMIT);
+        if !follows || !is_little || self.nothing_acked() {
+            return false;
+        }
+        self.advance(segment);
+        self.delivered = upper;
+        true
     }
 
     /// Whether the peer acknowledged none of its data; its SYN may be.

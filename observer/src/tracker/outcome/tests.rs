@@ -310,6 +310,22 @@ impl Gaps {
     }
 }
 
+/// A segment whose numbers, where it is no more than an ACK, count from those of both ends' last ones; and whether all of
+/// it was captured.
+fn near_step() -> impl Strategy<Value = (Step, bool)> {
+    let flags = prop_oneof![20 => Just(Flags::ACK), 1 => Just(Flags::FIN | Flags::ACK), 1 => Just(Flags::RST), 1 => Just(Flags::empty())];
+    let seq = prop_oneof![9 => Just(0u32), 1 => Just(1), 1 => Just(u32::MAX), 1 => Just(20_000)];
+    let ack = prop_oneof![6 => Just(0u32), 3 => Just(u32::MAX - 2), 1 => Just(1), 1 => Just(1 << 31)];
+    let len = prop_oneof![3 => Just(0u32), 3 => Just(3), 1 => Just(17_000), 1 => Just(11 << 20), 1 => Just(1 << 31)];
+    let window = prop_oneof![9 => Just(5u16), 1 => Just(0)];
+    (0u8..2, flags, seq, ack, len, window, prop::bool::weighted(0.9)).prop_map(
+        |(from, flags, seq, ack, len, window, whole)| {
+            let segment = Segment { seq: Seq(seq), ack: Seq(ack), flags, window, len, ..Segment::default() };
+            (Step { from, segment, whole, bad: false, age: Nanos(0) }, whole)
+        },
+    )
+}
+
 proptest! {
     /// Held against the obvious way: every octet by itself.
     #[test]
@@ -336,6 +352,34 @@ proptest! {
             }
             let counted = outcome.trouble.as_ref().map_or(0, |trouble| trouble.counts[0].gaps);
             prop_assert_eq!(counted, gaps.count);
+        }
+    }
+
+    #[test]
+    fn the_short_way_ends_where_the_long_one_does(
+        isn in prop_oneof![Just(100u32), Just(u32::MAX - 150)],
+        opened in 0usize..4,
+        steps in prop::collection::vec(near_step(), 1..40),
+    ) {
+        let mut short = Outcome::new(&Tuple::default(), 0, Flags::SYN, Timeouts::Zeek);
+        let mut long = short.clone();
+        let open = [
+            (0, Segment { seq: Seq(isn), flags: Flags::SYN, window: 9, ..Segment::default() }),
+            (1, Segment { seq: Seq(500), ack: Seq(isn).plus(1), flags: Flags::SYN | Flags::ACK, window: 9, ..Segment::default() }),
+            (0, Segment { seq: Seq(isn).plus(1), ack: Seq(501), flags: Flags::ACK, window: 9, ..Segment::default() }),
+        ];
+        let open = open.into_iter().take(opened).map(|(from, segment)| (from, segment, true));
+        let steps = steps.into_iter().map(|(step, whole)| (step.from, step.segment, whole));
+        for (from, mut segment, whole) in open.chain(steps) {
+            let me = End::sending(from);
+            if segment.flags.is_ack_alone() {
+                let [end, peer] = [short.end(me), short.end(me.peer())];
+                segment.seq = end.last.plus(segment.seq.0);
+                segment.ack = peer.last.plus(segment.ack.0);
+            }
+            short.segment(from, &segment, whole, Nanos(0));
+            long.takes_any(me, &segment, whole, Nanos(0));
+            prop_assert_eq!(format!("{:?}", short), format!("{:?}", long));
         }
     }
 
