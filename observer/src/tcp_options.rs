@@ -63,12 +63,18 @@ impl TcpOptions {
     /// Reads options from the octets between the fixed header and the payload. What does not parse ends the reading and
     /// is marked `malformed`; what was read before it counts.
     pub fn parse(octets: &[u8]) -> Self {
-        let mut options = Self::default();
         // What nearly every data segment carries.
-        if let [kind::NOP, kind::NOP, kind::TIMESTAMPS, 10, a, b, c, d, e, f, g, h] = *octets {
-            options.timestamps = Some((u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h])));
-            return options;
+        if let Some((&[kind::NOP, kind::NOP, kind::TIMESTAMPS, 10], &[a, b, c, d, e, f, g, h])) =
+            octets.split_first_chunk()
+        {
+            let timestamps = Some((u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h])));
+            return Self { timestamps, ..Self::default() };
         }
+        if octets.is_empty() { Self::default() } else { Self::parse_any(octets) }
+    }
+
+    fn parse_any(octets: &[u8]) -> Self {
+        let mut options = Self::default();
         for option in iter(octets) {
             match option {
                 Ok(option) => options.take(option),

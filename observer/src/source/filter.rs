@@ -14,7 +14,8 @@ use pcap::Capture;
 use super::{Fill, Progress, Source};
 
 /// Link types that an expression is tried on: one that compiles for none of them is wrong.
-const COMMON: [LinkType; 6] = [LinkType::ETHERNET, LinkType(113), LinkType(276), LinkType(101), LinkType(127), LinkType(9)];
+const COMMON: [LinkType; 6] =
+    [LinkType::ETHERNET, LinkType(113), LinkType(276), LinkType(101), LinkType(127), LinkType(9)];
 
 /// An expression, and what libpcap made of it.
 #[derive(Debug)]

@@ -168,7 +168,7 @@ impl Tracker {
 
     /// Looks ahead: brings what `packet` will need from memory near the processor. Of packets that are foreseen together,
     /// none waits for the memory of another.
-    pub fn foresee(&self, packet: &Packet) {
+    pub fn foresee(&mut self, packet: &Packet) {
         match &packet.body {
             Body::Udp(_) => self.quic.foresee(packet.hash),
             Body::Tcp(segment) => {

@@ -29,7 +29,13 @@ pub(super) struct Table {
     /// connections that are gone are skipped when they come up.
     order: Option<BinaryHeap<Reverse<Place>>>,
     packer: Packer,
+    /// In which buckets of `awake` connections were found lately, by the last bits of their hashes. What is there now may
+    /// be another.
+    lately: [usize; LATELY],
 }
+
+/// How many places are remembered: more than there are packets that are foreseen together.
+const LATELY: usize = 64;
 
 #[derive(Debug)]
 struct Entry<T> {
@@ -101,6 +107,7 @@ impl Table {
             most_awake: least_awake,
             order: None,
             packer: Packer::default(),
+            lately: [0; LATELY],
         }
     }
 
@@ -115,9 +122,13 @@ impl Table {
     }
 
     /// Touches the connection with the given hash, if there is one.
-    pub(super) fn foresee(&self, hash: u64) {
-        if let Some(entry) = self.awake.find(hash, |entry| entry.hash == hash) {
-            std::hint::black_box(entry.connection.glance());
+    pub(super) fn foresee(&mut self, hash: u64) {
+        if let Some(bucket) = self.awake.find_bucket_index(hash, |entry| entry.hash == hash) {
+            let known = self.awake.get_bucket(bucket);
+            std::hint::black_box(known.map(|entry| entry.connection.glance()));
+            if let Some(place) = self.lately.get_mut(hash as usize % LATELY) {
+                *place = bucket;
+            }
         } else if let Some(entry) = self.resting.find(hash, |entry| entry.hash == hash) {
             std::hint::black_box(entry.connection.glance());
         }
@@ -147,6 +158,10 @@ impl Table {
 
     pub(super) fn get(&mut self, key: &Key<'_>) -> Option<&mut Connection> {
         let is_same = |entry: &Entry<Box<Connection>>| entry.hash == key.hash && entry.connection.has_key(key);
+        let bucket = self.lately.get(key.hash as usize % LATELY).copied().unwrap_or_default();
+        if self.awake.get_bucket(bucket).is_some_and(is_same) {
+            return self.awake.get_bucket_mut(bucket).map(|entry| &mut *entry.connection);
+        }
         match self.awake.find_entry(key.hash, is_same) {
             Ok(entry) => Some(&mut *entry.into_mut().connection),
             Err(absent) => {
