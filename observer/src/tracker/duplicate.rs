@@ -36,32 +36,44 @@ const AT_ONCE: Nanos = Nanos::from_micros(200);
 /// Routers that may lie between two capture points.
 const MOST_HOPS: u8 = 8;
 
-/// Rows of packets remembered, of all connections together.
+/// Packets remembered, of all connections together.
+const REMEMBERED: usize = 2048;
+
+/// Rows of the index of them.
 const ROWS: usize = 512;
 
 /// Packets in each row. With fewer, which packets fall on each other would show in the output, and that depends on a number
 /// drawn at the start.
 const WAYS: usize = 4;
 
-/// The packets of the last moments. A table of fixed size: what falls on a full row takes the place of its oldest.
+/// The packets of the last moments, and an index of them that is small enough to stay near the processor: hardly any
+/// packet is a copy, and of the others the index alone tells that.
 #[derive(Debug, Default)]
 pub struct Duplicates {
-    /// Empty until the first packet.
-    rows: Box<[Row]>,
+    /// A ring. Empty until the first packet.
+    packets: Box<[Seen]>,
+    /// How many packets were remembered, modulo 2¹⁶.
+    count: u16,
+    /// What falls on a full row takes the place of its oldest.
+    rows: Box<[[Trace; WAYS]]>,
 }
 
-/// Two lines of the processor's memory, not parts of three.
 #[derive(Clone, Copy, Debug, Default)]
-#[repr(align(64))]
-struct Row([Slot; WAYS]);
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Slot {
+struct Seen {
     /// Of everything that a copy has in common with the packet.
     fingerprint: u64,
     at: Timestamp,
     place: Place,
     copies: u8,
+}
+
+/// Where a packet may be remembered: another may have taken its place.
+#[derive(Clone, Copy, Debug, Default)]
+struct Trace {
+    /// A part of its fingerprint.
+    tag: u16,
+    /// How many packets there were with it, modulo 2¹⁶.
+    number: u16,
 }
 
 /// Where a packet was captured.
@@ -86,13 +98,6 @@ pub struct Habits {
 }
 
 impl Duplicates {
-    /// Touches the row that a packet will be looked for in.
-    pub(super) fn foresee(&self, packet: &Packet, segment: &Segment) {
-        if let Some(Row([first, .., last])) = self.rows.get(start(packet, segment) as usize % ROWS) {
-            std::hint::black_box(first.fingerprint ^ last.fingerprint);
-        }
-    }
-
     /// Whether `packet` is a copy of an earlier one; if not, remembers it. `habits` are those of its direction and of the
     /// other, `fwd` and `rev` what the segment analysis remembers of them.
     pub fn is_copy(
@@ -104,36 +109,66 @@ impl Duplicates {
         [habits, others]: [&mut Habits; 2],
         [fwd, rev]: [&Flow; 2],
     ) -> bool {
-        if self.rows.is_empty() {
-            self.rows = vec![Row::default(); ROWS].into_boxed_slice();
-        }
-        let start = start(packet, segment);
-        let fingerprint = fingerprint(start, packet, segment, options);
-        let Some(Row(row)) = self.rows.get_mut(start as usize % ROWS) else { return false };
-        let age = |slot: &&mut Slot| if slot.fingerprint == fingerprint { None } else { Some(slot.at) };
-        let Some(slot) = row.iter_mut().min_by_key(age) else { return false };
+        let fingerprint = fingerprint(packet, segment, options);
         let place = Place { file: packet.frame.file, interface: packet.interface, ttl: packet.ttl, tags: tags(layers) };
         // Most packets can be no copies.
-        if !fwd.is_advanced_by(segment) && slot.fingerprint == fingerprint {
-            let apart = Nanos(packet.at.as_nanos().abs_diff(slot.at.as_nanos()));
+        let known = self.find(fingerprint).filter(|_| !fwd.is_advanced_by(segment));
+        if let Some(seen) = known {
+            let apart = Nanos(packet.at.as_nanos().abs_diff(seen.at.as_nanos()));
             let sends = segment.len > 0 || segment.flags.intersects(Flags::SYN | Flags::FIN);
             let has_own_id = packet.ip_id != 0 && !habits.repeats_ip_id;
-            let is_copy = apart <= ELSEWHERE_WITHIN && place.is_elsewhere(slot.place)
+            let is_copy = apart <= ELSEWHERE_WITHIN && place.is_elsewhere(seen.place)
                 || apart <= WITHIN && has_own_id
-                || apart <= AT_ONCE && sends && rev.last_at() <= slot.at
-                || apart <= WITHIN && !sends && slot.copies < habits.copies.max(others.copies);
+                || apart <= AT_ONCE && sends && rev.last_at() <= seen.at
+                || apart <= WITHIN && !sends && seen.copies < habits.copies.max(others.copies);
             if is_copy {
-                slot.copies = slot.copies.saturating_add(1);
-                habits.copies = habits.copies.max(slot.copies);
+                seen.copies = seen.copies.saturating_add(1);
+                habits.copies = habits.copies.max(seen.copies);
                 return true;
             }
         } else if packet.ip_id != 0 && packet.tuple.version == IpVersion::V4 {
             habits.repeats_ip_id |= habits.ip_id == packet.ip_id;
             habits.ip_id = packet.ip_id;
         }
-        *slot = Slot { fingerprint, at: packet.at, place, copies: 0 };
+        self.remember(Seen { fingerprint, at: packet.at, place, copies: 0 });
         false
     }
+
+    fn find(&mut self, fingerprint: u64) -> Option<&mut Seen> {
+        let row = self.rows.get(row_of(fingerprint))?;
+        let tagged = row.iter().filter(|trace| trace.tag == tag_of(fingerprint));
+        let is_it = |place: &usize| self.packets.get(*place).is_some_and(|seen| seen.fingerprint == fingerprint);
+        let place = tagged.map(|trace| trace.place()).find(is_it)?;
+        self.packets.get_mut(place)
+    }
+
+    fn remember(&mut self, seen: Seen) {
+        if self.rows.is_empty() {
+            self.packets = vec![Seen::default(); REMEMBERED].into_boxed_slice();
+            self.rows = vec![Default::default(); ROWS].into_boxed_slice();
+        }
+        self.count = self.count.wrapping_add(1);
+        let trace = Trace { tag: tag_of(seen.fingerprint), number: self.count };
+        let age = |old: &&mut Trace| (old.tag == trace.tag, trace.number.wrapping_sub(old.number));
+        let oldest = self.rows.get_mut(row_of(seen.fingerprint)).and_then(|row| row.iter_mut().max_by_key(age));
+        if let (Some(oldest), Some(place)) = (oldest, self.packets.get_mut(trace.place())) {
+            (*oldest, *place) = (trace, seen);
+        }
+    }
+}
+
+impl Trace {
+    fn place(self) -> usize {
+        usize::from(self.number) % REMEMBERED
+    }
+}
+
+const fn row_of(fingerprint: u64) -> usize {
+    fingerprint as usize % ROWS
+}
+
+const fn tag_of(fingerprint: u64) -> u16 {
+    (fingerprint >> 48) as u16
 }
 
 impl Place {
@@ -150,19 +185,15 @@ const fn two(high: u32, low: u32) -> u64 {
     (high as u64) << 32 | low as u64
 }
 
-/// The part of [`fingerprint`] that the fixed header alone tells. It chooses the row.
-fn start(packet: &Packet, segment: &Segment) -> u64 {
+/// A hash of condition 1. That of a connection is not to be guessed, so neither is this one.
+fn fingerprint(packet: &Packet, segment: &Segment, options: &TcpOptions) -> u64 {
     let marks = u32::from(segment.flags.bits()) << 16 | u32::from(segment.window);
     let short = two(marks, u32::from(packet.ip_id) << 16 | u32::from(segment.urgent));
-    fold(packet.hash ^ two(segment.seq.0, segment.ack.0), short ^ 0x9e37_79b9_7f4a_7c15)
-}
-
-/// A hash of condition 1. That of a connection is not to be guessed, so neither is this one.
-fn fingerprint(start: u64, packet: &Packet, segment: &Segment, options: &TcpOptions) -> u64 {
+    let start = fold(packet.hash ^ two(segment.seq.0, segment.ack.0), short ^ 0x9e37_79b9_7f4a_7c15);
     let stamps = options.timestamps.filter(|_| !segment.flags.contains(Flags::SYN));
     let (value, echo) = stamps.unwrap_or_default();
-    let mut hash = start;
-    hash = fold(hash ^ two(value, echo), two(segment.len, packet.tuple.is_canonical().into()) ^ 0xbf58_476d_1ce4_e5b9);
+    let sent = two(segment.len, packet.tuple.is_canonical().into());
+    let mut hash = fold(start ^ two(value, echo), sent ^ 0xbf58_476d_1ce4_e5b9);
     for (left, right) in options.sack() {
         hash = fold(hash ^ two(left.0, right.0), 0x94d0_49bb_1331_11eb);
     }

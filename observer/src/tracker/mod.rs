@@ -171,11 +171,7 @@ impl Tracker {
     pub fn foresee(&mut self, packet: &Packet) {
         match &packet.body {
             Body::Udp(_) => self.quic.foresee(packet.hash),
-            Body::Tcp(segment) => {
-                self.books.duplicates.foresee(packet, segment);
-                self.table.foresee(packet.hash);
-            }
-            Body::Icmp(_) => self.table.foresee(packet.hash),
+            Body::Tcp(_) | Body::Icmp(_) => self.table.foresee(packet.hash),
         }
     }
 
