@@ -334,11 +334,10 @@ impl Replay {
     fn read<S: Sink>(&self, tracker: Config, mut make_sink: impl FnMut() -> S) -> Result<(Vec<S>, CaptureRecord)> {
         let mut source = self.open()?;
         let streaming = self.is_stream();
-        let threads = self.threads.or_else(|| std::thread::available_parallelism().ok());
         let options = run::Options {
             tracker,
             checksums: self.checksums(),
-            threads: threads.map_or(1, NonZeroUsize::get),
+            threads: self.threads(),
             streaming,
             keys: self.keys.clone(),
         };
@@ -407,8 +406,13 @@ impl Replay {
         self.follow || self.files.iter().any(is_pipe)
     }
 
+    fn threads(&self) -> usize {
+        let threads = self.threads.or_else(|| std::thread::available_parallelism().ok());
+        threads.map_or(1, NonZeroUsize::get)
+    }
+
     fn printer(&self) -> Printer {
-        if self.is_stream() { Printer::streaming(Box::new(io::stdout())) } else { Printer::ordered() }
+        if self.is_stream() { Printer::streaming(Box::new(io::stdout())) } else { Printer::ordered_by(self.threads()) }
     }
 
     /// The command that shows one connection of this input, without its `id`; there is none for what can be read once.

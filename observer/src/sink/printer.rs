@@ -13,8 +13,8 @@ pub struct Printer {
 }
 
 enum To {
-    /// Kept until all are there, then printed in the order of their keys.
-    Ordered(Spool),
+    /// Kept until all are there, then printed in the order of their keys by so many threads.
+    Ordered(Spool, usize),
     /// Printed as they come, each flushed: for live use with one shard.
     Streaming {
         /// Usually standard output.
@@ -27,7 +27,12 @@ enum To {
 impl Printer {
     /// Prints in order.
     pub fn ordered() -> Self {
-        Self { to: To::Ordered(Spool::new()), has_printed: false }
+        Self::ordered_by(1)
+    }
+
+    /// The same, with the work at the end shared by up to `threads` threads.
+    pub fn ordered_by(threads: usize) -> Self {
+        Self { to: To::Ordered(Spool::new(), threads), has_printed: false }
     }
 
     /// Prints to `out` at once.
@@ -39,7 +44,7 @@ impl Printer {
     pub fn print(&mut self, key: Key, write: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<()> {
         self.has_printed = true;
         match &mut self.to {
-            To::Ordered(spool) => spool.push(key, write),
+            To::Ordered(spool, _) => spool.push(key, write),
             To::Streaming { out, piece } => {
                 piece.clear();
                 write(piece)?;
@@ -55,10 +60,15 @@ impl Printer {
 
     /// Prints what was kept, up to the first `most`.
     pub fn finish(printers: Vec<Self>, most: usize, out: &mut dyn Write) -> Result<()> {
+        let mut threads = 1;
         let spools = printers.into_iter().filter_map(|printer| match printer.to {
-            To::Ordered(spool) => Some(spool),
+            To::Ordered(spool, by) => {
+                threads = threads.max(by);
+                Some(spool)
+            }
             To::Streaming { .. } => None,
         });
-        Spool::merge(spools.collect(), most, out)
+        let spools = spools.collect();
+        Spool::merge(spools, most, threads, out)
     }
 }

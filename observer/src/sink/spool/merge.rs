@@ -1,0 +1,133 @@
+//! Several sorted series of pieces made one.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::io::Write;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use anyhow::{Context as _, Result};
+
+use super::runs::Run;
+use super::{Key, Piece, Sorted, slice};
+
+/// How many octets of pieces one thread hands to another together, and how often it does so before they are taken.
+const PARCEL: usize = 256 << 10;
+const AHEAD: usize = 2;
+
+/// A sorted series of pieces, read from its front.
+pub enum Cursor<'a> {
+    Run(Run<'a>),
+    Memory { bytes: &'a [u8], index: &'a [Piece] },
+    Thread(FromThread),
+}
+
+impl Cursor<'_> {
+    /// Key of the next piece.
+    fn key(&mut self) -> Result<Option<Key>> {
+        match self {
+            Self::Memory { index, .. } => Ok(index.first().map(|piece| piece.key)),
+            Self::Run(run) => run.key().context("reading output that waited for its turn from a temporary file"),
+            Self::Thread(thread) => thread.key(),
+        }
+    }
+
+    /// The next piece; the cursor goes on behind it.
+    fn take(&mut self) -> &[u8] {
+        match self {
+            Self::Memory { bytes, index } => {
+                let Some((piece, rest)) = index.split_first() else { return &[] };
+                *index = rest;
+                slice(bytes, *piece)
+            }
+            Self::Run(run) => run.take(),
+            Self::Thread(thread) => thread.take(),
+        }
+    }
+}
+
+/// Gives out the first `most` pieces of all series, in order.
+pub fn merge(cursors: &mut [Cursor<'_>], most: usize, mut give: impl FnMut(Key, &[u8]) -> Result<()>) -> Result<()> {
+    let mut heads = BinaryHeap::new();
+    for (which, cursor) in cursors.iter_mut().enumerate() {
+        heads.extend(cursor.key()?.map(|key| Reverse((key, which))));
+    }
+    for _ in 0..most {
+        let Some(Reverse((key, which))) = heads.pop() else { break };
+        let Some(cursor) = cursors.get_mut(which) else { continue };
+        give(key, cursor.take())?;
+        heads.extend(cursor.key()?.map(|key| Reverse((key, which))));
+    }
+    Ok(())
+}
+
+/// The same, where each of several threads merges a part of the spools and this one what they come to.
+pub fn merge_by_threads(spools: &[Sorted], most: usize, threads: usize, out: &mut dyn Write) -> Result<()> {
+    let share = spools.len().div_ceil(threads).max(1);
+    std::thread::scope(|scope| {
+        let mut parts = Vec::new();
+        for spools in spools.chunks(share) {
+            let (sender, receiver) = sync_channel(AHEAD);
+            let mut cursors: Vec<_> = spools.iter().flat_map(Sorted::cursors).collect();
+            scope.spawn(move || {
+                let mut parcels = Parcels { parcel: Parcel::default(), sender: &sender };
+                let result = merge(&mut cursors, most, |key, piece| parcels.add(key, piece));
+                // Nobody listens any more where enough was taken.
+                sender.send(result.map(|()| parcels.parcel)).ok();
+            });
+            parts.push(Cursor::Thread(FromThread { receiver, parcel: Parcel::default(), next: 0 }));
+        }
+        merge(&mut parts, most, |_, piece| Ok(out.write_all(piece)?))
+    })
+}
+
+/// Pieces on their way from one thread to another, in order.
+#[derive(Default)]
+struct Parcel {
+    bytes: Vec<u8>,
+    index: Vec<Piece>,
+}
+
+struct Parcels<'a> {
+    parcel: Parcel,
+    sender: &'a SyncSender<Result<Parcel>>,
+}
+
+impl Parcels<'_> {
+    fn add(&mut self, key: Key, piece: &[u8]) -> Result<()> {
+        let Parcel { bytes, index } = &mut self.parcel;
+        if bytes.is_empty() {
+            bytes.reserve(PARCEL + piece.len());
+        }
+        index.push(Piece { key, start: bytes.len(), len: piece.len() as u32 });
+        bytes.extend_from_slice(piece);
+        if bytes.len() >= PARCEL {
+            self.sender.send(Ok(std::mem::take(&mut self.parcel))).context("nobody takes more output")?;
+        }
+        Ok(())
+    }
+}
+
+/// What another thread merges.
+pub struct FromThread {
+    receiver: Receiver<Result<Parcel>>,
+    parcel: Parcel,
+    /// The next piece of the parcel.
+    next: usize,
+}
+
+impl FromThread {
+    fn key(&mut self) -> Result<Option<Key>> {
+        while self.next >= self.parcel.index.len() {
+            // The last parcel is followed by nothing.
+            let Ok(parcel) = self.receiver.recv() else { return Ok(None) };
+            (self.parcel, self.next) = (parcel?, 0);
+        }
+        Ok(self.parcel.index.get(self.next).map(|piece| piece.key))
+    }
+
+    fn take(&mut self) -> &[u8] {
+        let piece = self.parcel.index.get(self.next);
+        self.next += 1;
+        piece.map_or(&[], |piece| slice(&self.parcel.bytes, *piece))
+    }
+}
