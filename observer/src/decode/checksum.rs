@@ -9,6 +9,23 @@ pub(super) struct Sum(u64);
 impl Sum {
     /// Adds octets that start at an even offset of what is summed.
     pub(super) fn octets(self, octets: &[u8]) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx2") {
+            // SAFETY: the processor has what the function is compiled for.
+            return unsafe { self.octets_by_avx2(octets) };
+        }
+        self.octets_by_any(octets)
+    }
+
+    /// The same for processors of the last ten years: half the steps.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2")]
+    fn octets_by_avx2(self, octets: &[u8]) -> Self {
+        self.octets_by_any(octets)
+    }
+
+    #[inline(always)]
+    fn octets_by_any(self, octets: &[u8]) -> Self {
         // 32-bit words into 64-bit lanes: no carry can be lost before 2³² words, and the loop becomes vector adds.
         let mut lanes = [0u64; 16];
         let (blocks, rest) = octets.as_chunks::<64>();
@@ -63,7 +80,7 @@ impl Sum {
     /// Whether what was summed, the checksum field included, is as its sender left it.
     pub(super) fn is_right(self) -> bool {
         // Folded, it would be 0xffff: to that modulus, a carry that is added at the other end changes nothing.
-        self.0 != 0 && self.0 % 0xffff == 0
+        self.0 != 0 && self.0.is_multiple_of(0xffff)
     }
 }
 
@@ -86,7 +103,9 @@ mod tests {
     proptest! {
         #[test]
         fn agrees_with_the_sum_by_the_letter(octets in proptest::collection::vec(any::<u8>(), 0..400)) {
-            prop_assert_eq!(Sum::default().octets(&octets).is_right(), slow(&octets) == 0xffff);
+            let right = slow(&octets) == 0xffff;
+            prop_assert_eq!(Sum::default().octets(&octets).is_right(), right);
+            prop_assert_eq!(Sum::default().octets_by_any(&octets).is_right(), right);
         }
 
         #[test]

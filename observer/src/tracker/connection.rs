@@ -290,6 +290,10 @@ impl Connection {
         now: Timestamp,
         config: &Config,
     ) -> bool {
+        if config.timeouts == Timeouts::Never && !segment.flags.contains(Flags::SYN) {
+            // Time alone ends none.
+            return false;
+        }
         if config.sampled {
             return self.is_succeeded_by_syn(from, segment);
         }

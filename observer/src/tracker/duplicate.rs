@@ -149,7 +149,9 @@ impl Duplicates {
         }
         self.count = self.count.wrapping_add(1);
         let trace = Trace { tag: tag_of(seen.fingerprint), number: self.count };
-        let age = |old: &&mut Trace| (old.tag == trace.tag, trace.number.wrapping_sub(old.number));
+        // Of what may be the same packet no second trace is kept.
+        let age =
+            |old: &&mut Trace| u32::from(old.tag == trace.tag) << 16 | u32::from(trace.number.wrapping_sub(old.number));
         let oldest = self.rows.get_mut(row_of(seen.fingerprint)).and_then(|row| row.iter_mut().max_by_key(age));
         if let (Some(oldest), Some(place)) = (oldest, self.packets.get_mut(trace.place())) {
             (*oldest, *place) = (trace, seen);

@@ -484,6 +484,7 @@ impl Tracker {
     }
 
     /// The key of a packet, and its direction.
+    #[inline]
     fn key<'a>(&self, input: &PacketInput<'a>) -> (Key<'a>, u8) {
         let tuple = &input.packet.tuple;
         let key = if self.config.is_keyed_by_tuple() && !input.layers.is_empty() {
