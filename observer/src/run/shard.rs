@@ -83,8 +83,8 @@ impl<S: Sink> Shard<S> {
             for packet in group.iter().filter_map(packet) {
                 let (options, _) = decoded.tail_of(packet, &chunk.bytes);
                 std::hint::black_box(options.first().copied());
-                self.tracker.foresee(packet);
             }
+            self.tracker.foresee(group.iter().filter_map(packet));
             for (index, packet) in group.iter().filter_map(|index| Some((index, packet(index)?))) {
                 self.until = self.until.max(packet.at);
                 let (options, payload) = decoded.tail_of(packet, &chunk.bytes);

@@ -195,16 +195,6 @@ impl Connection {
         }
     }
 
-    /// Reads a little of each part that a segment changes.
-    pub(super) fn glance(&self) -> u64 {
-        let [low, high] = &self.sent;
-        let [to, fro] = &self.flows;
-        let words = [low.packets, high.packets, self.last_number, to.last_at().as_nanos(), fro.last_at().as_nanos()];
-        let data = [low, high].map(|end| end.data.as_ref().map_or(0, |data| data.glance()));
-        let rest = [u64::from(self.handshake.is_simultaneous()), u64::from(self.outcome.originator_flipped())];
-        words.iter().chain(&data).chain(&rest).fold(u64::from(self.evicted), |all, word| all ^ word)
-    }
-
     /// Whether this connection is the one with the given key, its hash aside.
     pub(super) fn has_key(&self, key: &Key<'_>) -> bool {
         key.is_of(&self.ends) && Around::has_tunnels(self.around.as_deref(), key.layers)

@@ -12,6 +12,7 @@ mod hearing;
 mod kernel;
 mod lookups;
 mod moment;
+mod nearby;
 mod notable;
 mod outcome;
 mod overheard;
@@ -166,13 +167,16 @@ impl Tracker {
         }
     }
 
-    /// Looks ahead: brings what `packet` will need from memory near the processor. Of packets that are foreseen together,
-    /// none waits for the memory of another.
-    pub fn foresee(&mut self, packet: &Packet) {
-        match &packet.body {
-            Body::Udp(_) => self.quic.foresee(packet.hash),
-            Body::Tcp(_) | Body::Icmp(_) => self.table.foresee(packet.hash),
+    /// Looks ahead: brings what packets will need from memory near the processor, so that none waits for the memory of
+    /// another. A few at a time: it does not hold much.
+    pub fn foresee<'a>(&mut self, packets: impl Iterator<Item = &'a Packet> + Clone) {
+        for packet in packets.clone() {
+            match &packet.body {
+                Body::Udp(_) => self.quic.foresee(packet.hash),
+                Body::Tcp(_) | Body::Icmp(_) => self.table.foresee(packet.hash),
+            }
         }
+        packets.for_each(|packet| self.table.foresee_more(packet.hash));
     }
 
     /// Takes in one thing that a source saw, and says what it did to its connection. `None` where it belongs to none.
@@ -529,10 +533,10 @@ impl Tracker {
     fn keep_few_over(&mut self) {
         if self.books.over.len() > MOST_OVER {
             self.give_out_over();
-            // The one whose turn is next has been left alone for long.
-            if let Some(next) = self.books.over.front() {
-                self.table.foresee(next.hash);
-            }
+            // Those whose turn is next have been left alone for long.
+            let mut next = self.books.over.iter().map(|over| over.hash);
+            next.next().into_iter().for_each(|hash| self.table.foresee_more(hash));
+            next.next().into_iter().for_each(|hash| self.table.foresee(hash));
         }
     }
 

@@ -1,6 +1,7 @@
 //! Connections at rest: kept in short form until their next packet.
 
 use super::connection::Connection;
+use super::nearby::fetch;
 use super::pack::{Pack, Packer, Unpacker};
 use crate::protocol::Conversation;
 
@@ -42,8 +43,8 @@ impl Resting {
         self.packed.len()
     }
 
-    /// Reads a little of it.
-    pub(super) fn glance(&self) -> u8 {
-        self.packed.first().copied().unwrap_or(0)
+    /// Has it fetched.
+    pub(super) fn foresee(&self) {
+        fetch(&*self.packed);
     }
 }

@@ -103,11 +103,6 @@ impl RoundTrips {
         sample
     }
 
-    /// Whether a segment is on its way whose round trip is timed.
-    pub fn is_timing(&self) -> bool {
-        self.running.intersects(Running::ACK | Running::TIMESTAMP)
-    }
-
     /// What a round trip usually takes; `None` where none was measured.
     pub fn typical(&self) -> Option<Nanos> {
         self.by_ack().or_else(|| self.by_timestamps()).map(|stats| stats.median_ns)

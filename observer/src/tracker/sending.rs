@@ -275,11 +275,6 @@ impl End {
 }
 
 impl Data {
-    /// Reads a little of each part that a segment changes.
-    pub(super) fn glance(&self) -> u64 {
-        self.bytes ^ u64::from(self.max_in_flight) ^ u64::from(self.round_trips.is_timing())
-    }
-
     /// Takes in a segment of the other end, which leaves `left` octets in flight; `round_trip` is that of the handshake.
     pub(super) fn answered(
         &mut self,

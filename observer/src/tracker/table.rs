@@ -9,6 +9,7 @@ use std::collections::BinaryHeap;
 use hashbrown::HashTable;
 
 use super::connection::Connection;
+use super::nearby::fetch;
 use super::pack::Packer;
 use super::rest::Resting;
 use crate::packet::{Layer, Tuple};
@@ -121,16 +122,25 @@ impl Table {
         self.resting.iter_mut().for_each(|entry| entry.connection.show(&mut see));
     }
 
-    /// Touches the connection with the given hash, if there is one.
+    /// Has the connection with the given hash fetched, if there is one.
     pub(super) fn foresee(&mut self, hash: u64) {
         if let Some(bucket) = self.awake.find_bucket_index(hash, |entry| entry.hash == hash) {
-            let known = self.awake.get_bucket(bucket);
-            std::hint::black_box(known.map(|entry| entry.connection.glance()));
+            self.awake.get_bucket(bucket).into_iter().for_each(|entry| fetch(&*entry.connection));
             if let Some(place) = self.lately.get_mut(hash as usize % LATELY) {
                 *place = bucket;
             }
         } else if let Some(entry) = self.resting.find(hash, |entry| entry.hash == hash) {
-            std::hint::black_box(entry.connection.glance());
+            entry.connection.foresee();
+        }
+    }
+
+    /// The same for what the connection leads to: once it has been foreseen itself, for a while.
+    pub(super) fn foresee_more(&self, hash: u64) {
+        let bucket = self.lately.get(hash as usize % LATELY).copied().unwrap_or_default();
+        if let Some(entry) = self.awake.get_bucket(bucket).filter(|entry| entry.hash == hash) {
+            let Connection { sent, conversation, .. } = &*entry.connection;
+            sent.iter().filter_map(|end| end.data.as_deref()).for_each(fetch);
+            conversation.as_deref().into_iter().for_each(fetch);
         }
     }
 

@@ -17,6 +17,7 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 use hashbrown::HashTable;
 
 use self::flow::{Flow, Spoken};
+use super::nearby::fetch;
 use super::table::Key;
 use super::{AnalysisSet, Effect, Event, Tracker};
 use crate::input::PacketInput;
@@ -85,11 +86,9 @@ impl Flows {
         self.table.iter().map(|flow| &**flow)
     }
 
-    /// Touches the connection with the given hash, if there is one.
+    /// Has the connection with the given hash fetched, if there is one.
     pub(super) fn foresee(&self, hash: u64) {
-        if let Some(flow) = self.table.find(hash, |flow| flow.hash == hash) {
-            std::hint::black_box(flow.last_number ^ flow.packets.client);
-        }
+        self.table.find(hash, |flow| flow.hash == hash).into_iter().for_each(|flow| fetch(&**flow));
     }
 
     /// The number of the connection that the end of the input gives out next.
