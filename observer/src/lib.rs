@@ -13,6 +13,7 @@ pub mod gauge;
 pub mod input;
 pub mod kernel;
 pub mod keylog;
+mod nearby;
 pub mod packet;
 pub mod protocol;
 pub mod range_set;

@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bitflags::bitflags;
 
+use crate::nearby::fetch;
 use crate::sequence::Seq;
 use crate::time::Timestamp;
 
@@ -460,6 +461,17 @@ impl Decoded {
         self.packets.clear();
         self.layers.clear();
         self.reassembled.clear();
+    }
+
+    /// Has the packets with these indices fetched, which will be read soon.
+    pub fn foresee(&self, indices: &[u32]) {
+        indices.iter().filter_map(|index| self.packets.get(*index as usize)).for_each(fetch);
+    }
+
+    /// Has the octets around the TCP options of a packet fetched; `capture` as in [`Decoded::tail_of`].
+    pub fn foresee_tail(&self, packet: &Packet, capture: &[u8]) {
+        let bytes = if packet.tail.reassembled { &self.reassembled } else { capture };
+        bytes.get(packet.tail.start as usize).into_iter().for_each(fetch);
     }
 
     /// The layers around `packet`, outermost first.

@@ -79,10 +79,11 @@ impl<S: Sink> Shard<S> {
             self.tracker.handle(Input::Keys(keys));
         }
         let packet = |index: &u32| decoded.packets.get(*index as usize);
-        for group in share.chunks(FORESEEN) {
+        let mut groups = share.chunks(FORESEEN).peekable();
+        while let Some(group) = groups.next() {
+            groups.peek().into_iter().for_each(|next| decoded.foresee(next));
             for packet in group.iter().filter_map(packet) {
-                let (options, _) = decoded.tail_of(packet, &chunk.bytes);
-                std::hint::black_box(options.first().copied());
+                decoded.foresee_tail(packet, &chunk.bytes);
             }
             self.tracker.foresee(group.iter().filter_map(packet));
             for (index, packet) in group.iter().filter_map(|index| Some((index, packet(index)?))) {

@@ -12,7 +12,6 @@ mod hearing;
 mod kernel;
 mod lookups;
 mod moment;
-mod nearby;
 mod notable;
 mod outcome;
 mod overheard;

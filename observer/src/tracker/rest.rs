@@ -1,8 +1,8 @@
 //! Connections at rest: kept in short form until their next packet.
 
 use super::connection::Connection;
-use super::nearby::fetch;
 use super::pack::{Pack, Packer, Unpacker};
+use crate::nearby::fetch;
 use crate::protocol::Conversation;
 
 /// A connection in short form, of which nothing is known without reading it but who it is and when it was last used.

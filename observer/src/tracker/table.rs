@@ -9,9 +9,9 @@ use std::collections::BinaryHeap;
 use hashbrown::HashTable;
 
 use super::connection::Connection;
-use super::nearby::fetch;
 use super::pack::Packer;
 use super::rest::Resting;
+use crate::nearby::fetch;
 use crate::packet::{Layer, Tuple};
 
 /// Connections by flow hash and key.

@@ -17,10 +17,10 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 use hashbrown::HashTable;
 
 use self::flow::{Flow, Spoken};
-use super::nearby::fetch;
 use super::table::Key;
 use super::{AnalysisSet, Effect, Event, Tracker};
 use crate::input::PacketInput;
+use crate::nearby::fetch;
 use crate::packet::{Address, Datagram, Packet, Tuple};
 use crate::protocol::quic::ConnectionId;
 use crate::record::{ConnectionRecord, Side, Sides, TcpState};

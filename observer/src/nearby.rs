@@ -1,7 +1,7 @@
 //! Bringing values near the processor before they are needed, where it can be told to.
 
 /// Has the memory of `value` fetched. Unlike reading it, this waits for nothing: what is fetched in a row comes together.
-pub(super) fn fetch<T: ?Sized>(value: &T) {
+pub(crate) fn fetch<T: ?Sized>(value: &T) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
