@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use observer::finding::Thresholds;
 use observer::record::{CaptureRecord, ConnectionRecord, Object};
 use observer::tracker::Config;
 use tokio::process::{Child, Command};
@@ -18,7 +19,7 @@ use super::page::{Color, page};
 use super::watch::ENTRIES;
 use crate::live::News;
 use crate::privilege::{self, Needs};
-use crate::sink::{self, Detail, Har, Otlp, Page, Perfetto, Sink, connection, json};
+use crate::sink::{self, Detail, Har, Otlp, Page, Perfetto, Sink, Together, connection, found_together, json};
 use crate::source::live::LiveSource as _;
 use crate::source::rights;
 
@@ -223,17 +224,26 @@ impl Teller for Printer<'_> {
             record.processes.iter().any(|process| process.pid.is_some_and(|pid| self.traced.contains(&pid)))
         };
         let records = std::mem::take(&mut self.all).into_iter().filter(is_traced);
+        let mut together = Together::new(Thresholds::default());
         match self.output {
             Output::Text => {
+                let mut text = String::new();
                 for record in records {
-                    let mut text = String::new();
+                    together.connection(&record);
                     connection(&self.page, &mut text, &record, Detail::Brief);
                     out.write_all(text.as_bytes())?;
+                    text.clear();
                 }
+                found_together(&self.page, &mut text, &together.finish(capture));
+                out.write_all(text.as_bytes())?;
             }
             Output::Json => {
                 for record in records {
+                    together.connection(&record);
                     json::line(&mut out, &Object::Connection(Box::new(record)))?;
+                }
+                for finding in together.finish(capture) {
+                    json::line(&mut out, &Object::Finding(Box::new(finding)))?;
                 }
                 json::line(&mut out, &Object::Capture(Box::new(capture.clone())))?;
             }

@@ -37,7 +37,7 @@ pub use recorder::Recorder;
 pub use summary::Summary;
 pub use text::{
     Detail, Doctor, Line, Page, Text, Tone, View, check, connection, doctor, explain, failed_lookup, finding_line,
-    findings, one_line, sockets, units,
+    findings, found_together, one_line, sockets, units,
 };
 pub use together::Together;
 

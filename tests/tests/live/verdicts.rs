@@ -67,6 +67,26 @@ fn what_many_attempts_show_together_is_told() {
 }
 
 #[test]
+fn what_the_connections_of_a_command_show_together_is_told() {
+    let test = "a command that tries many ports";
+    let Some((netns, watch)) = stage(test, &[]) else { return };
+    drop(watch);
+    let inode = netns.inode().to_string();
+    let observer = observer().expect("there is an observer").to_str().expect("it is UTF-8");
+    // Fewer are a near miss.
+    for (last, scans) in [(90, 0), (100, 1)] {
+        let tries = format!("for port in {{81..{last}}}; do (: <>/dev/tcp/127.0.0.1/$port) 2>&-; done; true");
+        let trace = |output| ["trace", "--netns", &inode, "--output", output, "--", "bash", "-c", &tries];
+        let told = netns.output(observer, &trace("json"));
+        let findings = objects(&told, "finding").expect("it is JSON");
+        let found: Vec<_> = findings.iter().filter(|finding| finding["name"] == "port-scan").collect();
+        assert_eq!(found.len(), scans, "{told}");
+        let told = netns.output(observer, &trace("text"));
+        assert_eq!(told.contains("Together"), scans > 0, "{told}");
+    }
+}
+
+#[test]
 fn a_close_with_data_unread_and_one_without_lingering_are_told_apart() {
     if !gives("reset_sent.reason") {
         return skip("abortive closes", "this kernel gives no reason for resets");

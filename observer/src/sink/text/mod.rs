@@ -22,7 +22,7 @@ use anyhow::Result;
 pub use check::draw as check;
 pub use connection::{Detail, draw as connection, handshake_rtt};
 pub use doctor::{Doctor, draw as doctor};
-pub use finding::{line as finding_line, report as findings};
+pub use finding::{line as finding_line, report as findings, together as found_together};
 pub use line::{draw as one_line, draw_lookup as failed_lookup};
 use observer::record::{CaptureRecord, ConnectionRecord, LookupRecord};
 pub use observer::units;
