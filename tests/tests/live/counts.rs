@@ -24,7 +24,7 @@ fn retransmissions_are_those_the_sockets_count() {
     let socket = &record["kernel"]["client"];
     let total = socket["info"]["total_retrans"].as_u64().expect("the kernel counts");
     assert!(total > 0, "3 % of the packets were lost");
-    assert_eq!(socket["retransmit_events"].as_u64(), Some(total), "each was seen");
+    assert_eq!(socket["retransmit_events"].as_u64(), Some(total), "each was seen: {record:#}");
     let replayed = capture.replay(|records| are_told(std::slice::from_ref(&record), records));
     let replayed = replayed.iter().find(|record| to_port(server.port)(record)).expect("tcpdump saw it");
     let causes = replayed["retransmissions"]["client"].as_object().expect("they are counted");
@@ -136,7 +136,7 @@ fn what_netem_loses_is_sent_again() {
     let socket = &record["kernel"]["client"];
     let total = socket["info"]["total_retrans"].as_u64().expect("the kernel counts");
     assert!(total > 0, "3 % of the packets were lost");
-    assert_eq!(socket["retransmit_events"].as_u64(), Some(total), "each was seen");
+    assert_eq!(socket["retransmit_events"].as_u64(), Some(total), "each was seen: {record:#}");
     assert!(socket["connect_ns"].as_u64() >= Some(20_000_000), "the SYN was under way for 20 ms");
     assert!(socket["info"]["minrtt"].as_u64() >= Some(20_000));
 }
