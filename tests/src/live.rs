@@ -379,7 +379,7 @@ impl Netns {
     pub fn connect_from(&self, cgroup: &Path, address: SocketAddr, deed: &str) -> Actor {
         let processes =
             std::fs::File::options().write(true).open(cgroup.join("cgroup.procs")).expect("it can be joined");
-        let mut command = self.command(&actor::path());
+        let mut command = self.command(&Actor::path());
         // SAFETY: writing to an open file is all that happens between fork and exec.
         unsafe { command.pre_exec(move || (&processes).write_all(b"0")) };
         Actor::spawn(command, "connect", &address.to_string(), deed, 1)

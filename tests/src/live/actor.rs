@@ -19,6 +19,16 @@ pub struct Actor {
 }
 
 impl Actor {
+    /// Where the program was built: beside this test.
+    ///
+    /// # Panics
+    /// When it was not.
+    pub fn path() -> String {
+        let own = std::env::current_exe().expect("this program has a path");
+        let found = own.ancestors().skip(1).take(2).map(|folder| folder.join("actor")).find(|path| path.is_file());
+        found.expect("cargo builds the actor with the tests").to_string_lossy().into_owned()
+    }
+
     /// What observer says in its namespace as a user without rights; `None`, after saying so, where that cannot be tried.
     ///
     /// # Panics
@@ -43,7 +53,7 @@ impl Actor {
     }
 
     pub(super) fn start(netns: Option<&Netns>, role: &str, address: &str, deed: &str, times: u32) -> Self {
-        let program = path();
+        let program = Self::path();
         let command = match netns {
             Some(netns) => netns.command(&program),
             None => Command::new(&program),
@@ -100,9 +110,3 @@ impl Drop for Actor {
     }
 }
 
-/// Where the actor was built: beside this test.
-pub(super) fn path() -> String {
-    let own = std::env::current_exe().expect("this program has a path");
-    let found = own.ancestors().skip(1).take(2).map(|folder| folder.join("actor")).find(|path| path.is_file());
-    found.expect("cargo builds the actor with the tests").to_string_lossy().into_owned()
-}
