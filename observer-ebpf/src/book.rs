@@ -143,11 +143,17 @@ fn words(sk: Struct, offset: u32) -> [u32; 4] {
 /// Adds an event to the log of `socket`; sends the log and begins anew where it is full.
 #[inline(always)]
 pub fn note(socket: &mut Socket, kind: Kind, states: (u8, u8), value: i32, hook: Hook) {
+    note_times(socket, kind, 1, states, value, hook);
+}
+
+/// As [`note`], of what happened as many times at once.
+#[inline(always)]
+pub fn note_times(socket: &mut Socket, kind: Kind, times: u8, states: (u8, u8), value: i32, hook: Hook) {
     if socket.filled as usize >= EVENTS {
         socket.tag = tag::CHAPTER;
         maps::send_socket(socket, hook);
         socket.tag = tag::GONE;
-        socket.sent += EVENTS as u32;
+        socket.sent += socket.events.iter().map(|event| u32::from(event.times)).sum::<u32>();
         socket.filled = 0;
     }
     // SAFETY: a number of ours. Read anew, the compiler knows nothing of it and leaves the mask alone, which shows the
@@ -155,7 +161,7 @@ pub fn note(socket: &mut Socket, kind: Kind, states: (u8, u8), value: i32, hook:
     let index = unsafe { core::ptr::read_volatile(&raw const socket.filled) } as usize & (EVENTS - 1);
     // SAFETY: the helper takes nothing.
     let at = unsafe { bpf_ktime_get_ns() };
-    let event = Event { at, kind: kind as u8, from: states.0, to: states.1, padding: 0, value };
+    let event = Event { at, kind: kind as u8, from: states.0, to: states.1, times, value };
     // SAFETY: within the log, as the mask says.
     unsafe { socket.events.as_mut_ptr().add(index).write_volatile(event) };
     socket.filled = index as u32 + 1;
@@ -195,13 +201,13 @@ pub fn count(socket: &mut Socket, sk: Struct) {
     socket.marks |= Socket::COUNTED;
 }
 
-/// Whether the kernel has counted a retransmission since it was last looked at; takes the new number over.
+/// How many segments the kernel says it has sent again since it was last asked; 1 where it does not say.
 #[inline(always)]
-pub fn count_again(socket: &mut Socket, sk: Struct) -> bool {
-    let Some(tcp) = tcp_sock(sk) else { return true };
+pub fn count_again(socket: &mut Socket, sk: Struct) -> u32 {
+    let Some(tcp) = tcp_sock(sk) else { return 1 };
     let (before, now) = (socket.counters.total_retrans, tcp.load_u32(field!(total_retrans)));
     socket.counters.total_retrans = now;
-    now != before || now == u32::MAX
+    if now == u32::MAX { 1 } else { now.wrapping_sub(before) }
 }
 
 /// `sk` as the larger struct that it is a part of.

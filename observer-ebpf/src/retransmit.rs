@@ -18,18 +18,30 @@ fn retransmit(context: BtfTracePointContext) -> i32 {
             book::fill_ends(entry, sk);
         }
         let state: u8 = sk.load(field!(skc_state));
-        // The kernel comes here with segments, too, that it could not even try to send: it counts those that it did.
-        let kind = if book::count_again(entry, sk) { Kind::Retransmit } else { Kind::NotRetransmitted };
-        book::note(entry, kind, (state, state), error, Hook::Retransmit);
+        // The kernel comes here once for a packet of several segments, and with what it could not even try to send. It
+        // counts the segments that it did send.
+        match book::count_again(entry, sk) {
+            0 => book::note(entry, Kind::NotRetransmitted, (state, state), error, Hook::Retransmit),
+            segments => {
+                let times = segments.min(u8::MAX.into()) as u8;
+                book::note_times(entry, Kind::Retransmit, times, (state, state), error, Hook::Retransmit);
+            }
+        }
     }
     0
 }
 
-/// `(const struct sock *sk, const struct request_sock *req)`: `sk` listens, the connection has no socket yet.
+/// `(const struct sock *sk, const struct request_sock *req)`: `sk` listens, the connection has no socket yet; but with TCP
+/// Fast Open (RFC 7413) it has one, and `sk` is it.
 #[btf_tracepoint(function = "tcp_retransmit_synack")]
 fn synack(context: BtfTracePointContext) -> i32 {
     let request = Struct::new(context.arg(1));
     if !request.is_null() {
+        let sk = Struct::new(context.arg(0));
+        if let Some(entry) = book::find(sk) {
+            // Counted there as well, and told here.
+            book::count_again(entry, sk);
+        }
         stray::of_sock(request, Kind::SynAckRetransmit, 0, Hook::SynAck);
     }
     0

@@ -72,6 +72,10 @@ fn change(context: &BtfTracePointContext, sk: Struct, from: u8, to: u8) {
             entry.owner_how = How::Listen as u8;
         }
         (_, SYN_RECV) => entry.marks |= Socket::PASSIVE,
+        // Its number begins with the SYN-ACKs that were sent again before it was there.
+        (SYN_RECV, ESTABLISHED) => {
+            book::count_again(entry, sk);
+        }
         // tcp_close_state, from close(2), shutdown(2) or the end of the process.
         (ESTABLISHED | SYN_RECV, FIN_WAIT1) | (CLOSE_WAIT, LAST_ACK) => {
             let pid = kernel::current_pid();

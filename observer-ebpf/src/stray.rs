@@ -109,5 +109,5 @@ fn packet_netns(skb: Struct) -> u32 {
 #[inline(always)]
 fn event(kind: Kind, value: i32) -> Event {
     // SAFETY: the helper takes nothing.
-    Event { at: unsafe { bpf_ktime_get_ns() }, kind: kind as u8, from: 0, to: 0, padding: 0, value }
+    Event { at: unsafe { bpf_ktime_get_ns() }, kind: kind as u8, from: 0, to: 0, times: 1, value }
 }

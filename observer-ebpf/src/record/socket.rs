@@ -52,7 +52,7 @@ pub struct Socket {
     pub counters: Counters,
     /// When it was last found in the kernel's tables, as [`Self::born`]; 0 where it was not yet.
     pub visited: u64,
-    /// How many events were sent in chapters before [`Self::events`].
+    /// How many events were sent in chapters before [`Self::events`], each as often as its [`Event::times`] says.
     pub sent: u32,
     /// How many of [`Self::events`] are filled.
     pub filled: u32,
@@ -240,15 +240,15 @@ pub struct Event {
     pub from: u8,
     /// The state after.
     pub to: u8,
-    /// Always 0.
-    pub padding: u8,
+    /// How many times: as many as segments were sent again at once, 255 for those and more; 1 for all other kinds.
+    pub times: u8,
     /// The kernel's reason for a reset or a drop; the error (an errno); what sending again gave; the congestion state.
     pub value: i32,
 }
 
 impl Event {
     /// Nothing.
-    pub const NONE: Self = Self { at: 0, kind: 0, from: 0, to: 0, padding: 0, value: 0 };
+    pub const NONE: Self = Self { at: 0, kind: 0, from: 0, to: 0, times: 0, value: 0 };
 }
 
 /// What an [`Event`] is.
@@ -257,7 +257,7 @@ impl Event {
 pub enum Kind {
     /// The state changed.
     State = 1,
-    /// A segment was sent again; the value is what the layer below gave back (1 dropped by the local queue, −1 by the
+    /// Segments were sent again, as one packet of the kernel's; the value is what the layer below gave back (1 dropped by the local queue, −1 by the
     /// firewall), where the kernel says.
     Retransmit = 2,
     /// A SYN-ACK was sent again.

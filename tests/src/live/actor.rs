@@ -109,4 +109,3 @@ impl Drop for Actor {
         let _ = self.child.wait();
     }
 }
-

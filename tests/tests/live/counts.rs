@@ -33,6 +33,26 @@ fn retransmissions_are_those_the_sockets_count() {
 }
 
 #[test]
+fn segments_that_are_sent_again_as_one_packet_are_as_many() {
+    let test = "large retransmissions";
+    let (Some(one), Some(two)) = (Netns::new(test), Netns::new(test)) else { return };
+    one.link(&two, "wire", "10.0.0.1/24", "10.0.0.2/24");
+    two.run("nft", &["add table inet t; add chain inet t c { type filter hook input priority 0; }"]);
+    two.run("nft", &["add rule inet t c iifname wire tcp flags & syn == 0 numgen random mod 100 < 10 drop"]);
+    let Some(watch) = Watch::start(test, &["--netns", &one.inode().to_string()]) else { return };
+    let server = two.serve("10.0.0.2:0", "echo", 1);
+    let _client = one.connect(([10, 0, 0, 2], server.port).into(), "bulk", 1);
+    let record = watch.connection("the connection", to_port(server.port));
+    let socket = &record["kernel"]["client"];
+    let total = socket["info"]["total_retrans"].as_u64().expect("the kernel counts");
+    assert_eq!(socket["retransmit_events"].as_u64(), Some(total), "each was seen: {record:#}");
+    let timeline = record["timeline"]["entries"].as_array().expect("it is told");
+    let again: Vec<_> =
+        timeline.iter().filter(|entry| entry["kind"] == "retransmit").map(|entry| &entry["at"]).collect();
+    assert!(again.windows(2).any(|two| two[0] == two[1]), "several went out at once: {again:?}");
+}
+
+#[test]
 fn a_capture_of_the_same_traffic_tells_the_same() {
     let test = "a capture of the same traffic";
     let Some((netns, watch)) = stage(test, &[]) else { return };

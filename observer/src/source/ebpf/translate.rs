@@ -1,5 +1,6 @@
 //! From the records of the programs to what the tracker takes in.
 
+use std::iter::repeat_n;
 use std::sync::Arc;
 
 use observer::kernel::{self, KernelEvent, SocketInput, StrayInput};
@@ -81,7 +82,7 @@ impl Translator {
             processes,
             info: (socket.marks & Socket::COUNTED != 0).then(|| info(&socket.counters)),
             first_event: socket.sent,
-            events: events.filter_map(|event| self.event(event, 0)).collect(),
+            events: events.flat_map(|event| self.events(event)).collect(),
         }
     }
 
@@ -96,6 +97,12 @@ impl Translator {
         };
         let event = self.event(&stray.event, stray.location)?;
         Some(StrayInput { tuple, flags: Flags::from_bits_truncate(stray.flags.into()), event })
+    }
+
+    /// What happened several times at once is as many events.
+    fn events(&mut self, event: &Event) -> impl Iterator<Item = KernelEvent> + use<> {
+        let times = event.times.into();
+        self.event(event, 0).into_iter().flat_map(move |told| repeat_n(told, times))
     }
 
     fn event(&mut self, event: &Event, location: u64) -> Option<KernelEvent> {
