@@ -7,6 +7,7 @@ use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
 use observer_ebpf::{EVENTS, Event, Fields, HOOKS, Hook, SOCKET_HEAD, Settings, Socket};
 
 use crate::kernel::Struct;
+use crate::packets::{FLOWS, Slots};
 
 /// Where the kernel's fields lie. User space sets it before it loads the programs, so that the verifier sees constants.
 #[unsafe(no_mangle)]
@@ -38,7 +39,7 @@ static MADE_UP: PerCpuArray<[u64; HOOKS.len()]> = PerCpuArray::with_max_entries(
 
 /// Octets of payload that the packet filter has passed on, by a hash of the direction's addresses and ports.
 #[map]
-static PASSED: Array<u64> = Array::with_max_entries(crate::packets::FLOWS, 0);
+static PASSED: Array<Slots> = Array::with_max_entries(FLOWS, 0);
 
 /// The ports to observe, a bit each, where the run does not want all.
 #[map]
@@ -84,7 +85,7 @@ pub fn sockets() -> &'static HashMap<u64, Socket> {
 }
 
 #[inline(always)]
-pub fn passed() -> &'static Array<u64> {
+pub fn passed() -> &'static Array<Slots> {
     &PASSED
 }
 

@@ -21,8 +21,12 @@ use observer_ebpf::{Hook, PACKET_BYTES, PacketHead, tag};
 use crate::kernel;
 use crate::maps::{self, field, setting};
 
-/// Slots for directions that are being passed on; a power of two.
-pub const FLOWS: u32 = 1 << 16;
+/// Sets of slots for directions that are being passed on; a power of two.
+pub const FLOWS: u32 = 1 << 15;
+
+/// Slots of directions with the same hash. A direction takes one with its SYN, from the one that needs it less: else those
+/// of a busy host would take them from each other within a round trip.
+pub type Slots = [u64; 2];
 
 const ETH_P_IP: u32 = 0x0800_u16.to_be() as u32;
 const ETH_P_IPV6: u32 = 0x86dd_u16.to_be() as u32;
@@ -33,8 +37,10 @@ const IPPROTO_ICMPV6: u8 = 58;
 const LOOPBACK: u32 = 1;
 const PACKET_OUTGOING: u32 = 4;
 
-/// In a slot: nothing came after the SYN yet.
+/// In a slot, beside the direction's name and how many octets were passed on: nothing came after the SYN yet.
 const FRESH: u64 = 1 << 31;
+/// In a slot: the direction was closed.
+const OVER: u64 = 1 << 30;
 
 const FIN: u8 = 1;
 const SYN: u8 = 2;
@@ -57,7 +63,7 @@ fn packets(context: SkBuffContext) -> i64 {
 fn leaving(context: SkBuffContext) -> i32 {
     // SAFETY: as above.
     let interface = unsafe { (*context.skb.skb).ifindex };
-    if interface != LOOPBACK {
+    if interface != LOOPBACK && is_wanted(&context) {
         look(&context, interface, PACKET_OUTGOING);
     }
     1
@@ -77,12 +83,16 @@ fn look(context: &SkBuffContext, interface: u32, direction: u32) {
         // SAFETY: the helper takes nothing.
         let at = unsafe { bpf_ktime_get_ns() };
         let netns = netns(context, at);
-        // The cgroups do not divide at namespaces.
-        if setting!(netns) == 0 || setting!(netns) == netns {
-            let head = PacketHead { tag: tag::PACKET, netns, at, len, captured: 0, interface, direction };
-            pass_on(context, wanted.min(len), head);
-        }
+        let head = PacketHead { tag: tag::PACKET, netns, at, len, captured: 0, interface, direction };
+        pass_on(context, wanted.min(len), head);
     }
+}
+
+/// Whether the packet is of a namespace that this run wants: the cgroups do not divide at namespaces.
+#[inline(always)]
+fn is_wanted(context: &SkBuffContext) -> bool {
+    // SAFETY: the helper takes nothing.
+    setting!(netns) == 0 || setting!(netns) == netns(context, unsafe { bpf_ktime_get_ns() })
 }
 
 /// Which namespace a device was in, a moment ago: a word of [`Place::word`], and the device's address mixed with that word.
@@ -222,29 +232,58 @@ impl Segment {
         let name = hash >> 32 << 32;
         let payload = len.saturating_sub(self.len).min(1 << 24);
         let mut wanted = if self.flags & (SYN | FIN | RST) != 0 { self.len } else { 0 };
-        let Some(slot) = maps::passed().get_ptr_mut(hash as u32 & (FLOWS - 1)) else { return wanted };
+        let Some(slots) = maps::passed().get_ptr_mut(hash as u32 & (FLOWS - 1)) else { return wanted };
         // SAFETY: a map's value. Two processors may race for it: then some payload is passed on twice, or not.
-        let passed = unsafe { *slot };
-        let before = if self.flags & SYN != 0 {
+        let [one, other] = unsafe { &mut *slots };
+        let begins = self.flags & SYN != 0;
+        let is_own = |slot: &u64| slot >> 32 << 32 == name;
+        let slot = if is_own(one) {
+            one
+        } else if is_own(other) {
+            other
+        } else if !begins {
+            return wanted;
+        } else {
+            let (first, second) = (need(*one), need(*other));
+            if first < second || first == second && hash & u64::from(FLOWS) != 0 { one } else { other }
+        };
+        let before = if begins {
             0
-        } else if passed & !0xffff_ffff == name {
+        } else {
             // The first segment after the SYN completes the handshake.
-            if passed & FRESH != 0 {
+            if *slot & FRESH != 0 {
                 wanted = self.len;
             }
-            passed as u32 & !(FRESH as u32)
-        } else {
-            return wanted;
+            *slot as u32 & (OVER as u32 - 1)
         };
         if payload > 0 && before < setting!(payload) {
             wanted = self.len + payload.min(setting!(payload) - before);
         }
         if wanted != 0 {
-            let fresh = if self.flags & SYN != 0 { FRESH } else { 0 };
-            // SAFETY: as above.
-            unsafe { *slot = name | fresh | u64::from(before + payload) };
+            let fresh = if begins { FRESH } else { 0 };
+            let over = if self.flags & (FIN | RST) != 0 { OVER } else { 0 };
+            *slot = name | fresh | over | u64::from(before + payload).min(OVER - 1);
         }
         wanted
+    }
+}
+
+/// How much the direction that has a slot needs it: not at all once it was closed or enough was passed on, little where
+/// something was, more where its handshake is not complete (of which there are many in a flood of SYNs), most where it waits
+/// for its first octets.
+#[inline(always)]
+fn need(slot: u64) -> u32 {
+    let passed = slot as u32 & (OVER as u32 - 1);
+    if slot == 0 || slot & OVER != 0 {
+        0
+    } else if slot & FRESH != 0 {
+        2
+    } else if passed >= setting!(payload) {
+        0
+    } else if passed > 0 {
+        1
+    } else {
+        3
     }
 }
 

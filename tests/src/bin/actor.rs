@@ -131,7 +131,10 @@ fn connect(address: SocketAddr, protocol: Option<Protocol>, deed: &str, times: u
                 stream.shutdown(Shutdown::Write)?;
                 stream.read_to_end(&mut Vec::new())?;
             }
-            "get" => {
+            "get" | "wait_and_get" => {
+                if deed == "wait_and_get" {
+                    wait()?;
+                }
                 stream.write_all(b"GET /page?key=secret HTTP/1.1\r\nHost: example.org\r\n\r\n")?;
                 stream.read_to_end(&mut Vec::new())?;
             }

@@ -2,7 +2,7 @@
 
 use std::net::Ipv6Addr;
 
-use observer_tests::live::{Cgroup, Netns, Watch, owners};
+use observer_tests::live::{Cgroup, Netns, Watch, is_emulated, owners};
 use serde_json::Value;
 
 use crate::{between, kinds, near, stage, to_port, v4};
@@ -79,6 +79,23 @@ fn what_a_connection_was_for_is_found_in_its_first_octets() {
     assert_eq!((exchange["method"].as_str(), exchange["status"].as_u64()), (Some("GET"), Some(200)));
     assert_eq!((exchange["response_bytes"].as_u64(), exchange["complete"].as_bool()), (Some(300_000), Some(true)));
     assert!(!record.to_string().contains("secret"), "{record}");
+}
+
+#[test]
+fn many_connections_do_not_push_out_one_that_has_said_nothing_yet() {
+    let test = "a busy host";
+    let Some(netns) = Netns::new(test) else { return };
+    let server = netns.serve("127.0.0.1:0", "http", 1);
+    let (inode, pid) = (netns.inode().to_string(), server.pid.to_string());
+    let Some(watch) = Watch::start(test, &["--netns", &inode, "--pid", &pid]) else { return };
+    let client = netns.connect(v4(server.port), "wait_and_get", 1);
+    let times = if is_emulated() { 2_000 } else { 20_000 };
+    let others = netns.serve("127.0.0.1:0", "close", times);
+    netns.connect(v4(others.port), "expect_reset", times).end();
+    client.end();
+    let record = watch.connection("the connection", to_port(server.port));
+    let exchange = &record["exchanges"]["entries"][0];
+    assert_eq!((exchange["method"].as_str(), exchange["status"].as_u64()), (Some("GET"), Some(200)), "{record:#}");
 }
 
 #[test]
