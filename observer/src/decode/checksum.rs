@@ -56,7 +56,7 @@ impl Sum {
     }
 
     /// Adds an IPv4 header without options.
-    pub(super) fn words(self, header: &[u8; 20]) -> Self {
+    pub(super) fn ip_header(self, header: &[u8; 20]) -> Self {
         let (words, _) = header.as_chunks::<4>();
         Self(words.iter().fold(self.0, |sum, word| sum + u64::from(u32::from_ne_bytes(*word))))
     }

@@ -3,14 +3,13 @@
 
 use crate::capture::{Frame, LinkType};
 use crate::flow;
-use crate::packet::{Address, Body, Decoded, Flags, IpVersion, Notes, Packet, Segment, Span, Tuple};
-use crate::sequence::Seq;
+use crate::packet::{Address, Body, Decoded, IpVersion, Notes, Packet, Segment, Span, Tuple};
 
 use super::bytes::be16;
 use super::checksum::Sum;
 use super::ethernet::ethertype;
 use super::ip::protocol;
-use super::tcp::HEADER;
+use super::tcp::{HEADER, Header};
 use super::{Checksums, Decoder};
 
 /// Octets of an Ethernet header, and of an IPv4 header without options.
@@ -36,9 +35,8 @@ impl Decoder {
             return None;
         }
         let bytes = rest.get(IPV4..usize::from(length))?;
-        let (&[p, q, r, w, a, b, c, k, x, y, z, h, offset, bits, win, dow, _, _, ur, gent], tail) =
-            bytes.split_first_chunk()?;
-        let claimed = u32::from(offset >> 4) * 4;
+        let (tcp, tail) = bytes.split_first_chunk()?;
+        let Header { sport, dport, claimed, segment } = Header::read(tcp);
         let options = claimed.checked_sub(HEADER)?;
         let payload = (tail.len() as u32).checked_sub(options)?;
 
@@ -47,12 +45,12 @@ impl Decoder {
         notes.set(Notes::DONT_FRAGMENT, fragment & DONT_FRAGMENT != 0);
         if self.checksums == Checksums::Count {
             let sum = Sum::default().octets(bytes).pseudo_header(&src, &dst, version, bytes.len() as u32);
-            notes.set(Notes::BAD_IP_CHECKSUM, !Sum::default().words(header).is_right());
+            notes.set(Notes::BAD_IP_CHECKSUM, !Sum::default().ip_header(header).is_right());
             notes.set(Notes::BAD_TCP_CHECKSUM, !sum.is_right());
         } else {
             notes.insert(Notes::UNCHECKED);
         }
-        let tuple = Tuple { src, dst, sport: be16([p, q]), dport: be16([r, w]), version };
+        let tuple = Tuple { src, dst, sport, dport, version };
         out.packets.push(Packet {
             at: frame.at,
             number: frame.number,
@@ -72,14 +70,7 @@ impl Decoder {
                 payload,
                 reassembled: false,
             },
-            body: Body::Tcp(Segment {
-                seq: Seq(u32::from_be_bytes([a, b, c, k])),
-                ack: Seq(u32::from_be_bytes([x, y, z, h])),
-                flags: Flags::from_bits_truncate(be16([offset & 1, bits])),
-                window: be16([win, dow]),
-                urgent: be16([ur, gent]),
-                len: payload,
-            }),
+            body: Body::Tcp(Segment { len: payload, ..segment }),
         });
         self.counts.segments += 1;
         Some(())

@@ -12,12 +12,37 @@ use super::walk::Walk;
 /// Octets of the header without options.
 pub(super) const HEADER: u32 = 20;
 
+/// What every TCP header begins with.
+pub(super) struct Header {
+    pub sport: u16,
+    pub dport: u16,
+    /// Octets that the header has by its data offset.
+    pub claimed: u32,
+    /// The payload's length is 0: the header does not tell it.
+    pub segment: Segment,
+}
+
+impl Header {
+    pub(super) const fn read(header: &[u8; HEADER as usize]) -> Self {
+        let &[p, q, r, s, a, b, c, d, e, f, g, h, offset, bits, w, x, _, _, u, v] = header;
+        let segment = Segment {
+            seq: Seq(u32::from_be_bytes([a, b, c, d])),
+            ack: Seq(u32::from_be_bytes([e, f, g, h])),
+            flags: Flags::from_bits_truncate(be16([offset & 1, bits])),
+            window: be16([w, x]),
+            urgent: be16([u, v]),
+            len: 0,
+        };
+        Self { sport: be16([p, q]), dport: be16([r, s]), claimed: (offset >> 4) as u32 * 4, segment }
+    }
+}
+
 impl Walk<'_> {
     /// A TCP segment: `bytes` is all of the IP payload.
     pub(super) fn tcp(&mut self, mut ip: Ip, bytes: Bytes<'_>) -> Outcome {
         let (header, tail) = bytes.split::<{ HEADER as usize }>()?;
-        let &[p, q, r, s, a, b, c, d, e, f, g, h, offset, bits, w, x, _, _, u, v] = header;
-        let claimed = u32::from(offset >> 4) * 4;
+        let Header { sport, dport, claimed, mut segment } = Header::read(header);
+        segment.len = (tail.wire() + HEADER).saturating_sub(claimed);
         if claimed < HEADER && !self.decoder.short_headers {
             return Err(Miss::Malformed);
         }
@@ -29,15 +54,7 @@ impl Walk<'_> {
             ip.notes |= Notes::OPTIONS_CUT;
         }
         ip.notes |= self.tcp_checksum(&ip, bytes);
-        let tuple = Tuple { src: ip.src, dst: ip.dst, sport: be16([p, q]), dport: be16([r, s]), version: ip.version };
-        let segment = Segment {
-            seq: Seq(u32::from_be_bytes([a, b, c, d])),
-            ack: Seq(u32::from_be_bytes([e, f, g, h])),
-            flags: Flags::from_bits_truncate(be16([offset & 1, bits])),
-            window: be16([w, x]),
-            urgent: be16([u, v]),
-            len: (tail.wire() + HEADER).saturating_sub(claimed),
-        };
+        let tuple = Tuple { src: ip.src, dst: ip.dst, sport, dport, version: ip.version };
         let options = options.min(tail.captured()) as u8;
         self.emit(&ip, tuple, Body::Tcp(segment), tail, options);
         self.decoder.counts.segments += 1;
