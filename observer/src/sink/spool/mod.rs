@@ -65,10 +65,7 @@ impl Spool {
 
     /// Writes the first `most` pieces of all spools, in order. Up to `threads` threads share the work.
     pub fn merge(spools: Vec<Self>, most: usize, threads: usize, out: &mut dyn Write) -> Result<()> {
-        let mut sorted = Vec::new();
-        for spool in spools {
-            sorted.push(spool.into_sorted().context("reading output that waited for its turn from a temporary file")?);
-        }
+        let sorted: Vec<_> = spools.into_iter().map(Self::into_sorted).collect();
         let has_runs = sorted.iter().any(|sorted| sorted.runs.iter().len() > 0);
         if threads > 1 && has_runs {
             return merge_by_threads(&sorted, most, threads, out);
@@ -81,9 +78,9 @@ impl Spool {
         self.index.sort_unstable_by_key(|piece| piece.key);
     }
 
-    fn into_sorted(mut self) -> std::io::Result<Sorted> {
+    fn into_sorted(mut self) -> Sorted {
         self.sort();
-        Ok(Sorted { bytes: self.bytes, index: self.index, runs: self.runs.into_store()? })
+        Sorted { bytes: self.bytes, index: self.index, runs: self.runs.into_store() }
     }
 }
 

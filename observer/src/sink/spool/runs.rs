@@ -75,12 +75,12 @@ impl Runs {
         Ok(written as u64)
     }
 
-    pub fn into_store(self) -> io::Result<Store> {
+    pub fn into_store(self) -> Store {
         let octets = match self.file.into_inner() {
             SpooledData::InMemory(octets) => Octets::Memory(octets.into_inner()),
             SpooledData::OnDisk(file) => Octets::Disk(file),
         };
-        Ok(Store { octets, ends: self.ends })
+        Store { octets, ends: self.ends }
     }
 }
 
