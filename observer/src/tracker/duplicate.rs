@@ -342,6 +342,20 @@ mod tests {
     }
 
     #[test]
+    fn as_many_are_remembered_as_there_is_room_for() {
+        for (others, is_known) in [(500, true), (REMEMBERED as u32, false)] {
+            let mut capture = Capture::default();
+            assert!(!capture.is_plain_copy(ack(0, 7)));
+            for ack in 0..others {
+                let segment =
+                    Segment { seq: Seq(5), ack: Seq(100 + ack), flags: Flags::ACK, window: 100, urgent: 0, len: 0 };
+                assert!(!capture.is_plain_copy(Packet { body: Body::Tcp(segment), ..self::ack(1, ack as u16 + 8) }));
+            }
+            assert_eq!(capture.is_plain_copy(Packet { interface: 1, ..ack(2, 7) }), is_known, "after {others} others");
+        }
+    }
+
+    #[test]
     fn another_timestamp_is_another_packet() {
         let stamps = |value| TcpOptions { timestamps: Some((value, 1)), ..TcpOptions::default() };
         let mut capture = Capture::default();
