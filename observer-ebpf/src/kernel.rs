@@ -79,7 +79,12 @@ const IPPROTO_MPTCP: u16 = 262;
 /// The address of the TCP socket behind a `struct socket`; of MPTCP's that of its first subflow.
 #[inline(always)]
 pub fn socket_of(socket: u64) -> Option<u64> {
-    let sk: u64 = read(socket + u64::from(field!(socket_sk)))?;
+    tcp_of(read(socket + u64::from(field!(socket_sk)))?)
+}
+
+/// The address of a TCP socket for that of a `struct sock`; of MPTCP's that of its first subflow.
+#[inline(always)]
+pub fn tcp_of(sk: u64) -> Option<u64> {
     if field!(mptcp_first) == ABSENT {
         return Some(sk);
     }

@@ -85,10 +85,6 @@ fields! {
     skb_sk: "sk_buff.sk";
     skb_dev: "sk_buff.dev";
     dev_net: "net_device.nd_net.net";
-    pt_regs_nr: "pt_regs.orig_ax" | "pt_regs.syscallno";
-    task_files: "task_struct.files";
-    files_fdt: "files_struct.fdt";
-    fdt_fd: "fdtable.fd";
     file_private_data: "file.private_data";
     file_inode: "file.f_inode";
     inode_mode: "inode.i_mode";

@@ -20,8 +20,7 @@ pub enum Hook {
     Drop,
     /// `sock:inet_sk_error_report`: a socket is told an error.
     Error,
-    /// The end of `inet_csk_accept`, or else `raw_syscalls:sys_exit` of accept(2) and accept4(2): a process takes a connection
-    /// over.
+    /// The end of `inet_csk_accept`, or else the programs of cgroups at `getpeername`: a process takes a connection over.
     Accept,
     /// A filter on packet sockets: flags, and the first bytes of each direction.
     Packets,

@@ -4,10 +4,6 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Settings {
-    /// Number of the accept(2) system call on this machine; `u64::MAX` where there is none.
-    pub accept: u64,
-    /// Number of accept4(2).
-    pub accept4: u64,
     /// Drop reasons below 64 that are no news: bit N stands for reason N of `enum skb_drop_reason`.
     pub quiet_low: u64,
     /// The same for reasons 64 to 127.
@@ -42,8 +38,6 @@ pub struct Settings {
 impl Settings {
     /// Everything on, nothing known of the machine.
     pub const NONE: Self = Self {
-        accept: u64::MAX,
-        accept4: u64::MAX,
         quiet_low: 0,
         quiet_high: 0,
         netns: 0,

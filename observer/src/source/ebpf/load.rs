@@ -8,7 +8,8 @@ use std::os::unix::fs::MetadataExt as _;
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::maps::{Array, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::{
-    BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, FExit, Iter, ProgramError, SocketFilter,
+    BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSockAddr, FExit, Iter, ProgramError,
+    SocketFilter,
 };
 use aya::{Ebpf, EbpfLoader, Pod};
 use aya_log::EbpfLogger;
@@ -49,7 +50,7 @@ pub struct Loaded {
     pub off: Vec<(Hook, String)>,
     /// Whether packets that leave are seen without a packet socket.
     pub sees_leaving: bool,
-    /// Whether accept(2) is seen without looking at every system call.
+    /// Whether accept(2) is seen as it ends.
     sees_accepts: bool,
 }
 
@@ -108,7 +109,7 @@ impl Loaded {
                     self.sees_accepts = true;
                     return Ok(());
                 }
-                Err(error) => tracing::info!("every system call has to show whether it is accept(2): {error:#}"),
+                Err(error) => tracing::info!("who accepts is seen where it asks for the peer: {error:#}"),
             }
         }
         let programs = || PROGRAMS.iter().filter(|program| program.hook == hook && resolved.wants(program));
@@ -164,6 +165,12 @@ impl Loaded {
                 found.load().map_err(brief).context("loading the program for packets that leave")?;
                 // A link is never the only one, and the kernel refuses to be told so.
                 found.attach(root, CgroupSkbAttachType::Egress, CgroupAttachMode::Single)?;
+            }
+            Kind::PeerName => {
+                let root = root_cgroup()?;
+                let found: &mut CgroupSockAddr = found.try_into()?;
+                found.load().map_err(brief).context("loading the program for questions for a peer")?;
+                found.attach(root, CgroupAttachMode::Single)?;
             }
         }
         Ok(())

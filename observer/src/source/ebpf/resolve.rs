@@ -39,6 +39,8 @@ pub enum Kind {
     SocketFilter,
     /// What leaves the processes of every cgroup.
     Egress,
+    /// Questions for the peer of a socket, by the processes of every cgroup.
+    PeerName,
 }
 
 const SOCKET: [&str; 10] = [
@@ -65,8 +67,6 @@ const PACKET: [&str; 10] = [
     "skc_daddr",
     "skc_rcv_saddr",
 ];
-const DESCRIPTOR: [&str; 8] =
-    ["pt_regs_nr", "task_files", "files_fdt", "fdt_fd", "file_private_data", "socket_sk", "sk_protocol", "skc_num"];
 const OF_TASK: [&str; 9] = [
     "sk_protocol",
     "task_group_leader",
@@ -85,7 +85,7 @@ const ERROR_REPORT: &str = "inet_sk_error_report";
 /// The function that ends every accept(2).
 const ACCEPT: &str = "inet_csk_accept";
 
-/// The program at its end, in place of the one that its hook has at every system call's.
+/// The program at its end, in place of those that its hook has where cgroups are asked.
 pub const ACCEPTED: Program =
     Program { hook: Hook::Accept, name: "accepted", kind: Kind::Exit(ACCEPT), needs: &["skc_net", "net_inum"] };
 
@@ -93,7 +93,7 @@ pub const ACCEPTED: Program =
 pub const LEAVING: Program = Program { hook: Hook::Packets, name: "leaving", kind: Kind::Egress, needs: &[] };
 
 /// Every program.
-pub const PROGRAMS: [Program; 15] = [
+pub const PROGRAMS: [Program; 16] = [
     Program { hook: Hook::State, name: "state", kind: Kind::Tracepoint("inet_sock_set_state"), needs: &SOCKET },
     Program { hook: Hook::State, name: "state_again", kind: Kind::Second("inet_sock_set_state"), needs: &SOCKET },
     Program { hook: Hook::Destroy, name: "destroy", kind: Kind::Tracepoint("tcp_destroy_sock"), needs: &SOCKET },
@@ -114,7 +114,8 @@ pub const PROGRAMS: [Program; 15] = [
     },
     Program { hook: Hook::Drop, name: "drop", kind: Kind::Tracepoint("kfree_skb"), needs: &PACKET },
     Program { hook: Hook::Error, name: "error", kind: Kind::Tracepoint(ERROR_REPORT), needs: &SOCKET },
-    Program { hook: Hook::Accept, name: "accept", kind: Kind::Tracepoint("sys_exit"), needs: &DESCRIPTOR },
+    Program { hook: Hook::Accept, name: "peer4", kind: Kind::PeerName, needs: &["sk_protocol"] },
+    Program { hook: Hook::Accept, name: "peer6", kind: Kind::PeerName, needs: &["sk_protocol"] },
     Program {
         hook: Hook::Congestion,
         name: "congestion",
@@ -141,13 +142,10 @@ impl Resolved {
         let has = |tracepoint, arguments| u32::from(btf.arguments(tracepoint).is_some_and(|count| count >= arguments));
         let helpers = btf.enumerators("bpf_func_id");
         let has_helper = |wanted| helpers.iter().any(|(name, _)| *name == wanted);
-        let (accept, accept4) = accept_calls();
         // Since then SRCU guards tracepoints: while a program is at work there, another task may come in between, for which
         // the kernel leaves the program out. Before, only interrupts may, for a moment.
         let tracepoints_are_preemptible = rights::version(&rights::release()).is_some_and(|version| version >= (7, 0));
         let settings = Settings {
-            accept,
-            accept4,
             has_drop_reason: has("kfree_skb", 3),
             has_reset_reason: has("tcp_send_reset", 3),
             has_retransmit_error: has("tcp_retransmit_skb", 3),
@@ -232,14 +230,4 @@ fn quiet(btf: &Btf) -> Settings {
         }
     }
     settings
-}
-
-/// Numbers of the system calls accept(2) and accept4(2).
-fn accept_calls() -> (u64, u64) {
-    #[cfg(target_arch = "x86_64")]
-    return (43, 288);
-    #[cfg(any(target_arch = "aarch64", target_arch = "riscv64"))]
-    return (202, 242);
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")))]
-    return (u64::MAX, u64::MAX);
 }
