@@ -52,7 +52,8 @@ pub enum OwnerHow {
     Connect,
     /// It called listen(2).
     Listen,
-    /// accept(2) gave it the socket.
+    /// accept(2) gave it the socket. Where the kernel lets no program see how that ends: it was the first to ask who the peer
+    /// is, as accept(2) does for those who want to know.
     Accept,
     /// It had a file descriptor of the socket when that was looked for.
     Descriptor,

@@ -6,6 +6,7 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
+use std::os::fd::{AsRawFd as _, FromRawFd as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -58,9 +59,10 @@ fn serve(address: SocketAddr, protocol: Option<Protocol>, deed: &str, times: u32
     }
     let mut held = Vec::new();
     for _ in 0..times {
-        let mut stream: TcpStream = listener.accept()?.0.into();
+        let mut stream: TcpStream =
+            if deed == "blind" { accept_blindly(&listener)? } else { listener.accept()?.0.into() };
         match deed {
-            "echo" => echo(&mut stream)?,
+            "echo" | "blind" => echo(&mut stream)?,
             // An answer that is longer than what of it is looked at.
             "http" => {
                 stream.peek(&mut [0])?;
@@ -103,6 +105,16 @@ fn serve(address: SocketAddr, protocol: Option<Protocol>, deed: &str, times: u32
         wait()?;
     }
     Ok(())
+}
+
+/// Accepts without asking who the peer is, as libuv does.
+fn accept_blindly(listener: &Socket) -> Result<TcpStream> {
+    let none = std::ptr::null_mut();
+    // SAFETY: the call takes no addresses.
+    let descriptor = unsafe { libc::accept4(listener.as_raw_fd(), none, none.cast(), libc::SOCK_CLOEXEC) };
+    anyhow::ensure!(descriptor >= 0, "accept4: {}", io::Error::last_os_error());
+    // SAFETY: nobody else has it.
+    Ok(unsafe { TcpStream::from_raw_fd(descriptor) })
 }
 
 /// Sends back what comes, until there is no more.

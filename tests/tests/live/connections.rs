@@ -33,6 +33,16 @@ fn a_connection_is_told_with_states_packets_and_owners() {
 }
 
 #[test]
+fn a_server_that_does_not_ask_for_its_peer_is_known_all_the_same() {
+    let Some((record, server, _)) = between("a blind server", "blind", "send") else { return };
+    // Where the end of accept(2) cannot be seen, by what else it does.
+    let owners = owners(&record, "server");
+    let [(pid, how)] = owners.as_slice() else { panic!("one process: {owners:?}") };
+    assert_eq!(*pid, server.pid);
+    assert!(["accept", "close", "listen", "listener"].contains(&how.as_str()), "{how}");
+}
+
+#[test]
 fn a_server_that_forks_has_accepted_and_its_child_has_closed() {
     let Some((record, server, _client)) = between("a server that forks", "fork", "send") else { return };
     let owners = owners(&record, "server");
