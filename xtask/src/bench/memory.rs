@@ -98,11 +98,21 @@ fn cpu_ticks(pid: u32) -> Result<u64> {
 }
 
 fn resident(pid: u32) -> Result<u64> {
+    status(pid, "VmRSS:")
+}
+
+/// The most that a process has had in memory so far, in octets.
+pub fn resident_at_most(pid: u32) -> Result<u64> {
+    status(pid, "VmHWM:")
+}
+
+/// A line of `/proc/PID/status` that counts octets.
+fn status(pid: u32, name: &str) -> Result<u64> {
     let path = format!("/proc/{pid}/status");
     let text = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
     let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB")).and_then(|number| number.parse::<u64>().ok());
-    Ok(kibibytes.with_context(|| format!("{path} has no VmRSS"))? * 1024)
+    Ok(kibibytes.with_context(|| format!("{path} has no {name}"))? * 1024)
 }
 
 /// A handshake, a request and its answer on each connection; all handshakes first, so that all are open at once.

@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: observer as a whole program, against its targets and its peers.
 
+mod complete;
 mod flood;
 mod frame;
 mod gauges;
@@ -27,6 +28,8 @@ enum Bench {
     Replay(replay::Args),
     Live(live::Args),
     Traffic(live::traffic::Args),
+    Complete(complete::Args),
+    Swarm(complete::swarm::Args),
     Flood(flood::Args),
     Memory(memory::Args),
     Gauges(gauges::Args),
@@ -39,6 +42,8 @@ impl Args {
             Bench::Replay(args) => args.run(),
             Bench::Live(args) => args.run(),
             Bench::Traffic(args) => args.run(),
+            Bench::Complete(args) => args.run(),
+            Bench::Swarm(args) => args.run(),
             Bench::Flood(args) => args.run(),
             Bench::Memory(args) => args.run(),
             Bench::Gauges(args) => args.run(),
