@@ -141,13 +141,17 @@ impl Owners {
     }
 }
 
-/// Where cgroup v2 is mounted.
+/// Where cgroup v2 is mounted. Whom `ip netns exec` starts has another `/sys` without it: then it is where the first process
+/// has it.
 pub fn root() -> Option<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
-    mounts.lines().find_map(|line| {
-        let (place, kind) = line.split_once(" - ")?;
-        kind.starts_with("cgroup2 ").then(|| PathBuf::from(place.split(' ').nth(4).unwrap_or_default()))
-    })
+    let of = |process: &str| {
+        let mounts = fs::read_to_string(format!("/proc/{process}/mountinfo")).ok()?;
+        mounts.lines().find_map(|line| {
+            let (place, kind) = line.split_once(" - ")?;
+            kind.starts_with("cgroup2 ").then(|| PathBuf::from(place.split(' ').nth(4).unwrap_or_default()))
+        })
+    };
+    of("self").or_else(|| Some(Path::new("/proc/1/root").join(of("1")?.strip_prefix("/").ok()?)))
 }
 
 /// The identifier of a cgroup by its path, below the root of cgroup v2 or in the file system; `None` where there is none.

@@ -2,7 +2,8 @@
 
 use std::net::Ipv6Addr;
 
-use observer_tests::live::{Cgroup, Netns, Watch, is_emulated, owners};
+use observer_tests::live::{Actor, Cgroup, Netns, Watch, is_emulated, owners};
+use observer_tests::run::{objects, observer};
 use serde_json::Value;
 
 use crate::{between, kinds, near, stage, to_port, v4};
@@ -48,6 +49,20 @@ fn a_server_that_forks_has_accepted_and_its_child_has_closed() {
     let owners = owners(&record, "server");
     assert_eq!(owners.first(), Some(&(server.pid, "accept".to_string())));
     assert!(matches!(owners.get(1), Some((pid, how)) if *pid != server.pid && how == "close"), "{record}");
+}
+
+#[test]
+fn who_accepts_is_seen_with_other_mounts_too() {
+    let Some((netns, watch)) = stage("other mounts", &[]) else { return };
+    drop(watch);
+    let server = netns.serve("127.0.0.1:0", "fork", 1);
+    let client = format!("{} connect 127.0.0.1:{} send 1 >&2 <&-", Actor::path(), server.port);
+    let observer = observer().expect("there is an observer").to_str().expect("it is UTF-8");
+    // `ip netns exec` mounts a /sys without cgroups.
+    let inode = netns.inode().to_string();
+    let told = netns.output(observer, &["trace", "--netns", &inode, "--output", "json", "--", "sh", "-c", &client]);
+    let records = objects(&told, "connection").expect("it is JSON");
+    assert_eq!(owners(&records[0], "server")[0], (server.pid, "accept".into()), "{told}");
 }
 
 #[test]

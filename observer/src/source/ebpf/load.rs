@@ -14,6 +14,8 @@ use aya::programs::{
 use aya::{Ebpf, EbpfLoader, Pod};
 use aya_log::EbpfLogger;
 use observer_ebpf::{HOOKS, Hook, Settings};
+use rustix::fs::{Mode, OFlags, openat};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
 
 use super::book::Book;
 use super::btf::Btf;
@@ -286,10 +288,24 @@ fn recursion_misses(program: BorrowedFd<'_>) -> Result<u64> {
 fn root_cgroup() -> Result<File> {
     /// The inode of the root; inside a container, something else is mounted in its place.
     const ROOT: u64 = 1;
-    let path = owner::root().context("no cgroups of version 2 are mounted")?;
-    let root = File::open(&path).with_context(|| format!("opening {}", path.display()))?;
-    anyhow::ensure!(root.metadata()?.ino() == ROOT, "{} is not the root of all cgroups", path.display());
+    let mounted = owner::root().and_then(|path| File::open(path).ok());
+    let root = match mounted {
+        Some(root) => root,
+        None => {
+            mount_cgroups().context("cgroups of version 2 are not mounted where observer sees them, nor can they be")?
+        }
+    };
+    anyhow::ensure!(root.metadata()?.ino() == ROOT, "the root of all cgroups is not to be seen from here");
     Ok(root)
+}
+
+/// The cgroups, mounted for this process alone: nowhere, and gone when the file is closed.
+fn mount_cgroups() -> io::Result<File> {
+    let context = fsopen("cgroup2", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_create(&context)?;
+    let mount = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(openat(&mount, ".", flags, Mode::empty())?.into())
 }
 
 /// How much the programs are to say, as [`aya_log::Level`] numbers it.
