@@ -12,7 +12,8 @@ use observer_ebpf::{HOOKS, Hook};
 use super::ebpf::probe;
 use super::libpcap::{self, ANY, Interfaces};
 use super::rights::{
-    self, BPF, DAC_READ_SEARCH, ENOUGH, NET_RAW, OLDEST, PERFMON, RIGHTS, Right, SYS_ADMIN, SYS_PTRACE, SYSLOG,
+    self, BPF, DAC_READ_SEARCH, ENOUGH, NET_ADMIN, NET_RAW, OLDEST, PERFMON, RIGHTS, Right, SYS_ADMIN, SYS_PTRACE,
+    SYSLOG,
 };
 use super::sock_diag::{self, Tables};
 use super::{namespace, owner};
@@ -99,7 +100,11 @@ fn ebpf() -> Vec<FeatureRecord> {
             Some(why) => Err(anyhow::anyhow!(why)),
             None => Ok(None),
         };
-        let needs = || if hook == Hook::Packets { missing(&[BPF, PERFMON, NET_RAW]) } else { missing(&[BPF, PERFMON]) };
+        let needs = || match hook {
+            Hook::Packets => missing(&[BPF, PERFMON, NET_RAW]),
+            Hook::Accept => missing(&[BPF, PERFMON, NET_ADMIN]),
+            _ => missing(&[BPF, PERFMON]),
+        };
         features.push(feature(&name(hook), gives(hook), tried, needs));
     }
     features

@@ -18,6 +18,12 @@ pub const BPF: Right = Right { name: "CAP_BPF", used_for: "loading eBPF programs
 /// Programs that trace the kernel.
 pub const PERFMON: Right =
     Right { name: "CAP_PERFMON", used_for: "attaching them to tracepoints", set: CapabilitySet::PERFMON };
+/// Programs that cgroups run.
+pub const NET_ADMIN: Right = Right {
+    name: "CAP_NET_ADMIN",
+    used_for: "programs at the root of the cgroups, for what leaves and who accepts",
+    set: CapabilitySet::NET_ADMIN,
+};
 /// Packet sockets.
 pub const NET_RAW: Right = Right {
     name: "CAP_NET_RAW",
@@ -44,10 +50,10 @@ pub const SYSLOG: Right = Right {
 };
 
 /// All that can be used.
-pub const RIGHTS: [Right; 7] = [BPF, PERFMON, NET_RAW, SYS_PTRACE, SYS_ADMIN, SYSLOG, DAC_READ_SEARCH];
+pub const RIGHTS: [Right; 8] = [BPF, PERFMON, NET_ADMIN, NET_RAW, SYS_PTRACE, SYS_ADMIN, SYSLOG, DAC_READ_SEARCH];
 
 /// Those that show all of one network namespace, processes and what passes between namespaces' sockets included.
-pub const ENOUGH: [Right; 4] = [BPF, PERFMON, NET_RAW, SYS_PTRACE];
+pub const ENOUGH: [Right; 5] = [BPF, PERFMON, NET_ADMIN, NET_RAW, SYS_PTRACE];
 
 /// The first release whose eBPF has what the programs use: ring buffers, BTF tracepoints and CAP_BPF came by 5.8.
 pub const OLDEST: (u32, u32) = (5, 8);
