@@ -1,7 +1,6 @@
 //! The end of accept(2) and its kin: a process takes a connection over.
 
-use aya_ebpf::macros::{cgroup_sock_addr, fexit, map};
-use aya_ebpf::maps::PerCpuArray;
+use aya_ebpf::macros::{cgroup_sock_addr, fexit};
 use aya_ebpf::programs::{FExitContext, SockAddrContext};
 use observer_ebpf::{How, Socket};
 
@@ -40,7 +39,8 @@ fn peer6(context: SockAddrContext) -> i32 {
 fn asked_for_peer(context: &SockAddrContext) -> i32 {
     // SAFETY: the program's argument; the verifier knows its fields.
     let sk = unsafe { (*context.sock_addr).__bindgen_anon_1.sk } as u64;
-    if let Some(sk) = as_number(sk).and_then(kernel::tcp_of)
+    // Read from where it lies, the pointer is a number, which the verifier lets be reckoned with.
+    if let Some(sk) = kernel::read(&raw const sk as u64).and_then(kernel::tcp_of)
         && let Some(entry) = book::find(Struct::new(sk as *const u8))
         && entry.owner_how == 0
         && entry.marks & Socket::PASSIVE != 0
@@ -48,22 +48,6 @@ fn asked_for_peer(context: &SockAddrContext) -> i32 {
         take_over(entry);
     }
     1
-}
-
-/// Room for one pointer.
-#[map]
-static POINTER: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
-
-/// A pointer as a number: the verifier forgets, in a map's value, what it pointed to, and lets it be reckoned with.
-#[inline(always)]
-fn as_number(pointer: u64) -> Option<u64> {
-    let room = POINTER.get_ptr_mut(0)?;
-    // SAFETY: a map's value, on this processor. An interrupt in between leaves another socket's address, of which the same
-    // holds: a process asks for its peer.
-    unsafe {
-        room.write_volatile(pointer);
-        Some(room.read_volatile())
-    }
 }
 
 /// The process at work has the socket from now on. One that is not in the book is of another protocol, or not wanted.
