@@ -21,8 +21,9 @@ fn accepted(context: FExitContext) -> i32 {
     0
 }
 
-/// Where functions have no ends to attach to: accept(2) asks who the peer is where it is given room for an address, on behalf
-/// of who called it. getpeername(2) does so as well; of those who ask, the first is who accepted.
+/// Where functions have no ends to attach to, and of an accept(2) that had begun before: it asks who the peer is where it is
+/// given room for an address, on behalf of who called it. getpeername(2) does so as well; of those who ask, the first is who
+/// accepted.
 #[cgroup_sock_addr(getpeername4)]
 fn peer4(context: SockAddrContext) -> i32 {
     asked_for_peer(&context)

@@ -200,7 +200,8 @@ fn time_wait_is_the_kernels() {
     let (client, server) = (&record["client"]["port"], server.port);
     let has_port = |line: &str, port: &str| line.split_whitespace().any(|word| word.ends_with(&format!(":{port}")));
     let is_it = |line: &str| has_port(line, &client.to_string()) && has_port(line, &server.to_string());
-    assert!(table.lines().any(is_it), "the kernel's table: {table}");
+    let now = std::time::SystemTime::now();
+    assert!(table.lines().any(is_it), "the kernel's table at {now:?}: {table}, and what was told: {record:#}");
 }
 
 #[test]

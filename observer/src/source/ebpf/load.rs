@@ -99,26 +99,12 @@ impl Loaded {
         }
     }
 
-    /// Starts all programs of a hook.
+    /// Starts what there is for a hook.
     fn attach_hook(&mut self, hook: Hook, resolved: &Resolved, btf: &Btf) -> Result<()> {
         if hook == ACCEPTED.hook {
-            let accepted = match resolved.obstacle(&ACCEPTED, btf) {
-                Some(obstacle) => Err(anyhow!(obstacle)),
-                None => self.start(&ACCEPTED),
-            };
-            match accepted {
-                Ok(()) => {
-                    self.sees_accepts = true;
-                    return Ok(());
-                }
-                Err(error) => tracing::info!("who accepts is seen where it asks for the peer: {error:#}"),
-            }
+            return self.attach_accept(resolved, btf);
         }
-        let programs = || PROGRAMS.iter().filter(|program| program.hook == hook && resolved.wants(program));
-        if let Some(obstacle) = programs().find_map(|program| resolved.obstacle(program, btf)) {
-            bail!(obstacle);
-        }
-        programs().try_for_each(|program| self.start(program))?;
+        self.start_all(hook, resolved, btf)?;
         if hook == LEAVING.hook {
             // Packet sockets do it alone, at a higher price.
             let leaving = self.start(&LEAVING);
@@ -128,6 +114,37 @@ impl Loaded {
             self.sees_leaving = leaving.is_ok();
         }
         Ok(())
+    }
+
+    /// The end of accept(2) shows all, but not those that had begun before; its question for the peer shows those that ask.
+    fn attach_accept(&mut self, resolved: &Resolved, btf: &Btf) -> Result<()> {
+        let ends = match resolved.obstacle(&ACCEPTED, btf) {
+            Some(obstacle) => Err(anyhow!(obstacle)),
+            None => self.start(&ACCEPTED),
+        };
+        let asks = self.start_all(ACCEPTED.hook, resolved, btf);
+        self.sees_accepts = ends.is_ok();
+        match (ends, asks) {
+            (Err(error), asks) => {
+                tracing::info!("who accepts is seen where it asks for the peer: {error:#}");
+                asks
+            }
+            (Ok(()), Err(error)) => {
+                tracing::info!("an accept(2) that has begun already is not seen to end: {error:#}");
+                Ok(())
+            }
+            (Ok(()), Ok(())) => Ok(()),
+        }
+    }
+
+    /// Starts all programs of a hook.
+    fn start_all(&mut self, hook: Hook, resolved: &Resolved, btf: &Btf) -> Result<()> {
+        let mut programs = PROGRAMS.iter().filter(|program| program.hook == hook && resolved.wants(program));
+        let obstacle = programs.clone().find_map(|program| resolved.obstacle(program, btf));
+        if let Some(obstacle) = obstacle {
+            bail!(obstacle);
+        }
+        programs.try_for_each(|program| self.start(program))
     }
 
     fn start(&mut self, program: &Program) -> Result<()> {

@@ -85,7 +85,7 @@ const ERROR_REPORT: &str = "inet_sk_error_report";
 /// The function that ends every accept(2).
 const ACCEPT: &str = "inet_csk_accept";
 
-/// The program at its end, in place of those that its hook has where cgroups are asked.
+/// The program at its end, beside those that its hook has where cgroups are asked.
 pub const ACCEPTED: Program =
     Program { hook: Hook::Accept, name: "accepted", kind: Kind::Exit(ACCEPT), needs: &["skc_net", "net_inum"] };
 
