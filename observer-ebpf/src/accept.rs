@@ -13,6 +13,7 @@ use crate::maps::setting;
 #[fexit(function = "inet_csk_accept")]
 fn accepted(context: FExitContext) -> i32 {
     let sk: *const u8 = if setting!(accept_arguments) == 2 { context.arg(2) } else { context.arg(4) };
+    // One that is not in the book is of another protocol, or not wanted.
     if !sk.is_null()
         && let Some(entry) = book::find(Struct::new(sk))
     {
@@ -51,7 +52,7 @@ fn asked_for_peer(context: &SockAddrContext) -> i32 {
     1
 }
 
-/// The process at work has the socket from now on. One that is not in the book is of another protocol, or not wanted.
+/// The process at work has the socket from now on.
 #[inline(always)]
 fn take_over(entry: &mut Socket) {
     entry.owner = kernel::current();

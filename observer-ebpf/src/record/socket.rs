@@ -257,8 +257,8 @@ impl Event {
 pub enum Kind {
     /// The state changed.
     State = 1,
-    /// Segments were sent again, as one packet of the kernel's; the value is what the layer below gave back (1 dropped by the local queue, −1 by the
-    /// firewall), where the kernel says.
+    /// Segments were sent again, as one packet of the kernel's; the value is what the layer below gave back (1 dropped by
+    /// the local queue, −1 by the firewall), where the kernel says.
     Retransmit = 2,
     /// A SYN-ACK was sent again.
     SynAckRetransmit = 3,
