@@ -26,7 +26,8 @@ pub fn all() -> BTreeMap<u32, PathBuf> {
         .filter(|entry| entry.file_name().to_str().is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_digit())))
         .map(|entry| entry.path().join("ns/net"));
     let named = fs::read_dir(NAMED).into_iter().flatten().flatten().map(|entry| entry.path());
-    for path in of_processes.chain(named) {
+    // Names stay when processes end; of those, the oldest come first.
+    for path in named.chain(of_processes) {
         if let Ok(inode) = inode(&path) {
             found.entry(inode).or_insert(path);
         }
