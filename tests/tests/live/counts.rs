@@ -21,15 +21,21 @@ fn retransmissions_are_those_the_sockets_count() {
     let server = two.serve("10.0.0.2:0", "echo", 1);
     let _client = one.connect(([10, 0, 0, 2], server.port).into(), "bulk", 1);
     let record = watch.connection("the connection", to_port(server.port));
-    let socket = &record["kernel"]["client"];
-    let total = socket["info"]["total_retrans"].as_u64().expect("the kernel counts");
-    assert!(total > 0, "3 % of the packets were lost");
-    assert_eq!(socket["retransmit_events"].as_u64(), Some(total), "each was seen: {record:#}");
+    let total = sent_again(&record);
     let replayed = capture.replay(|records| are_told(std::slice::from_ref(&record), records));
     let replayed = replayed.iter().find(|record| to_port(server.port)(record)).expect("tcpdump saw it");
     let causes = replayed["retransmissions"]["client"].as_object().expect("they are counted");
     assert_eq!(causes.values().filter_map(Value::as_u64).sum::<u64>(), total, "as many on the wire: {causes:?}");
     agree(&record, replayed);
+}
+
+/// How many segments the client sent again, of which each must have been seen: some packets were dropped.
+fn sent_again(record: &Value) -> u64 {
+    let socket = &record["kernel"]["client"];
+    let total = socket["info"]["total_retrans"].as_u64().expect("the kernel counts");
+    assert!(total > 0, "packets were lost");
+    assert_eq!(socket["retransmit_events"].as_u64(), Some(total), "each was seen: {record:#}");
+    total
 }
 
 #[test]
@@ -43,9 +49,7 @@ fn segments_that_are_sent_again_as_one_packet_are_as_many() {
     let server = two.serve("10.0.0.2:0", "echo", 1);
     let _client = one.connect(([10, 0, 0, 2], server.port).into(), "bulk", 1);
     let record = watch.connection("the connection", to_port(server.port));
-    let socket = &record["kernel"]["client"];
-    let total = socket["info"]["total_retrans"].as_u64().expect("the kernel counts");
-    assert_eq!(socket["retransmit_events"].as_u64(), Some(total), "each was seen: {record:#}");
+    sent_again(&record);
     let timeline = record["timeline"]["entries"].as_array().expect("it is told");
     let again: Vec<_> =
         timeline.iter().filter(|entry| entry["kind"] == "retransmit").map(|entry| &entry["at"]).collect();
@@ -153,10 +157,8 @@ fn what_netem_loses_is_sent_again() {
     let server = two.serve("10.0.0.2:0", "echo", 1);
     let _client = one.connect(([10, 0, 0, 2], server.port).into(), "bulk", 1);
     let record = watch.connection("the connection", to_port(server.port));
+    sent_again(&record);
     let socket = &record["kernel"]["client"];
-    let total = socket["info"]["total_retrans"].as_u64().expect("the kernel counts");
-    assert!(total > 0, "3 % of the packets were lost");
-    assert_eq!(socket["retransmit_events"].as_u64(), Some(total), "each was seen: {record:#}");
     assert!(socket["connect_ns"].as_u64() >= Some(20_000_000), "the SYN was under way for 20 ms");
     assert!(socket["info"]["minrtt"].as_u64() >= Some(20_000));
 }
