@@ -87,7 +87,7 @@ extern "C" fn existing_descriptors(context: *const TaskFileContext) -> i32 {
             pid: task.load(field!(task_tgid)),
             uid: task.follow(field!(task_cred)).load(field!(cred_uid)),
             parent: 0,
-            padding: 0,
+            started: kernel::started(task.follow(field!(task_group_leader))),
             cgroup: 0,
             comm: task.follow(field!(task_group_leader)).load(field!(task_comm)),
         };

@@ -5,7 +5,7 @@ use aya_ebpf::helpers::{
     bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid,
     bpf_probe_read_kernel,
 };
-use observer_ebpf::{ABSENT, Task};
+use observer_ebpf::{ABSENT, TICK, Task};
 
 use crate::maps::{field, setting};
 
@@ -99,7 +99,7 @@ pub fn current() -> Task {
         pid: current_pid(),
         uid: bpf_get_current_uid_gid() as u32,
         parent: parent(),
-        padding: 0,
+        started: own_start(),
         // SAFETY: the helper takes nothing.
         cgroup: unsafe { bpf_get_current_cgroup_id() },
         comm: [0; 16],
@@ -108,6 +108,26 @@ pub fn current() -> Task {
         task.comm = comm;
     }
     task
+}
+
+/// When a process began, of which this is the first thread; 0 where this kernel does not say.
+#[inline(always)]
+pub fn started(leader: Struct) -> u32 {
+    if field!(task_boottime) == ABSENT { 0 } else { (leader.load::<u64>(field!(task_boottime)) / TICK) as u32 }
+}
+
+/// When the process at work began, likewise.
+#[inline(always)]
+fn own_start() -> u32 {
+    if field!(task_group_leader) == ABSENT || field!(task_boottime) == ABSENT {
+        return 0;
+    }
+    if setting!(has_task_btf) != 0 {
+        return started(current_task().follow(field!(task_group_leader)));
+    }
+    let leader: Option<u64> = read(task_address() + u64::from(field!(task_group_leader)));
+    let nanoseconds: Option<u64> = leader.and_then(|leader| read(leader + u64::from(field!(task_boottime))));
+    nanoseconds.map_or(0, |nanoseconds| (nanoseconds / TICK) as u32)
 }
 
 /// The name of the process, which is that of its first thread: others are often named after what they do.

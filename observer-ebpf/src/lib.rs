@@ -8,6 +8,7 @@
 mod record;
 
 pub use record::bytes::{Plain, TooShort};
+pub use record::command::{COMMAND_BYTES, CommandHead, TICK};
 pub use record::fields::{ABSENT, Fields, PATHS, Path};
 pub use record::hook::{HOOKS, Hook};
 pub use record::packet::{PACKET_BYTES, PacketHead};
@@ -25,4 +26,8 @@ pub mod tag {
     pub const STRAY: u32 = 3;
     /// A [`super::PacketHead`], and the packet's first bytes.
     pub const PACKET: u32 = 4;
+    /// A [`super::CommandHead`] of a process that is the copy of another. This and the next have a ring buffer of their own.
+    pub const FORKED: u32 = 5;
+    /// A [`super::CommandHead`] of a process that begins to run a program, and its command line.
+    pub const EXECUTED: u32 = 6;
 }

@@ -11,6 +11,7 @@ mod congestion;
 mod destroy;
 mod drop;
 mod error;
+mod exec;
 mod existing;
 mod kernel;
 mod maps;

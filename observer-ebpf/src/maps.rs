@@ -4,7 +4,7 @@ use aya_ebpf::bindings::{BPF_F_NO_PREALLOC, BPF_RB_NO_WAKEUP};
 use aya_ebpf::helpers::generated::bpf_ringbuf_output;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
-use observer_ebpf::{EVENTS, Event, Fields, HOOKS, Hook, SOCKET_HEAD, Settings, Socket};
+use observer_ebpf::{CommandHead, EVENTS, Event, Fields, HOOKS, Hook, SOCKET_HEAD, Settings, Socket};
 
 use crate::kernel::Struct;
 use crate::packets::{FLOWS, Slots};
@@ -20,6 +20,10 @@ static SETTINGS: Settings = Settings::NONE;
 /// Records on their way to user space.
 #[map]
 static RECORDS: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
+
+/// What processes were started with, on its way to user space.
+#[map]
+static COMMANDS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 
 /// Every socket that lives, by the kernel's address of it.
 #[map]
@@ -80,6 +84,11 @@ pub fn records() -> &'static RingBuf {
 }
 
 #[inline(always)]
+pub fn commands() -> &'static RingBuf {
+    &COMMANDS
+}
+
+#[inline(always)]
 pub fn sockets() -> &'static HashMap<u64, Socket> {
     &SOCKETS
 }
@@ -101,6 +110,14 @@ pub fn wants_ports(one: u16, other: u16) -> bool {
 pub fn send<T>(record: &T, hook: Hook) {
     if RECORDS.output::<T>(record, u64::from(BPF_RB_NO_WAKEUP)).is_err() {
         lose(hook);
+    }
+}
+
+/// Sends what is known of a process that is the copy of another.
+#[inline(always)]
+pub fn send_command(head: &CommandHead) {
+    if COMMANDS.output::<CommandHead>(head, u64::from(BPF_RB_NO_WAKEUP)).is_err() {
+        lose(Hook::Exec);
     }
 }
 

@@ -232,6 +232,23 @@ impl Watch {
         unsafe { libc::kill(self.child.id().cast_signed(), libc::SIGINT) };
     }
 
+    /// Does something while it does not look: what it hears of that, it takes in afterwards.
+    ///
+    /// # Panics
+    /// When it does not stop.
+    pub fn pause<T>(&self, meanwhile: impl FnOnce() -> T) -> T {
+        let signal = |number| {
+            // SAFETY: the child is ours and not yet waited for.
+            unsafe { libc::kill(self.child.id().cast_signed(), number) }
+        };
+        signal(libc::SIGSTOP);
+        let stat = format!("/proc/{}/stat", self.child.id());
+        until("observer stops", || std::fs::read_to_string(&stat).is_ok_and(|line| line.contains(") T ")));
+        let done = meanwhile();
+        signal(libc::SIGCONT);
+        done
+    }
+
     /// Identifier of the process.
     pub fn pid(&self) -> u32 {
         self.child.id()

@@ -94,5 +94,9 @@ fields! {
     task_group_leader: "task_struct.group_leader";
     task_comm: "task_struct.comm";
     task_cred: "task_struct.real_cred";
+    task_boottime: "task_struct.start_boottime";
+    task_mm: "task_struct.mm";
+    mm_arg_start: "mm_struct.arg_start";
+    mm_arg_end: "mm_struct.arg_end";
     cred_uid: "cred.uid.val";
 }

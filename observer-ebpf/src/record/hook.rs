@@ -28,10 +28,12 @@ pub enum Hook {
     Existing,
     /// `tcp:tcp_cong_state_set`: a sender's congestion control goes from one state to another.
     Congestion,
+    /// `sched:sched_process_exec` and `sched:sched_process_fork`: what processes were started with.
+    Exec,
 }
 
 /// Every hook, in the order of their numbers.
-pub const HOOKS: [Hook; 12] = [
+pub const HOOKS: [Hook; 13] = [
     Hook::State,
     Hook::Destroy,
     Hook::Retransmit,
@@ -44,6 +46,7 @@ pub const HOOKS: [Hook; 12] = [
     Hook::Packets,
     Hook::Existing,
     Hook::Congestion,
+    Hook::Exec,
 ];
 
 impl Hook {
@@ -62,6 +65,7 @@ impl Hook {
             Self::Packets => "packets",
             Self::Existing => "existing",
             Self::Congestion => "congestion",
+            Self::Exec => "exec",
         }
     }
 

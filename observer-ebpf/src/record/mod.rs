@@ -1,6 +1,7 @@
 //! The records, one file each.
 
 pub mod bytes;
+pub mod command;
 pub mod fields;
 pub mod hook;
 pub mod packet;

@@ -124,8 +124,9 @@ pub struct Task {
     pub uid: u32,
     /// Process identifier of its parent; 0 where not known.
     pub parent: u32,
-    /// Always 0.
-    pub padding: u32,
+    /// When it began after the machine did, in units of [`crate::TICK`]: tells it from others that had its identifier before or
+    /// after. 0 where not known.
+    pub started: u32,
     /// Its cgroup, from `bpf_get_current_cgroup_id`; 0 where not known.
     pub cgroup: u64,
     /// Its name (`comm`), ended by a NUL.
@@ -134,7 +135,7 @@ pub struct Task {
 
 impl Task {
     /// Not known.
-    pub const NONE: Self = Self { pid: 0, uid: 0, parent: 0, padding: 0, cgroup: 0, comm: [0; 16] };
+    pub const NONE: Self = Self { pid: 0, uid: 0, parent: 0, started: 0, cgroup: 0, comm: [0; 16] };
 }
 
 /// How it is known which process a socket belongs to.

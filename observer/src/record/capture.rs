@@ -101,7 +101,7 @@ pub struct HookRecord {
     #[schemars(default)]
     pub lacks: Vec<&'static str>,
     /// Records that it lost, by processor: the ring buffer or the book of sockets was full. What was lost may have changed
-    /// any verdict.
+    /// any verdict, but for `exec`: of some processes that are gone, the arguments are not known.
     pub lost: Vec<u64>,
     /// How often the kernel did not show it something, since its program was at work on that processor already, and was
     /// interrupted or had to wait (`recursion_misses` of `struct bpf_prog_info`), less what its second program has made up

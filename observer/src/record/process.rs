@@ -16,7 +16,7 @@ pub struct ProcessRecord {
     pub name: Option<String>,
     /// Path of its program.
     pub command: Option<String>,
-    /// Its arguments, separated by spaces.
+    /// Its arguments, separated by spaces; `…` stands at the end where there are more.
     pub args: Option<String>,
     /// The user it runs as.
     pub uid: Option<u32>,

@@ -129,6 +129,7 @@ const fn gives(hook: Hook) -> &'static str {
         Hook::Packets => "flags, handshake times, first octets of each direction",
         Hook::Existing => "sockets that were there before (iterators)",
         Hook::Congestion => "congestion states of senders, where asked for",
+        Hook::Exec => "command lines of processes that are gone again",
     }
 }
 

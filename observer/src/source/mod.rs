@@ -2,6 +2,7 @@
 
 mod addresses;
 mod clock;
+mod commands;
 mod compression;
 pub mod conntrack;
 pub mod ebpf;
@@ -22,6 +23,7 @@ mod progress;
 pub mod rights;
 pub mod services;
 pub mod sock_diag;
+mod stat;
 #[cfg(test)]
 mod tests;
 pub mod translations;

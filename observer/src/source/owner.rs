@@ -1,14 +1,19 @@
 //! From what the kernel knows of a process to what a person wants to know: command line, cgroup, unit, container, pod.
 
 use std::collections::HashMap;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::ops::RangeInclusive;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use observer::record::{OwnerHow, ProcessRecord};
 use observer_ebpf::{How, Task};
+
+use super::commands::{Command, Commands, Found};
+use super::stat::Stat;
 
 /// How long what was read of a process is believed: within it, no process identifier is given out twice.
 const FRESH: Duration = Duration::from_secs(1);
@@ -27,6 +32,8 @@ pub struct Owners {
     root: Option<PathBuf>,
     /// When the tree of cgroups was searched last.
     searched: Option<Instant>,
+    /// What processes were started with, as far as a source hears of that.
+    pub commands: Commands,
 }
 
 /// What makes two records of a process the same.
@@ -35,6 +42,8 @@ struct Key {
     task: Task,
     how: How,
     cgroup: u64,
+    /// Since when it runs what it runs; 0 where that is not known.
+    since: u64,
 }
 
 /// A cgroup, and what its path says.
@@ -50,20 +59,36 @@ pub struct Cgroup {
 impl Owners {
     /// Nothing known.
     pub fn new() -> Self {
-        Self { records: HashMap::new(), cgroups: HashMap::new(), root: root(), searched: None }
+        Self {
+            records: HashMap::new(),
+            cgroups: HashMap::new(),
+            root: root(),
+            searched: None,
+            commands: Commands::default(),
+        }
     }
 
-    /// The process of a socket whose own cgroup is `cgroup`.
-    pub fn record(&mut self, task: &Task, how: How, cgroup: u64) -> Arc<ProcessRecord> {
+    /// The process of a socket whose own cgroup is `cgroup`. It was seen to be its at some time in `during`, in nanoseconds of
+    /// the kernel's clock.
+    pub fn record(&mut self, task: &Task, how: How, cgroup: u64, during: RangeInclusive<u64>) -> Arc<ProcessRecord> {
         let place = if cgroup == 0 { task.cgroup } else { cgroup };
-        let key = Key { task: *task, how, cgroup: place };
+        let ran = self.commands.find(task, during);
+        let key = Key { task: *task, how, cgroup: place, since: ran.as_ref().map_or(0, |ran| ran.since) };
         let now = Instant::now();
         if let Some((read, record)) = self.records.get(&key)
             && now.duration_since(*read) < FRESH
         {
             return Arc::clone(record);
         }
-        let record = Arc::new(self.look_up(task, how, place));
+        let mut record = self.look_up(task, how, place, ran.as_ref());
+        // It may be gone by now.
+        if record.command.is_none()
+            && task.started != 0
+            && let Some((_, before)) = self.records.get(&key)
+        {
+            record = ProcessRecord { command: before.command.clone(), args: before.args.clone(), ..record };
+        }
+        let record = Arc::new(record);
         if self.records.len() >= MOST {
             self.records.retain(|_, (read, _)| now.duration_since(*read) < FRESH);
         }
@@ -73,8 +98,8 @@ impl Owners {
         record
     }
 
-    fn look_up(&mut self, task: &Task, how: How, cgroup: u64) -> ProcessRecord {
-        let args = read_args(task);
+    fn look_up(&mut self, task: &Task, how: How, cgroup: u64, ran: Option<&Found>) -> ProcessRecord {
+        let args = arguments(task, ran);
         let cgroup = self.cgroup(cgroup);
         let cgroup = cgroup.as_deref();
         ProcessRecord {
@@ -162,26 +187,48 @@ pub fn cgroup(path: &str) -> Option<u64> {
     Some(fs::metadata(place).ok()?.ino())
 }
 
-/// The arguments of a process whose name is still that of `task`.
-fn read_args(task: &Task) -> Option<Vec<String>> {
+/// The arguments of a process: of one that lives, as it shows them itself, unless it has run something else by now.
+fn arguments(task: &Task, ran: Option<&Found>) -> Option<Vec<String>> {
+    let still_runs = ran.is_none_or(|ran| ran.is_last);
+    let shown = if still_runs { running(task.pid, task.started, &task.comm) } else { None };
+    shown.as_ref().or(ran.map(|ran| &ran.command)).and_then(Command::words)
+}
+
+/// The command line of a process that lives, that began at `started` (0 where that is not known), and whose name is still
+/// `comm`.
+pub fn running(pid: u32, started: u32, comm: &[u8; 16]) -> Option<Command> {
     /// More is of no use to a reader.
-    const LONGEST: usize = 4096;
-    let folder = format!("/proc/{}", task.pid);
-    let mut line = fs::read(format!("{folder}/cmdline")).ok()?;
-    let name = fs::read(format!("{folder}/comm")).ok()?;
-    if name.trim_ascii_end() != comm(task).as_bytes() {
+    const LONGEST: u64 = 4096;
+    let folder = format!("/proc/{pid}");
+    let mut octets = Vec::new();
+    File::open(format!("{folder}/cmdline")).ok()?.take(LONGEST + 1).read_to_end(&mut octets).ok()?;
+    let line = fs::read(format!("{folder}/stat")).ok()?;
+    let stat = Stat::parse(&line)?;
+    let is_it = started == 0 || stat.started == started || *CLOCK_IS_OWN;
+    if octets.is_empty() || stat.name != name(comm) || !is_it {
         return None;
     }
-    line.truncate(LONGEST);
-    let words: Vec<_> = line.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect();
-    let filled = words.iter().rposition(|word| !word.is_empty())? + 1;
-    Some(words.into_iter().take(filled).collect())
+    let is_cut = octets.len() as u64 > LONGEST;
+    octets.truncate(LONGEST as usize);
+    Some(Command { octets: octets.into(), is_cut })
 }
+
+/// Whether processes are shown to this one to have begun at other times than to the programs in the kernel: a time namespace
+/// has a boot clock of its own (time_namespaces(7)).
+static CLOCK_IS_OWN: LazyLock<bool> = LazyLock::new(|| {
+    let offsets = fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default();
+    let boot = offsets.lines().find_map(|line| line.strip_prefix("boottime"));
+    boot.is_some_and(|boot| boot.split_ascii_whitespace().any(|number| number != "0"))
+});
 
 /// A process's name.
 fn comm(task: &Task) -> String {
-    let name = task.comm.split(|byte| *byte == 0).next().unwrap_or_default();
-    String::from_utf8_lossy(name).into_owned()
+    String::from_utf8_lossy(name(&task.comm)).into_owned()
+}
+
+/// A name without what is behind it.
+fn name(comm: &[u8; 16]) -> &[u8] {
+    comm.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
 impl Cgroup {
@@ -233,6 +280,52 @@ fn pod(part: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::commands::Process;
+
+    /// This process, as the kernel's programs would tell of it.
+    fn own() -> Task {
+        let line = fs::read("/proc/self/stat").expect("there is a /proc");
+        let stat = Stat::parse(&line).expect("it is well formed");
+        let mut comm = [0; 16];
+        comm.iter_mut().zip(stat.name).for_each(|(to, from)| *to = *from);
+        Task { pid: std::process::id(), started: stat.started, comm, ..Task::NONE }
+    }
+
+    #[test]
+    fn a_process_is_asked_only_where_it_is_still_the_same() {
+        let own = own();
+        let words: Vec<_> = std::env::args().collect();
+        assert_eq!(arguments(&own, None).as_ref(), Some(&words));
+        assert_eq!(arguments(&Task { started: 0, ..own }, None).as_ref(), Some(&words), "by its name alone");
+        assert_eq!(arguments(&Task { started: own.started - 1, ..own }, None), None, "another had its identifier");
+        assert_eq!(arguments(&Task { comm: [b'x'; 16], ..own }, None), None);
+    }
+
+    #[test]
+    fn what_a_process_ran_before_is_not_asked_of_it() {
+        let command = Command { octets: b"before\0-x\0".as_slice().into(), is_cut: false };
+        let ran = |is_last| Found { since: 1, is_last, command: command.clone() };
+        let before = Some(vec!["before".to_string(), "-x".to_string()]);
+        assert_eq!(arguments(&own(), Some(&ran(false))), before);
+        assert_ne!(arguments(&own(), Some(&ran(true))), before, "it shows them itself");
+        assert_eq!(arguments(&Task { pid: u32::MAX, ..own() }, Some(&ran(true))), before, "there is none");
+    }
+
+    #[test]
+    fn what_a_process_was_started_with_is_told_after_it_is_gone() {
+        let mut owners = Owners::new();
+        let mut comm = [0; 16];
+        comm[..4].copy_from_slice(b"curl");
+        let gone = Task { pid: u32::MAX, started: 7, comm, ..Task::NONE };
+        let process = Process { pid: gone.pid, started: gone.started };
+        let command = Command { octets: b"curl\0-s".as_slice().into(), is_cut: false };
+        owners.commands.executed(process, 10, comm, Some(command));
+        let record = owners.record(&gone, How::Connect, 0, 20..=20);
+        assert_eq!((record.command.as_deref(), record.args.as_deref()), (Some("curl"), Some("-s")));
+        let later = Task { started: 8, ..gone };
+        let record = owners.record(&later, How::Connect, 0, 30..=30);
+        assert_eq!((record.name.as_deref(), record.args.as_deref()), (Some("curl"), None), "it is another");
+    }
 
     #[test]
     fn paths_name_containers_pods_and_units() {

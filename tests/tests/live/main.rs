@@ -1,6 +1,7 @@
 //! The kernel observed: real sockets in namespaces of their own, and what `observer watch` says of them.
 
 mod apart;
+mod arguments;
 mod connections;
 mod counts;
 mod datagrams;

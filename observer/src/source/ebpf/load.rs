@@ -61,6 +61,8 @@ pub struct Loaded {
 pub struct Sizes {
     /// Octets of the ring buffer; a power of two.
     pub ring: u32,
+    /// Octets of the ring buffer for what processes were started with; a power of two.
+    pub commands: u32,
     /// Sockets that can be followed at once.
     pub sockets: u32,
 }
@@ -78,6 +80,7 @@ impl Loaded {
             // What is below the level is left out of the programs as they are loaded.
             .override_global(aya_log::LEVEL, &log_level(), true)
             .map_max_entries("RECORDS", sizes.ring)
+            .map_max_entries("COMMANDS", sizes.commands)
             .map_max_entries("SOCKETS", sizes.sockets)
             .load(object.as_deref().unwrap_or(OBJECT))
             .context("creating the eBPF maps")?;
@@ -245,8 +248,17 @@ impl Loaded {
 
     /// The ring buffer, once.
     pub fn ring(&mut self) -> Result<RingBuf<MapData>> {
-        let map = self.ebpf.take_map("RECORDS").context("the eBPF object has no ring buffer")?;
-        RingBuf::try_from(map).context("mapping the ring buffer")
+        self.ring_buffer("RECORDS")
+    }
+
+    /// That for what processes were started with, once.
+    pub fn commands(&mut self) -> Result<RingBuf<MapData>> {
+        self.ring_buffer("COMMANDS")
+    }
+
+    fn ring_buffer(&mut self, name: &str) -> Result<RingBuf<MapData>> {
+        let map = self.ebpf.take_map(name).with_context(|| format!("the eBPF object has no ring buffer {name}"))?;
+        RingBuf::try_from(map).with_context(|| format!("mapping the ring buffer {name}"))
     }
 
     /// The map of sockets, once.

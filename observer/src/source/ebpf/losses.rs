@@ -51,15 +51,24 @@ impl Losses {
         self.missed.get(&hook).copied().unwrap_or(0)
     }
 
-    /// All that did not get through.
+    /// All of connections that did not get through: where a command line is lost, none of them is.
     pub fn total(&self) -> Result<u64> {
-        let lost: u64 = self.by_hook()?.iter().flat_map(|(_, lost)| lost).sum();
-        Ok(lost + self.missed.values().sum::<u64>())
+        let is_theirs = |hook: &Hook| *hook != Hook::Exec;
+        let lost = self.by_hook()?.into_iter().filter(|(hook, _)| is_theirs(hook));
+        let lost: u64 = lost.flat_map(|(_, lost)| lost).sum();
+        Ok(lost + self.missed.iter().filter(|(hook, _)| is_theirs(hook)).map(|(_, missed)| missed).sum::<u64>())
+    }
+
+    /// What did not get through of one hook.
+    pub fn of(&self, wanted: Hook) -> Result<u64> {
+        let lost = self.by_hook()?.into_iter().filter(|(hook, _)| *hook == wanted);
+        Ok(lost.flat_map(|(_, lost)| lost).sum::<u64>() + self.missed(wanted))
     }
 
     /// As much of it as may have been last words.
     pub fn ends(&self) -> Result<u64> {
         let lost = self.by_hook()?.into_iter().filter(|(hook, _)| *hook == Hook::Destroy);
-        Ok(lost.flat_map(|(_, lost)| lost).sum::<u64>() + self.missed.values().sum::<u64>())
+        let missed = self.missed.iter().filter(|(hook, _)| **hook != Hook::Exec).map(|(_, missed)| missed);
+        Ok(lost.flat_map(|(_, lost)| lost).sum::<u64>() + missed.sum::<u64>())
     }
 }

@@ -2,6 +2,7 @@
 
 mod book;
 mod btf;
+mod exec;
 mod load;
 mod losses;
 mod names;
@@ -28,6 +29,7 @@ use socket2::Socket as PacketSocket;
 
 use book::Book;
 use btf::Btf;
+use exec::Started;
 use load::{Loaded, Sizes};
 use losses::Losses;
 use names::Names;
@@ -80,6 +82,7 @@ pub struct Options {
 pub struct Kernel {
     loaded: Loaded,
     ring: RingBuf<MapData>,
+    started: Started,
     sockets: Book,
     losses: Losses,
     resolved: Resolved,
@@ -135,7 +138,9 @@ impl Kernel {
             error_at_close: u32::from(options.hooks.contains(&Hook::Error)) & resolved.settings.error_at_close,
             ..resolved.settings
         };
-        let sizes = Sizes { ring: options.ring, sockets: options.sockets };
+        // Processes begin less often than connections, and less is said of them.
+        let commands = (options.ring / 16).max(1 << 16);
+        let sizes = Sizes { ring: options.ring, commands, sockets: options.sockets };
         let mut loaded = Loaded::new(&resolved, settings, sizes)?;
         loaded.choose_ports(&options.ports)?;
         loaded.attach(&options.hooks, &resolved, &btf);
@@ -151,6 +156,7 @@ impl Kernel {
         };
         let mut kernel = Self {
             ring: loaded.ring()?,
+            started: Started::new(loaded.commands()?),
             sockets: loaded.sockets()?,
             losses: Losses::new(&mut loaded, resolved.settings.has_second != 0)?,
             loaded,
@@ -262,6 +268,11 @@ impl Kernel {
         self.loaded.flush_log();
         take(&mut self.ring, &mut self.waiting, &mut self.bytes)?;
         self.has_heard |= !self.waiting.is_empty();
+        // After those: what the processes were started with that they are of is there by now.
+        if self.started.take(&mut self.translator.owners.commands)? {
+            self.has_heard = true;
+            self.note_lost_commands()?;
+        }
         self.waiting.sort_by_key(|(at, _)| *at);
         let settled = self.waiting.partition_point(|(at, _)| *at <= until);
         let left = self.waiting.split_off(settled);
@@ -270,6 +281,12 @@ impl Kernel {
             self.give(batch, at, raw);
         }
         self.keep_bytes();
+        Ok(())
+    }
+
+    /// Forgets what processes were started with where something of that was lost.
+    fn note_lost_commands(&mut self) -> Result<()> {
+        self.started.note_lost(self.losses.of(Hook::Exec)?, &mut self.translator.owners.commands);
         Ok(())
     }
 
@@ -324,7 +341,7 @@ impl Kernel {
             if socket.owner_how == How::Listen as u8 || socket.state == LISTEN {
                 let how = How::from_number(socket.owner_how);
                 if let Some(how) = how.filter(|_| occasion != Occasion::Gone) {
-                    let owner = self.translator.owners.record(&socket.owner, how, socket.cgroup);
+                    let owner = self.translator.owners.record(&socket.owner, how, socket.cgroup, socket.born..=at);
                     let owner = ProcessRecord { how: Some(OwnerHow::Listener), ..ProcessRecord::clone(&owner) };
                     self.listeners.insert(place, Arc::new(owner));
                 }
@@ -378,6 +395,7 @@ impl LiveSource for Kernel {
         // Where nothing happens, nothing is missed.
         if std::mem::take(&mut self.has_heard) {
             self.losses.count_missed(&self.loaded)?;
+            self.note_lost_commands()?;
         }
         // What is lost from now on is for the next look: its sockets may be found by this one.
         let calls_roll = self.roll.is_due(self.losses.ends()?);

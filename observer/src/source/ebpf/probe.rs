@@ -10,7 +10,7 @@ use crate::source::namespace;
 use crate::source::porter::open_iterator;
 
 /// Room for next to nothing: what is seen meanwhile is thrown away.
-const SIZES: Sizes = Sizes { ring: 1 << 16, sockets: 64 };
+const SIZES: Sizes = Sizes { ring: 1 << 16, commands: 1 << 16, sockets: 64 };
 
 /// What came of trying.
 pub struct Probe {

@@ -79,6 +79,9 @@ const OF_TASK: [&str; 9] = [
     "task_cred",
 ];
 
+const OF_COMMAND: [&str; 7] =
+    ["task_mm", "mm_arg_start", "mm_arg_end", "task_boottime", "task_group_leader", "task_tgid", "task_comm"];
+
 /// The tracepoint of errors.
 const ERROR_REPORT: &str = "inet_sk_error_report";
 
@@ -93,7 +96,7 @@ pub const ACCEPTED: Program =
 pub const LEAVING: Program = Program { hook: Hook::Packets, name: "leaving", kind: Kind::Egress, needs: &[] };
 
 /// Every program.
-pub const PROGRAMS: [Program; 16] = [
+pub const PROGRAMS: [Program; 18] = [
     Program { hook: Hook::State, name: "state", kind: Kind::Tracepoint("inet_sock_set_state"), needs: &SOCKET },
     Program { hook: Hook::State, name: "state_again", kind: Kind::Second("inet_sock_set_state"), needs: &SOCKET },
     Program { hook: Hook::Destroy, name: "destroy", kind: Kind::Tracepoint("tcp_destroy_sock"), needs: &SOCKET },
@@ -130,6 +133,8 @@ pub const PROGRAMS: [Program; 16] = [
     },
     Program { hook: Hook::Existing, name: "existing_sockets", kind: Kind::Iterator("tcp"), needs: &SOCKET },
     Program { hook: Hook::Existing, name: "existing_descriptors", kind: Kind::Iterator("task_file"), needs: &OF_TASK },
+    Program { hook: Hook::Exec, name: "executed", kind: Kind::Tracepoint("sched_process_exec"), needs: &OF_COMMAND },
+    Program { hook: Hook::Exec, name: "forked", kind: Kind::Tracepoint("sched_process_fork"), needs: &OF_COMMAND },
 ];
 
 impl Resolved {

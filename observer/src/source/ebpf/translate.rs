@@ -40,17 +40,19 @@ impl Translator {
         occasion: Occasion,
         listener: Option<&Arc<ProcessRecord>>,
     ) -> SocketInput {
+        // Where it was not then that it was made, its owner was seen at some time since.
+        let during = |how| socket.born..=if matches!(how, How::Connect | How::Listen) { socket.born } else { at };
         let mut processes = Vec::new();
         if let Some(how) = How::from_number(socket.owner_how)
             && is_process(&socket.owner)
         {
-            processes.push(self.owners.record(&socket.owner, how, socket.cgroup));
+            processes.push(self.owners.record(&socket.owner, how, socket.cgroup, during(how)));
         }
         if let Some(how) = How::from_number(socket.closer_how)
             && (socket.owner_how == 0 || socket.closer.pid != socket.owner.pid)
             && is_process(&socket.closer)
         {
-            processes.push(self.owners.record(&socket.closer, how, 0));
+            processes.push(self.owners.record(&socket.closer, how, 0, during(how)));
         }
         // Who listens has most likely accepted it, where that was not seen; who has closed it, too, is known already.
         if socket.owner_how == 0

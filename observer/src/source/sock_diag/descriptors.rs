@@ -12,6 +12,8 @@ use observer_ebpf::Task;
 use rustix::fd::OwnedFd;
 use rustix::fs::{Dir, Mode, OFlags, RawDir, SeekFrom, open, readlinkat_raw, seek};
 
+use crate::source::stat::Stat;
+
 /// The processes that have one of `wanted` open, by the inode of the socket. Other users' processes show their
 /// descriptors only to who may trace them (CAP_SYS_PTRACE).
 pub fn find(wanted: &HashSet<u32>) -> HashMap<u32, Task> {
@@ -157,18 +159,11 @@ pub fn name(pid: u32) -> String {
 fn read(pid: u32) -> Option<Task> {
     let folder = format!("/proc/{pid}");
     let uid = fs::metadata(&folder).ok()?.uid();
-    let stat = fs::read_to_string(format!("{folder}/stat")).ok()?;
-    let (name, parent) = name_and_parent(&stat)?;
+    let line = fs::read(format!("{folder}/stat")).ok()?;
+    let Stat { name, parent, started } = Stat::parse(&line)?;
     let mut comm = [0; 16];
-    comm.iter_mut().zip(name.bytes().take(15)).for_each(|(to, from)| *to = from);
-    Some(Task { pid, uid, parent, padding: 0, cgroup: 0, comm })
-}
-
-/// Fields 2 and 4 of proc_pid_stat(5). The name may hold anything, parentheses too.
-fn name_and_parent(stat: &str) -> Option<(&str, u32)> {
-    let (_, rest) = stat.split_once('(')?;
-    let (name, rest) = rest.rsplit_once(')')?;
-    Some((name, rest.split_ascii_whitespace().nth(1)?.parse().ok()?))
+    comm.iter_mut().zip(name.iter().take(15)).for_each(|(to, from)| *to = *from);
+    Some(Task { pid, uid, parent, started, cgroup: 0, comm })
 }
 
 #[cfg(test)]
@@ -176,11 +171,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn links_and_names_are_read() {
+    fn links_are_read() {
         assert_eq!(inode("socket:[4711]"), Some(4711));
         assert_eq!(inode("pipe:[4711]"), None);
-        assert_eq!(name_and_parent("17 (a) b (c)) S 4 17 17 0"), Some(("a) b (c)", 4)));
-        assert_eq!(name_and_parent("17"), None);
     }
 
     #[test]

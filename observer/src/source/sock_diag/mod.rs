@@ -215,6 +215,6 @@ struct Found<'a> {
 impl Whose for Found<'_> {
     fn owner(&mut self, shown: &Shown) -> Option<Arc<ProcessRecord>> {
         let task = self.tasks.get(&shown.inode)?;
-        Some(self.owners.record(task, How::Descriptor, shown.cgroup))
+        Some(self.owners.record(task, How::Descriptor, shown.cgroup, 0..=u64::MAX))
     }
 }
