@@ -326,17 +326,24 @@ impl Message {
     }
 
     /// Whether it begins with a long header of QUIC (RFC 9000, section 17.2), of version 1 or 2 (RFC 9369) or of version
-    /// negotiation: what a handshake is made of.
+    /// negotiation: what a handshake is made of. A server that has been told it may clears the fixed bit in its first answer
+    /// already (RFC 9287), but not in version negotiation.
     #[inline(always)]
     fn begins_quic(&self) -> bool {
         let [first, version @ ..] = self.start[0].to_ne_bytes();
         let version = [version[0], version[1], version[2], self.start[1].to_ne_bytes()[0]];
-        first & LONG == LONG && matches!(u32::from_be_bytes(version), 0 | 1 | 0x6b33_43cf)
+        match u32::from_be_bytes(version) {
+            1 | 0x6b33_43cf => first & LONG != 0,
+            0 => first & (LONG | FIXED) == LONG | FIXED,
+            _ => false,
+        }
     }
 }
 
-/// In the first octet of a datagram of QUIC: that its header is a long one, and the bit that is always set.
-const LONG: u8 = 0xc0;
+/// In the first octet of a datagram of QUIC: that its header is a long one, and the bit that is set where it was not agreed
+/// upon that it may be anything.
+const LONG: u8 = 0x80;
+const FIXED: u8 = 0x40;
 
 /// In the flags of a message of DNS: which kind of query it is, and that it is an answer.
 const OPCODE: u8 = 0x78;
