@@ -8,6 +8,7 @@ mod datagrams;
 mod failures;
 mod filters;
 mod names;
+mod quic;
 mod rights;
 mod turns;
 mod verdicts;
