@@ -79,6 +79,7 @@ pub fn run<S: Sink>(
             clock: Clock::default(),
             keys: Keyring::new(options.keys.clone()),
             speakers: Speakers::default(),
+            next: 0,
         }),
         shards: (0..shards)
             .map(|index| Mutex::new(Shard::new((index as u64, shards as u64), tracker, make_sink())))
@@ -118,6 +119,8 @@ struct Batch {
     /// The first `filled` hold something; the others are kept for their memory.
     parts: Vec<Part>,
     filled: usize,
+    /// The number that the next frame will have.
+    next: u64,
     /// What time it is for connections that wait for nothing but time to pass.
     now: Option<Timestamp>,
 }
@@ -169,6 +172,8 @@ struct Producer<'a> {
     clock: Clock,
     keys: Keyring,
     speakers: Speakers,
+    /// The number of the next frame.
+    next: u64,
 }
 
 #[derive(Debug, Default)]
@@ -344,6 +349,8 @@ impl Producer<'_> {
             }
             fill = self.fill_part(part, shards)?;
             batch.filled += 1;
+            self.next = part.chunk.frames.last().map_or(self.next, |frame| frame.number + 1);
+            batch.next = self.next;
             if streaming {
                 batch.now = self.clock.now(part.chunk.frames.last().map(|frame| frame.at));
             }

@@ -1,6 +1,6 @@
 //! `observer replay`: from capture files to connections.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -26,7 +26,7 @@ use crate::keyring;
 use crate::recorded;
 use crate::run::{self, run};
 use crate::sink::packets::Look;
-use crate::sink::{Detail, Har, Json, Order, Otlp, Perfetto, Printer, Sink, Summary, Text, Together, View};
+use crate::sink::{Detail, Har, Json, Order, Otlp, Outlet, Perfetto, Printer, Sink, Summary, Text, Together, View};
 use crate::source::{self, Source};
 
 /// Reconstruct every TCP connection in captures
@@ -205,7 +205,8 @@ impl Replay {
             Output::Packets => return self.packets(),
             Output::Har => self.print(self.tracker(0), || Har::new(self.connection))?,
             Output::OtlpJson => {
-                self.print(self.tracker(self.entries()), || Otlp::new(self.printer(), self.connection))?
+                let printer = self.printers();
+                self.print(self.tracker(self.entries()), || Otlp::new(printer(), self.connection))?
             }
             Output::Perfetto => self.print(self.tracker(self.entries()), || Perfetto::new(self.connection))?,
         };
@@ -267,7 +268,8 @@ impl Replay {
 
     fn json(&self) -> Result<CaptureRecord> {
         let entries = if self.timeline { self.entries() } else { 0 };
-        self.print(self.tracker(entries), || Json::new(self.printer(), self.connection, self.together()))
+        let printer = self.printers();
+        self.print(self.tracker(entries), || Json::new(printer(), self.connection, self.together()))
     }
 
     /// What looks at many connections together.
@@ -341,7 +343,7 @@ impl Replay {
             streaming,
             keys: self.keys.clone(),
         };
-        let progress = Bar::new(source.progress());
+        let progress = (!self.prints_meanwhile()).then(|| Bar::new(source.progress()));
         let result = if source.is_recording()? {
             recorded::run(source.as_mut(), options.tracker, options.keys, make_sink())
         } else {
@@ -406,13 +408,25 @@ impl Replay {
         self.follow || self.files.iter().any(is_pipe)
     }
 
+    /// Whether what is printed while the files are read shows how far that is.
+    fn prints_meanwhile(&self) -> bool {
+        matches!(self.output, Output::Json | Output::OtlpJson) && io::stdout().is_terminal()
+    }
+
     fn threads(&self) -> usize {
         let threads = self.threads.or_else(|| std::thread::available_parallelism().ok());
         threads.map_or(1, NonZeroUsize::get)
     }
 
     fn printer(&self) -> Printer {
-        if self.is_stream() { Printer::streaming(Box::new(io::stdout())) } else { Printer::ordered_by(self.threads()) }
+        if self.is_stream() { Printer::streaming(Box::new(io::stdout())) } else { Printer::ordered() }
+    }
+
+    /// Makes printers that print while the files are read: in the order of first frames, or as connections end.
+    fn printers(&self) -> impl Fn() -> Printer {
+        let outlet = Outlet::new(Box::new(io::stdout()));
+        let in_turn = move || Printer::in_turn(outlet.slot(), self.threads());
+        move || if self.is_stream() { self.printer() } else { in_turn() }
     }
 
     /// The command that shows one connection of this input, without its `id`; there is none for what can be read once.

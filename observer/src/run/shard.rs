@@ -70,7 +70,9 @@ impl<S: Sink> Shard<S> {
             self.until = self.until.max(now);
             self.tracker.handle_timeout(now);
         }
-        self.drain()
+        self.drain()?;
+        let Self { sink, tracker, .. } = self;
+        sink.settle(|| tracker.first_open().map_or(batch.next, |first| first.min(batch.next)))
     }
 
     fn handle_part(&mut self, part: &Part, share: &[u32]) {

@@ -40,8 +40,13 @@ impl Sink for Json {
             return Ok(());
         }
         self.together.lookup(&record);
-        let key = (record.id, 0);
+        // Behind the connection whose first frame asks.
+        let key = (record.id, 1);
         self.printer.print(key, |buffer| line(buffer, &Object::Lookup(record)))
+    }
+
+    fn settle(&mut self, first: impl FnOnce() -> u64) -> Result<()> {
+        self.printer.settle(first)
     }
 
     fn has_printed(&self) -> bool {

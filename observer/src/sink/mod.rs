@@ -10,6 +10,7 @@ mod lately;
 mod lookups;
 mod order;
 pub mod otlp;
+mod outlet;
 pub mod packets;
 mod perfetto;
 mod printer;
@@ -31,6 +32,7 @@ pub use lately::Lately;
 use observer::record::{CaptureRecord, ConnectionRecord, LookupRecord};
 pub use order::Order;
 pub use otlp::Otlp;
+pub use outlet::Outlet;
 pub use perfetto::Perfetto;
 pub use printer::Printer;
 pub use recorder::Recorder;
@@ -49,6 +51,12 @@ pub trait Sink: Send + Sized {
 
     /// One lookup of a name. Most sinks say what it led to with the connections that used it.
     fn lookup(&mut self, _: Box<LookupRecord>) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    /// Nothing more comes to this sink that was seen first before the frame that `first` tells, which takes some work to
+    /// find out.
+    fn settle(&mut self, _first: impl FnOnce() -> u64) -> anyhow::Result<()> {
         Ok(())
     }
 

@@ -1,10 +1,11 @@
-//! How pieces of output reach standard output: at once, or in order at the end.
+//! How pieces of output reach standard output: at once, or in order.
 
 use std::io::Write;
 
 use anyhow::{Context as _, Result};
 
-use super::spool::{Key, Spool};
+use super::outlet::Slot;
+use super::spool::{Key, Sorted, Spool};
 
 /// Where one shard's connections are printed.
 pub struct Printer {
@@ -13,8 +14,11 @@ pub struct Printer {
 }
 
 enum To {
-    /// Kept until all are there, then printed in the order of their keys by so many threads.
-    Ordered(Spool, usize),
+    /// Kept until all are there, then printed in the order of their keys.
+    Ordered(Spool),
+    /// Printed in the order of their first frames, as soon as nothing comes any more that belongs before; what is left
+    /// at the end by so many threads.
+    InTurn(Slot, usize),
     /// Printed as they come, each flushed: for live use with one shard.
     Streaming {
         /// Usually standard output.
@@ -27,29 +31,46 @@ enum To {
 impl Printer {
     /// Prints in order.
     pub fn ordered() -> Self {
-        Self::ordered_by(1)
+        Self::to(To::Ordered(Spool::new()))
     }
 
-    /// The same, with the work at the end shared by up to `threads` threads.
-    pub fn ordered_by(threads: usize) -> Self {
-        Self { to: To::Ordered(Spool::new(), threads), has_printed: false }
+    /// Prints in the order of first frames, which the keys begin with, by the outlet that `slot` is of. Up to `threads`
+    /// threads share the work at the end.
+    pub const fn in_turn(slot: Slot, threads: usize) -> Self {
+        Self::to(To::InTurn(slot, threads))
     }
 
     /// Prints to `out` at once.
     pub fn streaming(out: Box<dyn Write + Send>) -> Self {
-        Self { to: To::Streaming { out, piece: Vec::new() }, has_printed: false }
+        Self::to(To::Streaming { out, piece: Vec::new() })
+    }
+
+    const fn to(to: To) -> Self {
+        Self { to, has_printed: false }
     }
 
     /// Prints what `write` appends to the buffer.
     pub fn print(&mut self, key: Key, write: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<()> {
         self.has_printed = true;
         match &mut self.to {
-            To::Ordered(spool, _) => spool.push(key, write),
+            To::Ordered(spool) => {
+                spool.push(key, write)?;
+                if spool.is_full() { spool.put_away() } else { Ok(()) }
+            }
+            To::InTurn(slot, _) => slot.print(key, write),
             To::Streaming { out, piece } => {
                 piece.clear();
                 write(piece)?;
                 out.write_all(piece).and_then(|()| out.flush()).context("writing to standard output")
             }
+        }
+    }
+
+    /// Nothing more comes from this shard that was seen first before the frame that `first` tells.
+    pub fn settle(&mut self, first: impl FnOnce() -> u64) -> Result<()> {
+        match &self.to {
+            To::InTurn(slot, _) => slot.settle(first()),
+            To::Ordered(_) | To::Streaming { .. } => Ok(()),
         }
     }
 
@@ -61,14 +82,15 @@ impl Printer {
     /// Prints what was kept, up to the first `most`.
     pub fn finish(printers: Vec<Self>, most: usize, out: &mut dyn Write) -> Result<()> {
         let mut threads = 1;
-        let spools = printers.into_iter().filter_map(|printer| match printer.to {
-            To::Ordered(spool, by) => {
+        let sorted = printers.into_iter().filter_map(|printer| match printer.to {
+            To::Ordered(mut spool) => Some(spool.take(None)),
+            To::InTurn(slot, by) => {
                 threads = threads.max(by);
-                Some(spool)
+                Some(slot.take())
             }
             To::Streaming { .. } => None,
         });
-        let spools = spools.collect();
-        Spool::merge(spools, most, threads, out)
+        let sorted = sorted.collect();
+        Sorted::write_first(sorted, most, threads, out)
     }
 }

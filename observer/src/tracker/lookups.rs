@@ -10,6 +10,7 @@ use std::sync::Arc;
 use self::multicast::Askers;
 use self::names::Names;
 use self::repeats::{Topic, Unsettled};
+use super::opened::Opened;
 use super::{Config, Event};
 use crate::packet::{Notes, Packet, Segment, Tuple};
 use crate::protocol::dns::{self, Heard, MULTICAST_PORT, Message};
@@ -28,6 +29,8 @@ pub(super) struct Lookups {
     open: HashMap<Asked, Open>,
     /// The last query of each of the open ones, the first one first. Some are answered, or were asked again since.
     order: VecDeque<Queried>,
+    /// The open ones in the order in which they were asked first.
+    opened: Opened<Asked>,
     /// Queries so far.
     queries: u64,
     unsettled: Unsettled,
@@ -168,6 +171,13 @@ impl Lookups {
         }
     }
 
+    /// The number of the first lookup that waits for its answer.
+    pub(super) fn first_open(&mut self) -> Option<u64> {
+        let Self { open, opened, .. } = self;
+        let all = open.iter().map(|(asked, open)| (open.record.id, *asked));
+        opened.first(all, |id, asked| is_open(open, asked, id))
+    }
+
     /// The lookup that gave the opener of a connection the address it goes to, whose first segment is at hand.
     pub(super) fn of(&self, packet: &Packet, segment: &Segment) -> Option<Arc<LookupRecord>> {
         if self.names.is_empty() {
@@ -197,6 +207,8 @@ impl Lookups {
         if asked.topic.is_some() {
             self.askers.ask(Askers::topic(&record.lookup.name, &record.lookup.kind), asked);
         }
+        let Self { open, opened, .. } = self;
+        opened.push(record.id, asked, open.len(), |id, asked| is_open(open, asked, id));
         let before = self.open.insert(asked, Open { record, last: self.queries });
         self.out.extend(before.map(|open| open.record));
         self.queried(asked, at);
@@ -284,6 +296,10 @@ impl Lookups {
             self.out.push(record);
         }
     }
+}
+
+fn is_open(open: &HashMap<Asked, Open>, asked: &Asked, id: u64) -> bool {
+    open.get(asked).is_some_and(|open| open.record.id == id)
 }
 
 impl Open {

@@ -13,6 +13,7 @@ mod kernel;
 mod lookups;
 mod moment;
 mod notable;
+mod opened;
 mod outcome;
 mod overheard;
 pub(crate) mod pack;
@@ -341,6 +342,13 @@ impl Tracker {
     /// Connections that are being followed.
     pub fn open_connections(&self) -> usize {
         self.table.len() + self.quic.len()
+    }
+
+    /// The number of the first connection or lookup that is open: what is given out from now on is that one or younger.
+    /// What [`poll`](Self::poll) has not given out yet does not count, nor what only [`finish`](Self::finish) gives out.
+    pub fn first_open(&mut self) -> Option<u64> {
+        let first = [self.table.first_open(), self.quic.first_open(), self.lookups.first_open()];
+        first.into_iter().flatten().min()
     }
 
     fn segment(&mut self, input: &PacketInput<'_>, segment: &Segment) -> Option<Effect> {

@@ -9,6 +9,7 @@ use std::collections::BinaryHeap;
 use hashbrown::HashTable;
 
 use super::connection::Connection;
+use super::opened::Opened;
 use super::pack::Packer;
 use super::rest::Resting;
 use crate::nearby::fetch;
@@ -29,6 +30,8 @@ pub(super) struct Table {
     /// When each connection was used, as of some time ago: a connection's own stamp is the same or later. Entries of
     /// connections that are gone are skipped when they come up.
     order: Option<BinaryHeap<Reverse<Place>>>,
+    /// Their hashes in the order in which they were opened.
+    opened: Opened<u64>,
     packer: Packer,
     /// In which buckets of `awake` connections were found lately, by the last bits of their hashes. What is there now may
     /// be another.
@@ -107,6 +110,7 @@ impl Table {
             least_awake,
             most_awake: least_awake,
             order: None,
+            opened: Opened::default(),
             packer: Packer::default(),
             lately: [0; LATELY],
         }
@@ -191,7 +195,19 @@ impl Table {
         if let Some(order) = &mut self.order {
             order.push(Reverse(Place { used: connection.last_number, hash, id: connection.id }));
         }
-        self.awake.insert_unique(hash, Entry { hash, connection }, |entry| entry.hash);
+        let Self { awake, resting, opened, .. } = self;
+        opened.push(connection.id, hash, awake.len() + resting.len(), |id, hash| {
+            last_number((awake, resting), *hash, id).is_some()
+        });
+        awake.insert_unique(hash, Entry { hash, connection }, |entry| entry.hash);
+    }
+
+    /// The identifier of the connection that was opened first.
+    pub(super) fn first_open(&mut self) -> Option<u64> {
+        let Self { awake, resting, opened, .. } = self;
+        let all = awake.iter().map(|entry| (entry.connection.id, entry.hash));
+        let all = all.chain(resting.iter().map(|entry| (entry.connection.id_and_last_number().0, entry.hash)));
+        opened.first(all, |id, hash| last_number((awake, resting), *hash, id).is_some())
     }
 
     /// Takes out the connection with the given hash and identifier.
@@ -213,21 +229,13 @@ impl Table {
     pub(super) fn remove_least_recent(&mut self) -> Option<Box<Connection>> {
         loop {
             let Reverse(place) = self.order_of_use().pop()?;
-            let Some(used) = self.last_number(place.hash, place.id) else { continue };
+            let known = last_number((&self.awake, &self.resting), place.hash, place.id);
+            let Some(used) = known else { continue };
             if used == place.used {
                 return self.remove(place.hash, place.id);
             }
             self.order_of_use().push(Reverse(Place { used, ..place }));
         }
-    }
-
-    fn last_number(&self, hash: u64, id: u64) -> Option<u64> {
-        let awake = self.awake.find(hash, |entry| entry.connection.id == id);
-        awake.map(|entry| entry.connection.last_number).or_else(|| {
-            let same_hash = self.resting.iter_hash(hash).filter(|entry| entry.hash == hash);
-            let mut known = same_hash.map(|entry| entry.connection.id_and_last_number());
-            known.find(|known| known.0 == id).map(|(_, last_number)| last_number)
-        })
     }
 
     /// How many octets the connections at rest take.
@@ -261,4 +269,18 @@ impl Table {
         }
         self.order.get_or_insert_default()
     }
+}
+
+/// The number of the last packet of the connection with the given hash and identifier, if there is one.
+fn last_number(
+    (awake, resting): (&HashTable<Entry<Box<Connection>>>, &HashTable<Entry<Resting>>),
+    hash: u64,
+    id: u64,
+) -> Option<u64> {
+    let awake = awake.find(hash, |entry| entry.connection.id == id);
+    awake.map(|entry| entry.connection.last_number).or_else(|| {
+        let same_hash = resting.iter_hash(hash).filter(|entry| entry.hash == hash);
+        let mut known = same_hash.map(|entry| entry.connection.id_and_last_number());
+        known.find(|known| known.0 == id).map(|(_, last_number)| last_number)
+    })
 }

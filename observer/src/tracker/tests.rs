@@ -20,6 +20,8 @@ struct Wire {
     number: u64,
     now: Timestamp,
     layers: Vec<Layer>,
+    /// What the tracker said after the last packet.
+    first_open: u64,
 }
 
 const CLIENT: (u8, u16) = (1, 40_000);
@@ -35,9 +37,22 @@ fn between(from: (u8, u16), to: (u8, u16)) -> Tuple {
     Tuple { src: address(from.0), dst: address(to.0), sport: from.1, dport: to.1, version: IpVersion::V4 }
 }
 
+fn number(event: &Event) -> u64 {
+    match event {
+        Event::Connection(record) | Event::Update(record) => record.id,
+        Event::Lookup(record) => record.id,
+    }
+}
+
 impl Wire {
     fn new(config: Config) -> Self {
-        Self { tracker: Tracker::new(config), number: 0, now: Timestamp::from_nanos(1), layers: Vec::new() }
+        Self {
+            tracker: Tracker::new(config),
+            number: 0,
+            now: Timestamp::from_nanos(1),
+            layers: Vec::new(),
+            first_open: 0,
+        }
     }
 
     fn pass(&mut self, nanos: Nanos) {
@@ -66,7 +81,15 @@ impl Wire {
             body,
         };
         let input = PacketInput { packet: &packet, layers: &self.layers, options: &[], payload: &[] };
-        self.tracker.handle(Input::Packet(input))
+        let before = self.tracker.out.len();
+        let effect = self.tracker.handle(Input::Packet(input));
+        let given_out = self.tracker.out.iter().skip(before).map(number);
+        assert!(
+            given_out.min().is_none_or(|first| first >= self.first_open),
+            "it was said that only later ones are open"
+        );
+        self.first_open = self.tracker.first_open().unwrap_or(self.number + 1);
+        effect
     }
 
     fn send(&mut self, from: (u8, u16), to: (u8, u16), flags: Flags, seq: u32, ack: u32, len: u32) -> Effect {

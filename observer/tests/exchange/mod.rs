@@ -55,7 +55,7 @@ impl Pcap {
         let tcp = tcp(&segment);
         let mut ip = vec![0x45, 0];
         ip.extend_from_slice(&(20 + tcp.len() as u16).to_be_bytes());
-        self.identification += 1;
+        self.identification = self.identification.wrapping_add(1);
         ip.extend_from_slice(&self.identification.to_be_bytes());
         ip.extend_from_slice(&[0x40, 0, 64, 6, 0, 0, 10, 0, 0, segment.from.0, 10, 0, 0, segment.to.0]);
         let sum = checksum(&[&ip]);

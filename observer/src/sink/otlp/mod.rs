@@ -40,6 +40,10 @@ impl Sink for Otlp {
         self.printer.print((record.id, 0), |buffer| line(buffer, &record))
     }
 
+    fn settle(&mut self, first: impl FnOnce() -> u64) -> Result<()> {
+        self.printer.settle(first)
+    }
+
     fn has_printed(&self) -> bool {
         self.printer.has_printed()
     }

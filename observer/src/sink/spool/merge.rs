@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use anyhow::{Context as _, Result};
 
 use super::runs::Run;
-use super::{Key, Piece, Sorted, slice};
+use super::{Key, Piece, Sorted, is_before};
 
 /// How many octets of pieces one thread hands to another together, and how often it does so before they are taken.
 const PARCEL: usize = 256 << 10;
@@ -16,8 +16,8 @@ const AHEAD: usize = 2;
 
 /// A sorted series of pieces, read from its front.
 pub enum Cursor<'a> {
-    Run(Run<'a>),
-    Memory { bytes: &'a [u8], index: &'a [Piece] },
+    Run(&'a mut Run),
+    Memory(&'a mut std::vec::IntoIter<Piece>),
     Thread(FromThread),
 }
 
@@ -25,58 +25,61 @@ impl Cursor<'_> {
     /// Key of the next piece.
     fn key(&mut self) -> Result<Option<Key>> {
         match self {
-            Self::Memory { index, .. } => Ok(index.first().map(|piece| piece.key)),
+            Self::Memory(pieces) => Ok(pieces.as_slice().first().map(|piece| piece.key)),
             Self::Run(run) => run.key().context("reading output that waited for its turn from a temporary file"),
             Self::Thread(thread) => thread.key(),
         }
     }
 
-    /// The next piece; the cursor goes on behind it.
-    fn take(&mut self) -> &[u8] {
+    /// Gives out the next piece; the cursor goes on behind it.
+    fn give(&mut self, give: impl FnOnce(&[u8]) -> Result<()>) -> Result<()> {
         match self {
-            Self::Memory { bytes, index } => {
-                let Some((piece, rest)) = index.split_first() else { return &[] };
-                *index = rest;
-                slice(bytes, *piece)
-            }
-            Self::Run(run) => run.take(),
-            Self::Thread(thread) => thread.take(),
+            Self::Memory(pieces) => pieces.next().map_or(Ok(()), |piece| give(&piece.text)),
+            Self::Run(run) => give(run.take()),
+            Self::Thread(thread) => give(thread.take()),
         }
     }
 }
 
-/// Gives out the first `most` pieces of all series, in order.
-pub fn merge(cursors: &mut [Cursor<'_>], most: usize, mut give: impl FnMut(Key, &[u8]) -> Result<()>) -> Result<()> {
+/// Gives out the first `most` pieces of all series, in order, as far as their keys' first numbers are below `before`.
+pub fn merge(
+    cursors: &mut [Cursor<'_>],
+    most: usize,
+    before: Option<u64>,
+    mut give: impl FnMut(Key, &[u8]) -> Result<()>,
+) -> Result<()> {
     let mut heads = BinaryHeap::new();
     for (which, cursor) in cursors.iter_mut().enumerate() {
         heads.extend(cursor.key()?.map(|key| Reverse((key, which))));
     }
     for _ in 0..most {
-        let Some(Reverse((key, which))) = heads.pop() else { break };
+        let Some(Reverse((key, which))) = heads.pop().filter(|Reverse((key, _))| is_before(*key, before)) else {
+            break;
+        };
         let Some(cursor) = cursors.get_mut(which) else { continue };
-        give(key, cursor.take())?;
+        cursor.give(|piece| give(key, piece))?;
         heads.extend(cursor.key()?.map(|key| Reverse((key, which))));
     }
     Ok(())
 }
 
 /// The same, where each of several threads merges a part of the spools and this one what they come to.
-pub fn merge_by_threads(spools: &[Sorted], most: usize, threads: usize, out: &mut dyn Write) -> Result<()> {
+pub fn merge_by_threads(spools: &mut [Sorted], most: usize, threads: usize, out: &mut dyn Write) -> Result<()> {
     let share = spools.len().div_ceil(threads).max(1);
     std::thread::scope(|scope| {
         let mut parts = Vec::new();
-        for spools in spools.chunks(share) {
+        for spools in spools.chunks_mut(share) {
             let (sender, receiver) = sync_channel(AHEAD);
-            let mut cursors: Vec<_> = spools.iter().flat_map(Sorted::cursors).collect();
+            let mut cursors: Vec<_> = spools.iter_mut().flat_map(Sorted::cursors).collect();
             scope.spawn(move || {
                 let mut parcels = Parcels { parcel: Parcel::default(), sender: &sender };
-                let result = merge(&mut cursors, most, |key, piece| parcels.add(key, piece));
+                let result = merge(&mut cursors, most, None, |key, piece| parcels.add(key, piece));
                 // Nobody listens any more where enough was taken.
                 sender.send(result.map(|()| parcels.parcel)).ok();
             });
             parts.push(Cursor::Thread(FromThread { receiver, parcel: Parcel::default(), next: 0 }));
         }
-        merge(&mut parts, most, |_, piece| Ok(out.write_all(piece)?))
+        merge(&mut parts, most, None, |_, piece| Ok(out.write_all(piece)?))
     })
 }
 
@@ -84,7 +87,8 @@ pub fn merge_by_threads(spools: &[Sorted], most: usize, threads: usize, out: &mu
 #[derive(Default)]
 struct Parcel {
     bytes: Vec<u8>,
-    index: Vec<Piece>,
+    /// The key of each piece, and where it ends.
+    index: Vec<(Key, usize)>,
 }
 
 struct Parcels<'a> {
@@ -98,8 +102,8 @@ impl Parcels<'_> {
         if bytes.is_empty() {
             bytes.reserve(PARCEL + piece.len());
         }
-        index.push(Piece { key, start: bytes.len(), len: piece.len() as u32 });
         bytes.extend_from_slice(piece);
+        index.push((key, bytes.len()));
         if bytes.len() >= PARCEL {
             self.sender.send(Ok(std::mem::take(&mut self.parcel))).context("nobody takes more output")?;
         }
@@ -122,12 +126,14 @@ impl FromThread {
             let Ok(parcel) = self.receiver.recv() else { return Ok(None) };
             (self.parcel, self.next) = (parcel?, 0);
         }
-        Ok(self.parcel.index.get(self.next).map(|piece| piece.key))
+        Ok(self.parcel.index.get(self.next).map(|(key, _)| *key))
     }
 
     fn take(&mut self) -> &[u8] {
-        let piece = self.parcel.index.get(self.next);
+        let end_of = |which: usize| self.parcel.index.get(which).map_or(0, |(_, end)| *end);
+        let start = self.next.checked_sub(1).map_or(0, end_of);
+        let end = end_of(self.next);
         self.next += 1;
-        piece.map_or(&[], |piece| slice(&self.parcel.bytes, *piece))
+        self.parcel.bytes.get(start..end).unwrap_or_default()
     }
 }

@@ -2,105 +2,136 @@
 
 mod merge;
 mod runs;
+mod store;
 
 use std::io::Write;
 
 use anyhow::{Context as _, Result};
 
 use self::merge::{Cursor, merge, merge_by_threads};
-use self::runs::{Runs, Store};
+use self::runs::{Run, Runs};
 
 /// What the pieces are ordered by: smaller keys first. The second number tells pieces of one rank apart.
 pub type Key = (u64, u64);
 
-/// How many octets a spool holds before it sorts and compresses them. There is one for each shard.
+/// How many octets a spool holds before they had better be put away. There is one for each shard.
 const BATCH: usize = 4 << 20;
 
-/// The pieces of one thread.
+/// The pieces of one shard.
 ///
 /// Once a batch of them is there, they are sorted and compressed: a run. What runs take beyond a bound is kept in a
-/// temporary file (see [`runs`]).
+/// temporary file (see [`store`]).
 #[derive(Debug)]
 pub struct Spool {
     batch: usize,
-    bytes: Vec<u8>,
-    index: Vec<Piece>,
+    pieces: Vec<Piece>,
+    /// What the pieces take together.
+    octets: usize,
+    /// The piece that is being written.
+    scratch: Vec<u8>,
     runs: Runs,
 }
 
-/// One piece of a batch.
-#[derive(Clone, Copy, Debug)]
+impl Default for Spool {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// One piece of output.
+#[derive(Debug)]
 struct Piece {
     key: Key,
-    start: usize,
-    len: u32,
+    text: Box<[u8]>,
 }
 
 impl Spool {
     /// An empty spool.
     pub fn new() -> Self {
-        Self::with_bounds(BATCH, runs::BUDGET)
+        Self::with_bounds(BATCH, store::BUDGET)
     }
 
     fn with_bounds(batch: usize, budget: usize) -> Self {
-        Self { batch, bytes: Vec::new(), index: Vec::new(), runs: Runs::new(budget) }
+        Self { batch, pieces: Vec::new(), octets: 0, scratch: Vec::new(), runs: Runs::new(budget) }
     }
 
     /// Takes in what `write` appends to the buffer.
     pub fn push(&mut self, key: Key, write: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<()> {
-        let start = self.bytes.len();
-        write(&mut self.bytes)?;
-        let len = self.bytes.len().saturating_sub(start);
-        let len = u32::try_from(len).with_context(|| format!("one piece of output has {len} octets"))?;
-        self.index.push(Piece { key, start, len });
-        if self.bytes.len() >= self.batch {
-            self.sort();
-            let pieces = self.index.iter().map(|piece| (piece.key, slice(&self.bytes, *piece)));
-            self.runs.add(pieces).context("writing output that waits for its turn to a temporary file (see TMPDIR)")?;
-            self.bytes.clear();
-            self.index.clear();
-        }
+        self.scratch.clear();
+        write(&mut self.scratch)?;
+        self.octets += self.scratch.len();
+        self.pieces.push(Piece { key, text: self.scratch.as_slice().into() });
         Ok(())
     }
 
-    /// Writes the first `most` pieces of all spools, in order. Up to `threads` threads share the work.
-    pub fn merge(spools: Vec<Self>, most: usize, threads: usize, out: &mut dyn Write) -> Result<()> {
-        let sorted: Vec<_> = spools.into_iter().map(Self::into_sorted).collect();
-        let has_runs = sorted.iter().any(|sorted| sorted.runs.iter().len() > 0);
-        if threads > 1 && has_runs {
-            return merge_by_threads(&sorted, most, threads, out);
-        }
-        let mut cursors: Vec<_> = sorted.iter().flat_map(Sorted::cursors).collect();
-        merge(&mut cursors, most, |_, piece| Ok(out.write_all(piece)?))
+    /// How many octets it holds that are not put away.
+    pub const fn octets(&self) -> usize {
+        self.octets
     }
 
-    fn sort(&mut self) {
-        self.index.sort_unstable_by_key(|piece| piece.key);
+    /// Whether it holds so much that it had better be put away.
+    pub const fn is_full(&self) -> bool {
+        self.octets >= self.batch
     }
 
-    fn into_sorted(mut self) -> Sorted {
-        self.sort();
-        Sorted { bytes: self.bytes, index: self.index, runs: self.runs.into_store() }
+    /// Makes room for more.
+    pub fn put_away(&mut self) -> Result<()> {
+        self.pieces.sort_by_key(|piece| piece.key);
+        self.octets = 0;
+        let added = self.runs.add(self.pieces.drain(..));
+        added.context("writing output that waits for its turn to a temporary file (see TMPDIR)")
+    }
+
+    /// Takes out what has keys whose first number is below `before`; all, where that is `None`.
+    pub fn take(&mut self, before: Option<u64>) -> Sorted {
+        self.pieces.sort_by_key(|piece| piece.key);
+        let count = self.pieces.partition_point(|piece| is_before(piece.key, before));
+        let rest = self.pieces.split_off(count);
+        let pieces = std::mem::replace(&mut self.pieces, rest);
+        self.octets -= pieces.iter().map(|piece| piece.text.len()).sum::<usize>();
+        Sorted { pieces: pieces.into_iter(), runs: self.runs.take(|first| is_before(first, before)) }
+    }
+
+    /// Takes back what was not used of it.
+    pub fn put_back(&mut self, sorted: Sorted) {
+        let Sorted { pieces, runs } = sorted;
+        self.octets += pieces.as_slice().iter().map(|piece| piece.text.len()).sum::<usize>();
+        self.pieces.extend(pieces);
+        self.runs.put_back(runs);
     }
 }
 
-/// The pieces of a spool that no more come to.
-struct Sorted {
-    /// The last batch.
-    bytes: Vec<u8>,
-    index: Vec<Piece>,
-    runs: Store,
+/// Whether a key is one of those that are taken out.
+fn is_before(key: Key, before: Option<u64>) -> bool {
+    before.is_none_or(|before| key.0 < before)
+}
+
+/// What was taken out of a spool, in order.
+#[derive(Debug)]
+pub struct Sorted {
+    pieces: std::vec::IntoIter<Piece>,
+    runs: Vec<Run>,
 }
 
 impl Sorted {
-    fn cursors(&self) -> impl Iterator<Item = Cursor<'_>> {
-        let last = Cursor::Memory { bytes: &self.bytes, index: &self.index };
-        self.runs.iter().map(Cursor::Run).chain([last])
+    /// Writes what has keys whose first number is below `before`. The rest of the runs is left.
+    pub fn write_before(sorted: &mut [Self], before: u64, out: &mut dyn Write) -> Result<()> {
+        let mut cursors: Vec<_> = sorted.iter_mut().flat_map(Self::cursors).collect();
+        merge(&mut cursors, usize::MAX, Some(before), |_, piece| Ok(out.write_all(piece)?))
     }
-}
 
-fn slice(bytes: &[u8], piece: Piece) -> &[u8] {
-    bytes.get(piece.start..piece.start + piece.len as usize).unwrap_or(&[])
+    /// Writes the first `most` pieces. Up to `threads` threads share the work.
+    pub fn write_first(mut sorted: Vec<Self>, most: usize, threads: usize, out: &mut dyn Write) -> Result<()> {
+        if threads > 1 && sorted.iter().any(|sorted| !sorted.runs.is_empty()) {
+            return merge_by_threads(&mut sorted, most, threads, out);
+        }
+        let mut cursors: Vec<_> = sorted.iter_mut().flat_map(Self::cursors).collect();
+        merge(&mut cursors, most, None, |_, piece| Ok(out.write_all(piece)?))
+    }
+
+    fn cursors(&mut self) -> impl Iterator<Item = Cursor<'_>> {
+        self.runs.iter_mut().map(Cursor::Run).chain([Cursor::Memory(&mut self.pieces)])
+    }
 }
 
 #[cfg(test)]
@@ -108,6 +139,17 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn push(spool: &mut Spool, key: Key, text: &str) {
+        let push = |buffer: &mut Vec<u8>| {
+            buffer.extend_from_slice(text.as_bytes());
+            Ok(())
+        };
+        spool.push(key, push).expect("memory can be written to");
+        if spool.is_full() {
+            spool.put_away().expect("spilling to a temporary file");
+        }
+    }
 
     proptest! {
         #[test]
@@ -119,15 +161,41 @@ mod tests {
             for (number, &(major, shard, len)) in pieces.iter().enumerate() {
                 let key = (u64::from(major), number as u64);
                 let text = format!("{number}{}\n", "x".repeat(len));
-                spools[usize::from(shard) % shards]
-                    .push(key, |buffer| { buffer.extend_from_slice(text.as_bytes()); Ok(()) })
-                    .expect("spilling to a temporary file");
+                push(&mut spools[usize::from(shard) % shards], key, &text);
                 expected.push((key, text));
             }
             expected.sort();
             let expected: String = expected.into_iter().take(most).map(|(_, text)| text).collect();
             let mut out = Vec::new();
-            Spool::merge(spools, most, threads, &mut out).expect("merging");
+            let sorted = spools.iter_mut().map(|spool| spool.take(None)).collect();
+            Sorted::write_first(sorted, most, threads, &mut out).expect("merging");
+            prop_assert_eq!(String::from_utf8(out).expect("text"), expected);
+        }
+
+        /// Pieces come a little out of order, and as many go out as may: all of them do, in order.
+        #[test]
+        fn what_goes_out_early_is_in_order(pieces in prop::collection::vec((0u64..40, any::<u8>(), 0usize..40), 0..200),
+                                           (shards, every) in (1usize..4, 1usize..20),
+                                           (batch, budget) in (1usize..400, 0usize..2000)) {
+            let mut spools: Vec<_> = (0..shards).map(|_| Spool::with_bounds(batch, budget)).collect();
+            let (mut expected, mut out) = (Vec::new(), Vec::new());
+            for (number, &(late, shard, len)) in pieces.iter().enumerate() {
+                // None comes more than 40 too late.
+                let key = (number as u64 + 40 - late, number as u64);
+                let text = format!("{number}{}\n", "x".repeat(len));
+                push(&mut spools[usize::from(shard) % shards], key, &text);
+                expected.push((key, text));
+                if number % every == 0 {
+                    let before = number as u64;
+                    let mut sorted: Vec<_> = spools.iter_mut().map(|spool| spool.take(Some(before))).collect();
+                    Sorted::write_before(&mut sorted, before, &mut out).expect("merging");
+                    spools.iter_mut().zip(sorted).for_each(|(spool, sorted)| spool.put_back(sorted));
+                }
+            }
+            expected.sort();
+            let expected: String = expected.into_iter().map(|(_, text)| text).collect();
+            let sorted = spools.iter_mut().map(|spool| spool.take(None)).collect();
+            Sorted::write_first(sorted, usize::MAX, 1, &mut out).expect("merging");
             prop_assert_eq!(String::from_utf8(out).expect("text"), expected);
         }
     }

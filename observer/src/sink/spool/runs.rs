@@ -1,20 +1,15 @@
 //! Sorted batches that wait in short form.
 //!
 //! A run is a series of blocks, each a series of key, length and piece, compressed: records are much alike, and many of
-//! them would take much room in memory and in what may be a small file system. Runs follow each other in memory until
-//! they take more than a budget, then in a temporary file that has no name.
+//! them would take much room in memory and in what may be a small file system.
 
-use std::fs::File;
-use std::io::{self, Write};
-use std::os::unix::fs::FileExt;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lz4_flex::block;
-use tempfile::{SpooledData, SpooledTempFile, spooled_tempfile};
 
-use super::Key;
-
-/// How many octets the runs of one spool take in memory.
-pub const BUDGET: usize = 4 << 20;
+use super::store::Store;
+use super::{Key, Piece};
 
 /// How many octets of pieces make a block. While runs are merged each has one block in memory, and there may be
 /// thousands.
@@ -26,97 +21,86 @@ const HEADER: usize = 20;
 /// Octets before each block: its length and that of its compressed form.
 const LENGTHS: usize = 8;
 
-/// Runs that are being written.
+/// The runs of one spool.
 #[derive(Debug)]
 pub struct Runs {
-    file: SpooledTempFile,
-    /// Where each run ends.
-    ends: Vec<u64>,
+    /// Runs that were taken out are read while others are written.
+    store: Arc<Mutex<Store>>,
+    waiting: Vec<Run>,
+    /// How many were taken out.
+    taken: usize,
     /// The block that is being put together, and its compressed form: kept for their memory.
     pieces: Vec<u8>,
     compressed: Vec<u8>,
 }
 
 impl Runs {
+    /// None yet; up to `budget` octets of them are kept in memory.
     pub fn new(budget: usize) -> Self {
-        Self { file: spooled_tempfile(budget), ends: Vec::new(), pieces: Vec::new(), compressed: Vec::new() }
+        let store = Arc::new(Mutex::new(Store::new(budget)));
+        Self { store, waiting: Vec::new(), taken: 0, pieces: Vec::new(), compressed: Vec::new() }
     }
 
     /// Adds a run of pieces, which are in order.
-    pub fn add<'a>(&mut self, pieces: impl Iterator<Item = (Key, &'a [u8])>) -> io::Result<()> {
-        let mut end = self.ends.last().copied().unwrap_or(0);
-        for (key, piece) in pieces {
-            self.pieces.extend_from_slice(&header(key, piece));
-            self.pieces.extend_from_slice(piece);
+    pub fn add(&mut self, pieces: impl Iterator<Item = Piece>) -> io::Result<()> {
+        let start = lock(&self.store).len();
+        let mut first = None;
+        for Piece { key, text } in pieces {
+            first.get_or_insert(key);
+            self.pieces.extend_from_slice(&header(key, &text)?);
+            self.pieces.extend_from_slice(&text);
             if self.pieces.len() >= BLOCK {
-                end += self.write_block()?;
+                self.write_block()?;
             }
         }
-        end += self.write_block()?;
-        self.ends.push(end);
+        self.write_block()?;
+        let (store, end) = (Arc::clone(&self.store), lock(&self.store).len());
+        let run = |first| Run { store, first, at: start, end, read: Vec::new(), block: Vec::new(), next: 0 };
+        self.waiting.extend(first.map(run));
         Ok(())
     }
 
-    /// Writes the block that is put together, if it holds anything; returns how many octets that took.
-    fn write_block(&mut self) -> io::Result<u64> {
-        let Self { file, pieces, compressed, .. } = self;
+    /// Takes out the runs whose first piece is to be taken.
+    pub fn take(&mut self, is_taken: impl Fn(Key) -> bool) -> Vec<Run> {
+        let taken: Vec<_> = self.waiting.extract_if(.., |run| is_taken(run.first)).collect();
+        self.taken += taken.len();
+        taken
+    }
+
+    /// Takes back runs that were taken out, and keeps those that are not read to their ends.
+    pub fn put_back(&mut self, runs: Vec<Run>) {
+        self.taken -= runs.len();
+        self.waiting.extend(runs.into_iter().filter(|run| !run.is_over()));
+        if self.waiting.is_empty() && self.taken == 0 {
+            lock(&self.store).clear();
+        }
+    }
+
+    /// Writes the block that is put together, if it holds anything.
+    fn write_block(&mut self) -> io::Result<()> {
+        let Self { store, pieces, compressed, .. } = self;
         if pieces.is_empty() {
-            return Ok(0);
+            return Ok(());
         }
         compressed.resize(LENGTHS + block::get_maximum_output_size(pieces.len()), 0);
         let (lengths, room) = compressed.split_at_mut(LENGTHS);
         let len = block::compress_into(pieces, room).map_err(io::Error::other)?;
-        let short = |len: usize| u32::try_from(len).map_err(io::Error::other);
-        let (whole, len) = (short(pieces.len())?.to_le_bytes(), short(len)?.to_le_bytes());
-        lengths.copy_from_slice(&[whole, len].concat());
-        let written = LENGTHS + u32::from_le_bytes(len) as usize;
-        file.write_all(compressed.get(..written).unwrap_or_default())?;
+        lengths.copy_from_slice(&[short(pieces.len())?, short(len)?].concat());
+        lock(store).append(compressed.get(..LENGTHS + len).unwrap_or_default())?;
         pieces.clear();
-        Ok(written as u64)
-    }
-
-    pub fn into_store(self) -> Store {
-        let octets = match self.file.into_inner() {
-            SpooledData::InMemory(octets) => Octets::Memory(octets.into_inner()),
-            SpooledData::OnDisk(file) => Octets::Disk(file),
-        };
-        Store { octets, ends: self.ends }
+        Ok(())
     }
 }
 
-/// Runs to be read.
-pub struct Store {
-    octets: Octets,
-    ends: Vec<u64>,
-}
-
-enum Octets {
-    Memory(Vec<u8>),
-    Disk(File),
-}
-
-impl Store {
-    /// The runs, each from its front.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = Run<'_>> {
-        let start = |run: usize| run.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or(0);
-        let run = move |(run, &end)| Run {
-            octets: &self.octets,
-            at: start(run),
-            end,
-            read: Vec::new(),
-            block: Vec::new(),
-            next: 0,
-        };
-        self.ends.iter().enumerate().map(run)
-    }
-}
-
-/// One run, read from its front. Several of them read one file at once.
-pub struct Run<'a> {
-    octets: &'a Octets,
+/// One run, read from its front.
+#[derive(Debug)]
+pub struct Run {
+    store: Arc<Mutex<Store>>,
+    /// The key of its next piece, as of when it was taken out last.
+    first: Key,
     at: u64,
     end: u64,
-    /// The compressed block as it was read from a file.
+    /// The compressed block.
     read: Vec<u8>,
     /// The block that is being read.
     block: Vec<u8>,
@@ -124,7 +108,7 @@ pub struct Run<'a> {
     next: usize,
 }
 
-impl Run<'_> {
+impl Run {
     /// Key of the next piece.
     pub fn key(&mut self) -> io::Result<Option<Key>> {
         if self.next >= self.block.len() {
@@ -134,7 +118,9 @@ impl Run<'_> {
             self.read_block()?;
         }
         let rest = self.block.get(self.next..).unwrap_or_default();
-        split(rest).map(|(key, ..)| Some(key)).ok_or(io::ErrorKind::InvalidData.into())
+        let (key, ..) = split(rest).ok_or(io::ErrorKind::InvalidData)?;
+        self.first = key;
+        Ok(Some(key))
     }
 
     /// The next piece; the run goes on behind it.
@@ -145,45 +131,44 @@ impl Run<'_> {
         piece
     }
 
+    fn is_over(&self) -> bool {
+        self.next >= self.block.len() && self.at >= self.end
+    }
+
     fn read_block(&mut self) -> io::Result<()> {
-        let lengths = self.octets.get(self.at, LENGTHS, &mut self.read)?;
-        let Some(([whole, len], _)) = lengths.as_chunks().0.split_first_chunk() else {
-            return Err(io::ErrorKind::InvalidData.into());
-        };
-        let (whole, len) = (u32::from_le_bytes(*whole) as usize, u32::from_le_bytes(*len) as usize);
-        let compressed = self.octets.get(self.at + LENGTHS as u64, len, &mut self.read)?;
+        let store = lock(&self.store);
+        let mut lengths = [0; LENGTHS];
+        store.read(self.at, &mut lengths)?;
+        let [whole, len] = [&lengths[..4], &lengths[4..]].map(|length| {
+            let octets = length.try_into().unwrap_or_default();
+            u32::from_le_bytes(octets) as usize
+        });
+        self.read.resize(len, 0);
+        store.read(self.at + LENGTHS as u64, &mut self.read)?;
+        drop(store);
         self.block.resize(whole, 0);
-        block::decompress_into(compressed, &mut self.block).map_err(io::Error::other)?;
+        block::decompress_into(&self.read, &mut self.block).map_err(io::Error::other)?;
         self.at += (LENGTHS + len) as u64;
         self.next = 0;
         Ok(())
     }
 }
 
-impl Octets {
-    /// So many octets from a place on, read into `buffer` where they are not in memory.
-    fn get<'a>(&'a self, at: u64, len: usize, buffer: &'a mut Vec<u8>) -> io::Result<&'a [u8]> {
-        match self {
-            Self::Memory(octets) => {
-                let rest = usize::try_from(at).ok().and_then(|at| octets.get(at..));
-                rest.and_then(|rest| rest.get(..len)).ok_or(io::ErrorKind::UnexpectedEof.into())
-            }
-            Self::Disk(file) => {
-                buffer.resize(len, 0);
-                file.read_exact_at(buffer, at)?;
-                Ok(buffer)
-            }
-        }
-    }
+fn lock(store: &Mutex<Store>) -> MutexGuard<'_, Store> {
+    store.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn header((major, minor): Key, piece: &[u8]) -> [u8; HEADER] {
+/// A length as it stands before what it is of.
+fn short(len: usize) -> io::Result<[u8; 4]> {
+    u32::try_from(len).map(u32::to_le_bytes).map_err(io::Error::other)
+}
+
+fn header((major, minor): Key, piece: &[u8]) -> io::Result<[u8; HEADER]> {
     let mut header = [0; HEADER];
     header[..8].copy_from_slice(&major.to_le_bytes());
     header[8..16].copy_from_slice(&minor.to_le_bytes());
-    // A piece is no longer than its spool lets it be.
-    header[16..].copy_from_slice(&(piece.len() as u32).to_le_bytes());
-    header
+    header[16..].copy_from_slice(&short(piece.len())?);
+    Ok(header)
 }
 
 /// Key of the first piece of `block`, the piece, and what follows it.

@@ -17,6 +17,7 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 use hashbrown::HashTable;
 
 use self::flow::{Flow, Spoken};
+use super::opened::Opened;
 use super::table::Key;
 use super::{AnalysisSet, Effect, Event, Tracker};
 use crate::input::PacketInput;
@@ -46,6 +47,8 @@ pub(super) struct Flows {
     /// When each connection was used last, as of some time ago: now it is that or later. Entries of connections that are gone
     /// are skipped when they come up.
     order: BinaryHeap<Reverse<(Timestamp, Place)>>,
+    /// Their hashes in the order in which they were opened.
+    opened: Opened<u64>,
     /// Octets that all keep, and those that began to keep some, the first one first.
     held: usize,
     holding: VecDeque<Place>,
@@ -151,7 +154,15 @@ impl Flows {
             self.order = self.each().map(place).collect();
         }
         self.order.push(Reverse((flow.last_seen, place)));
-        self.table.insert_unique(place.hash, flow, |flow| flow.hash);
+        let Self { table, opened, .. } = self;
+        opened.push(place.id, place.hash, table.len(), |id, hash| is_open(table, *hash, id));
+        table.insert_unique(place.hash, flow, |flow| flow.hash);
+    }
+
+    /// The identifier of the connection that was opened first.
+    pub(super) fn first_open(&mut self) -> Option<u64> {
+        let Self { table, opened, .. } = self;
+        opened.first(table.iter().map(|flow| (flow.id, flow.hash)), |id, hash| is_open(table, *hash, id))
     }
 
     fn remove(&mut self, place: Place) -> Option<Box<Flow>> {
@@ -218,6 +229,10 @@ impl Flows {
             }
         }
     }
+}
+
+fn is_open(table: &HashTable<Box<Flow>>, hash: u64, id: u64) -> bool {
+    table.find(hash, |flow| flow.id == id).is_some()
 }
 
 impl Flow {
