@@ -38,6 +38,9 @@ const A_WHILE: u32 = 16;
 /// How often the living sockets are looked at, and new namespaces looked for.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// The same while no connection is open and nothing has happened for a while.
+const LOOK_ASLEEP: Duration = Duration::from_secs(5);
+
 /// Living sockets that take a look a second; of more, looks are further apart, so that their cost stays.
 const LOOKED_AT: usize = 5_000;
 
@@ -376,7 +379,7 @@ impl Run<'_> {
         let (mut pause, mut idle) = (DRAIN, 0_u32);
         let mut report = interval(observe.interval);
         report.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut next_look = Instant::now();
+        let (mut looked, mut look) = (Instant::now(), Duration::ZERO);
         tokio::pin!(until);
         self.teller.start()?;
         loop {
@@ -394,14 +397,16 @@ impl Run<'_> {
                     };
                     self.note_lost(self.live.drained())?;
                     self.take()?;
-                    if Instant::now() >= next_look {
+                    let asleep = idle >= A_WHILE && self.live.open_connections() == 0;
+                    if looked.elapsed() >= if asleep { LOOK_ASLEEP.max(look) } else { look } {
                         let sockets = self.look()?;
                         self.source.look_for_namespaces()?;
                         let (now, watched) = (self.source.now(), observe.states());
                         let Self { live, teller, translations, .. } = self;
                         live.notice(now, watched, |news| teller.tell(translated(news, translations)))?;
                         teller.status(live.open_connections(), self.source.lost()?)?;
-                        next_look = Instant::now() + LOOK * u32::try_from(1 + sockets / LOOKED_AT).unwrap_or(u32::MAX);
+                        looked = Instant::now();
+                        look = LOOK * u32::try_from(1 + sockets / LOOKED_AT).unwrap_or(u32::MAX);
                     }
                     self.teller.pause()?;
                     self.recorder.as_mut().map_or(Ok(()), Recorder::pause)?;

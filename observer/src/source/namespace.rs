@@ -26,10 +26,11 @@ pub fn all() -> BTreeMap<u32, PathBuf> {
         .filter(|entry| entry.file_name().to_str().is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_digit())))
         .map(|entry| entry.path().join("ns/net"));
     let named = fs::read_dir(NAMED).into_iter().flatten().flatten().map(|entry| entry.path());
+    let device = device();
     // Names stay when processes end; of those, the oldest come first.
     for path in named.chain(of_processes) {
-        if let Ok(inode) = inode(&path) {
-            found.entry(inode).or_insert(path);
+        if let Some(data) = fs::metadata(&path).ok().filter(|data| device == Some(data.dev())) {
+            found.entry(data.ino() as u32).or_insert(path);
         }
     }
     found
