@@ -264,6 +264,9 @@ bitflags! {
         const OUTBOUND = 0x0400;
         /// It asks for somebody who listens on the host that it was seen on. Likewise.
         const ASKING = 0x0800;
+        /// The TCP checksum is wrong because the network card has still to complete it: so far it is the pseudo-header's
+        /// sum, as Linux leaves it (`CHECKSUM_PARTIAL` of include/linux/skbuff.h).
+        const PARTIAL_CHECKSUM = 0x1000;
     }
 }
 

@@ -220,6 +220,11 @@ pub struct ConnectionRecord {
     pub duplicates: u64,
     /// Segments with a wrong IP or TCP checksum, by sender; believed unless `--checksums drop`. `null` where not checked.
     pub bad_checksums: Option<Sides<u64>>,
+    /// Those of them with nothing wrong but that their TCP checksum is the pseudo-header's sum so far: they were captured
+    /// before the sender's network card completed it (checksum offloading). Absent where there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(default)]
+    pub partial_checksums: Option<Sides<u64>>,
     /// Tunnels and tags around the connection; `null` for a connection in plain frames.
     pub tunnel: Option<Box<Encapsulation>>,
     /// ICMP and ICMPv6 errors that quote the connection.
@@ -399,6 +404,13 @@ impl ConnectionRecord {
     /// Octets of payload of both ends, as far as known.
     pub fn total_bytes(&self) -> u64 {
         self.bytes_of(Side::Client).unwrap_or(0) + self.bytes_of(Side::Server).unwrap_or(0)
+    }
+
+    /// Segments of both ends whose checksums say that they changed on their way; not those that were captured before
+    /// theirs were complete.
+    pub fn damaged(&self) -> u64 {
+        let of = |counted: Option<Sides<u64>>| counted.map_or(0, |count| count.client + count.server);
+        of(self.bad_checksums).saturating_sub(of(self.partial_checksums))
     }
 
     /// Segments of both ends, as far as known.

@@ -103,6 +103,22 @@ fn checksums_are_told_right_from_wrong() {
     }
 }
 
+/// Linux leaves the sum of the pseudo-header, not its complement, where the network card is to complete it.
+#[test]
+fn checksums_that_the_network_card_completes_are_told_from_wrong_ones() {
+    for (mut packet, header, addresses) in [(packet4(b"hello"), 20, 12..20), (packet6(b"hello"), 40, 8..40)] {
+        let length = (packet.len() - header) as u32;
+        let words = packet[addresses].chunks(2).map(|word| u32::from(word[0]) << 8 | u32::from(word[1]));
+        let sum = words.sum::<u32>() + length + 6;
+        let folded = ((sum & 0xffff) + (sum >> 16)) as u16;
+        packet[header + 16..header + 18].copy_from_slice(&folded.to_be_bytes());
+        let partial = Notes::BAD_TCP_CHECKSUM | Notes::PARTIAL_CHECKSUM;
+        assert_eq!(decode(RAW_IP, &packet).notes(), partial);
+        packet[header + 17] ^= 1;
+        assert_eq!(decode(RAW_IP, &packet).notes(), Notes::BAD_TCP_CHECKSUM);
+    }
+}
+
 /// The pseudo-header holds where the packet ends up, not the next stop (RFC 8200, section 8.1; RFC 791).
 #[test]
 fn checksums_cover_the_last_stop_of_a_source_route() {

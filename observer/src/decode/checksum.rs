@@ -1,6 +1,6 @@
 //! The internet checksum (RFC 1071).
 
-use crate::packet::{Address, IpVersion};
+use crate::packet::{Address, IpVersion, Notes};
 
 /// A sum in ones' complement, folded at the end. The order of octets in memory is kept (RFC 1071, section 2(B)).
 #[derive(Clone, Copy, Debug, Default)]
@@ -77,11 +77,31 @@ impl Sum {
         )
     }
 
+    /// Whether a checksum field holds what was summed, as it is.
+    fn is_in(self, field: [u8; 2]) -> bool {
+        let field = u64::from(u16::from_ne_bytes(field));
+        field != 0 && self.0 % 0xffff == field % 0xffff
+    }
+
     /// Whether what was summed, the checksum field included, is as its sender left it.
     pub(super) fn is_right(self) -> bool {
         // Folded, it would be 0xffff: to that modulus, a carry that is added at the other end changes nothing.
         self.0 != 0 && self.0.is_multiple_of(0xffff)
     }
+}
+
+/// What there is to note of the checksum of a TCP segment, which is whole, between two addresses.
+#[inline]
+pub(super) fn of_tcp(segment: &[u8], src: &Address, dst: &Address, version: IpVersion) -> Notes {
+    let pseudo_header = Sum::default().pseudo_header(src, dst, version, segment.len() as u32);
+    if pseudo_header.octets(segment).is_right() { Notes::empty() } else { why_wrong(segment, pseudo_header) }
+}
+
+#[cold]
+fn why_wrong(segment: &[u8], pseudo_header: Sum) -> Notes {
+    let field = segment.get(16..).and_then(|rest| rest.first_chunk());
+    let partial = field.is_some_and(|field| pseudo_header.is_in(*field));
+    if partial { Notes::BAD_TCP_CHECKSUM | Notes::PARTIAL_CHECKSUM } else { Notes::BAD_TCP_CHECKSUM }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use super::checksum::Sum;
 use super::ethernet::ethertype;
 use super::ip::protocol;
 use super::tcp::{HEADER, Header};
-use super::{Checksums, Decoder};
+use super::{Checksums, Decoder, checksum};
 
 /// Octets of an Ethernet header, and of an IPv4 header without options.
 const ETHERNET: usize = 14;
@@ -44,9 +44,8 @@ impl Decoder {
         let mut notes = Notes::empty();
         notes.set(Notes::DONT_FRAGMENT, fragment & DONT_FRAGMENT != 0);
         if self.checksums == Checksums::Count {
-            let sum = Sum::default().octets(bytes).pseudo_header(&src, &dst, version, bytes.len() as u32);
             notes.set(Notes::BAD_IP_CHECKSUM, !Sum::default().ip_header(header).is_right());
-            notes.set(Notes::BAD_TCP_CHECKSUM, !sum.is_right());
+            notes |= checksum::of_tcp(bytes, &src, &dst, version);
         } else {
             notes.insert(Notes::UNCHECKED);
         }

@@ -3,11 +3,10 @@
 use crate::packet::{Body, Flags, Notes, Segment, Tuple};
 use crate::sequence::Seq;
 
-use super::Checksums;
 use super::bytes::{Bytes, Miss, Outcome, be16};
-use super::checksum::Sum;
 use super::ip::Ip;
 use super::walk::Walk;
+use super::{Checksums, checksum};
 
 /// Octets of the header without options.
 pub(super) const HEADER: u32 = 20;
@@ -69,8 +68,6 @@ impl Walk<'_> {
         if partial || self.decoder.checksums == Checksums::Ignore {
             return Notes::UNCHECKED;
         }
-        let sum = Sum::default().octets(bytes.data());
-        let right = sum.pseudo_header(&ip.src, &ip.final_dst, ip.version, bytes.wire()).is_right();
-        if right { Notes::empty() } else { Notes::BAD_TCP_CHECKSUM }
+        checksum::of_tcp(bytes.data(), &ip.src, &ip.final_dst, ip.version)
     }
 }

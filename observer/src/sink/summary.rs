@@ -130,7 +130,7 @@ pub const TROUBLES: [(&str, Count); 9] = [
     ("ACK of what was not captured", |record| named(record, |analysis| analysis.ack_lost_segment)),
     ("zero window", |record| named(record, |analysis| analysis.zero_window)),
     ("ICMP error", |record| record.icmp.len() as u64),
-    ("bad checksum", |record| record.bad_checksums.map_or(0, |bad| bad.client + bad.server)),
+    ("bad checksum", ConnectionRecord::damaged),
     ("captured twice", |record| record.duplicates),
 ];
 

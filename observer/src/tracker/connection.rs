@@ -325,7 +325,7 @@ impl Connection {
     pub(super) fn left_aside(&mut self, from: u8, packet: &Packet) {
         if packet.notes.contains(Notes::BAD_IP_CHECKSUM) {
             let [fwd, _] = both(&mut self.sent, from);
-            fwd.bad_checksum();
+            fwd.bad_checksum(packet.notes);
         }
     }
 

@@ -149,6 +149,9 @@ impl Connection {
             given_up,
             duplicates: rare.map_or(0, |rare| rare.duplicates),
             bad_checksums: (config.checks_checksums && whole).then(|| sent.map(|end| end.bad_checksums())),
+            partial_checksums: (config.checks_checksums && whole)
+                .then(|| sent.map(|end| end.partial_checksums()))
+                .filter(|partial| partial.client + partial.server > 0),
             tunnel: self.encapsulation(&sides),
             icmp: rare.map_or_else(Vec::new, |rare| {
                 rare.icmp.iter().map(|icmp| icmp_record(icmp, &sides, self.ends.version)).collect()

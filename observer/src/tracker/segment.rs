@@ -64,7 +64,7 @@ impl Connection {
         let at = packet.at;
         let [fwd, rev] = both(&mut self.sent, from);
         if packet.notes.intersects(Notes::BAD_IP_CHECKSUM | Notes::BAD_TCP_CHECKSUM) {
-            fwd.bad_checksum();
+            fwd.bad_checksum(packet.notes);
             if config.drop_bad_checksums {
                 self.outcome.bad_checksum(from);
                 return Done::default();

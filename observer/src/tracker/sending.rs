@@ -8,7 +8,7 @@ use super::pack::{pack_fields, pack_flags};
 use super::retransmit::Retransmits;
 use super::rtt::RoundTrips;
 use super::strain::{self, Answer, Strain};
-use crate::packet::{Flags, Packet, Segment};
+use crate::packet::{Flags, Notes, Packet, Segment};
 use crate::range_set::RangeSet;
 use crate::record::{Ecn, FlowFacts, TcpState, Ttl, WindowFacts};
 use crate::sequence::Seq;
@@ -83,6 +83,7 @@ struct Rare {
     ecn: Ecn,
     urgent: u64,
     bad_checksums: u64,
+    partial_checksums: u64,
     zero_since: Moment,
     zero_window: Nanos,
 }
@@ -238,13 +239,21 @@ impl End {
     }
 
     /// A segment of this end had a wrong checksum.
-    pub(super) fn bad_checksum(&mut self) {
-        self.rare.get_or_insert_default().bad_checksums += 1;
+    pub(super) fn bad_checksum(&mut self, notes: Notes) {
+        let rare = self.rare.get_or_insert_default();
+        rare.bad_checksums += 1;
+        let is_partial = notes.contains(Notes::PARTIAL_CHECKSUM) && !notes.contains(Notes::BAD_IP_CHECKSUM);
+        rare.partial_checksums += u64::from(is_partial);
     }
 
     /// Segments of this end with a wrong checksum.
     pub(super) fn bad_checksums(&self) -> u64 {
         self.rare.as_ref().map_or(0, |rare| rare.bad_checksums)
+    }
+
+    /// Those of them that the network card has still to complete.
+    pub(super) fn partial_checksums(&self) -> u64 {
+        self.rare.as_ref().map_or(0, |rare| rare.partial_checksums)
     }
 
     /// How this end's data flowed, to `other`, up to the connection's last packet.
@@ -314,7 +323,7 @@ pack_fields! {
         bytes, unique_bytes, seen, last_was_seen, first_at, last_at, max_in_flight, max_segment, largest, passed, last_len, round_trips,
         holes, strain,
     }
-    Rare { ecn, urgent, bad_checksums, zero_since, zero_window }
+    Rare { ecn, urgent, bad_checksums, partial_checksums, zero_since, zero_window }
 }
 
 pack_flags!(Known);

@@ -82,6 +82,7 @@ fn facts(record: &ConnectionRecord, detail: Detail) -> Vec<(&'static str, Line)>
     if full {
         facts.extend(round_trips(&record.rtt.by_ack).map(|text| ("RTT by ACK", plain(text))));
         facts.extend(round_trips(&record.rtt.by_timestamps).map(|text| ("RTT by TS", plain(text))));
+        facts.extend(offloaded(record).map(|text| ("checksums", plain(text))));
     }
     facts.extend(trouble(record).map(|text| ("trouble", text)));
     facts.extend(finding::facts(record, full).into_iter().map(|text| ("finding", text)));
@@ -212,6 +213,13 @@ pub fn handshake_rtt(record: &ConnectionRecord) -> Option<Nanos> {
     record.handshake.rtt_ns.filter(|_| record.handshake.syn_ack.is_some()).or_else(of_quic)
 }
 
+/// What was captured before the sender's network card was done with it.
+fn offloaded(record: &ConnectionRecord) -> Option<String> {
+    let partial = record.partial_checksums?;
+    let segments = units::number_of(partial.client + partial.server, "segment");
+    Some(format!("of {segments} still to be completed by the sender's network card (offloading)"))
+}
+
 /// What went wrong, in one paragraph.
 fn trouble(record: &ConnectionRecord) -> Option<Line> {
     let mut parts: Vec<(Tone, String)> = Vec::new();
@@ -246,10 +254,9 @@ fn trouble(record: &ConnectionRecord) -> Option<Line> {
         let times = if alike.len() > 1 { format!("{} times ", alike.len()) } else { String::new() };
         parts.push((Tone::Bad, format!("ICMP: {times}{} from {}", error.name, error.from)));
     }
-    let bad = record.bad_checksums.map_or(0, |bad| bad.client + bad.server);
+    let bad = record.damaged();
     if bad > 0 {
-        let segments = units::number_of(bad, "segment");
-        parts.push((Tone::Notice, format!("{segments} with a bad checksum (offloading makes them at the sender)")));
+        parts.push((Tone::Notice, format!("{} with a bad checksum", units::number_of(bad, "segment"))));
     }
     if record.duplicates > 0 {
         parts.push((Tone::Notice, format!("{} captured twice", units::number_of(record.duplicates, "packet"))));

@@ -74,6 +74,7 @@ impl Flow {
             given_up,
             duplicates: self.duplicates,
             bad_checksums: None,
+            partial_checksums: None,
             tunnel: self.around.as_deref().map(|around: &Around| Box::new(around.record(&sides))),
             icmp: Vec::new(),
             evicted: self.evicted,
