@@ -3,7 +3,7 @@
 //! A piece may go out once no shard will have one that belongs before it: until the oldest connection that is open is
 //! over, what is younger waits.
 
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use anyhow::{Context as _, Result};
@@ -13,9 +13,6 @@ use super::spool::{Key, Sorted, Spool};
 /// How many octets of a shard wait before it is worth a look whether they may go out.
 const WORTH_A_LOOK: usize = 128 << 10;
 
-/// How much is written at once.
-const BUFFER: usize = 256 << 10;
-
 /// What the pieces of all shards go out by.
 pub struct Outlet {
     waiting: Mutex<Vec<Arc<Mutex<Waiting>>>>,
@@ -23,7 +20,7 @@ pub struct Outlet {
 }
 
 struct Out {
-    to: BufWriter<Box<dyn Write + Send>>,
+    to: Box<dyn Write + Send>,
     /// What was seen first before this frame is out.
     before: u64,
 }
@@ -39,8 +36,7 @@ struct Waiting {
 impl Outlet {
     /// An outlet to `to`, usually standard output.
     pub fn new(to: Box<dyn Write + Send>) -> Arc<Self> {
-        let out = Out { to: BufWriter::with_capacity(BUFFER, to), before: 0 };
-        Arc::new(Self { waiting: Mutex::default(), out: Mutex::new(out) })
+        Arc::new(Self { waiting: Mutex::default(), out: Mutex::new(Out { to, before: 0 }) })
     }
 
     /// A place for one more shard: all have one before the first settles anything.
@@ -85,12 +81,12 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// Takes in what `write` appends to the buffer.
-    pub fn print(&self, key: Key, write: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<()> {
+    /// Takes in a piece.
+    pub fn print(&self, key: Key, piece: Vec<u8>) -> Result<()> {
         let is_full = {
             let mut waiting = lock(&self.waiting);
             debug_assert!(key.0 >= waiting.settled, "a piece of frame {} comes after {}", key.0, waiting.settled);
-            waiting.spool.push(key, write)?;
+            waiting.spool.push(key, piece);
             waiting.spool.is_full()
         };
         if is_full {
@@ -150,11 +146,7 @@ mod tests {
         let outlet = Outlet::new(Box::new(shared.clone()));
         let slots = [outlet.slot(), outlet.slot()];
         let print = |slot: &Slot, frame: u64| {
-            let write = |buffer: &mut Vec<u8>| {
-                buffer.resize(buffer.len() + WORTH_A_LOOK, b'a' + frame as u8);
-                Ok(())
-            };
-            slot.print((frame, 0), write).expect("it fits in memory");
+            slot.print((frame, 0), vec![b'a' + frame as u8; WORTH_A_LOOK]).expect("memory can be written to");
         };
         // The octets of each piece are a letter of its own.
         let seen = || lock(&shared.0).chunks(WORTH_A_LOOK).map(|piece| char::from(piece[0])).collect::<String>();

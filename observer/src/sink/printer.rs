@@ -10,7 +10,26 @@ use super::spool::{Key, Sorted, Spool};
 /// Where one shard's connections are printed.
 pub struct Printer {
     to: To,
+    draft: Draft,
     has_printed: bool,
+}
+
+/// A piece that is larger was an exception.
+const MOST_ROOM: usize = 16 << 10;
+
+/// How a piece is begun: with as much room as the last one took, and a bit more.
+struct Draft {
+    room: usize,
+}
+
+impl Draft {
+    /// The piece that `write` appends.
+    fn finish(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<Vec<u8>> {
+        let mut piece = Vec::with_capacity(self.room);
+        write(&mut piece)?;
+        self.room = (piece.len() + piece.len() / 16).min(MOST_ROOM);
+        Ok(piece)
+    }
 }
 
 enum To {
@@ -46,7 +65,7 @@ impl Printer {
     }
 
     const fn to(to: To) -> Self {
-        Self { to, has_printed: false }
+        Self { to, draft: Draft { room: 0 }, has_printed: false }
     }
 
     /// Prints what `write` appends to the buffer.
@@ -54,10 +73,10 @@ impl Printer {
         self.has_printed = true;
         match &mut self.to {
             To::Ordered(spool) => {
-                spool.push(key, write)?;
+                spool.push(key, self.draft.finish(write)?);
                 if spool.is_full() { spool.put_away() } else { Ok(()) }
             }
-            To::InTurn(slot, _) => slot.print(key, write),
+            To::InTurn(slot, _) => slot.print(key, self.draft.finish(write)?),
             To::Streaming { out, piece } => {
                 piece.clear();
                 write(piece)?;

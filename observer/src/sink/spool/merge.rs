@@ -1,5 +1,6 @@
 //! Several sorted series of pieces made one.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io::Write;
@@ -31,12 +32,12 @@ impl Cursor<'_> {
         }
     }
 
-    /// Gives out the next piece; the cursor goes on behind it.
-    fn give(&mut self, give: impl FnOnce(&[u8]) -> Result<()>) -> Result<()> {
+    /// The next piece; the cursor goes on behind it.
+    fn take(&mut self) -> Cow<'_, [u8]> {
         match self {
-            Self::Memory(pieces) => pieces.next().map_or(Ok(()), |piece| give(&piece.text)),
-            Self::Run(run) => give(run.take()),
-            Self::Thread(thread) => give(thread.take()),
+            Self::Memory(pieces) => Cow::Owned(pieces.next().map_or(Vec::new(), |piece| piece.text)),
+            Self::Run(run) => Cow::Borrowed(run.take()),
+            Self::Thread(thread) => Cow::Borrowed(thread.take()),
         }
     }
 }
@@ -46,7 +47,7 @@ pub fn merge(
     cursors: &mut [Cursor<'_>],
     most: usize,
     before: Option<u64>,
-    mut give: impl FnMut(Key, &[u8]) -> Result<()>,
+    mut give: impl FnMut(Key, Cow<'_, [u8]>) -> Result<()>,
 ) -> Result<()> {
     let mut heads = BinaryHeap::new();
     for (which, cursor) in cursors.iter_mut().enumerate() {
@@ -57,7 +58,7 @@ pub fn merge(
             break;
         };
         let Some(cursor) = cursors.get_mut(which) else { continue };
-        cursor.give(|piece| give(key, piece))?;
+        give(key, cursor.take())?;
         heads.extend(cursor.key()?.map(|key| Reverse((key, which))));
     }
     Ok(())
@@ -73,13 +74,13 @@ pub fn merge_by_threads(spools: &mut [Sorted], most: usize, threads: usize, out:
             let mut cursors: Vec<_> = spools.iter_mut().flat_map(Sorted::cursors).collect();
             scope.spawn(move || {
                 let mut parcels = Parcels { parcel: Parcel::default(), sender: &sender };
-                let result = merge(&mut cursors, most, None, |key, piece| parcels.add(key, piece));
+                let result = merge(&mut cursors, most, None, |key, piece| parcels.add(key, &piece));
                 // Nobody listens any more where enough was taken.
                 sender.send(result.map(|()| parcels.parcel)).ok();
             });
             parts.push(Cursor::Thread(FromThread { receiver, parcel: Parcel::default(), next: 0 }));
         }
-        merge(&mut parts, most, None, |_, piece| Ok(out.write_all(piece)?))
+        merge(&mut parts, most, None, |_, piece| Ok(out.write_all(&piece)?))
     })
 }
 

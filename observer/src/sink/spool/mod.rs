@@ -1,5 +1,6 @@
 //! Pieces of output that come in any order and go out in the order of their keys, within bounded memory.
 
+mod gathered;
 mod merge;
 mod runs;
 mod store;
@@ -8,14 +9,16 @@ use std::io::Write;
 
 use anyhow::{Context as _, Result};
 
+use self::gathered::Gathered;
 use self::merge::{Cursor, merge, merge_by_threads};
 use self::runs::{Run, Runs};
 
 /// What the pieces are ordered by: smaller keys first. The second number tells pieces of one rank apart.
 pub type Key = (u64, u64);
 
-/// How many octets a spool holds before they had better be put away. There is one for each shard.
-const BATCH: usize = 4 << 20;
+/// How many octets a spool holds before they had better be put away. There is one for each shard. It is more than what the
+/// tracker of one keeps for late packets and gives out at the end usually takes: those records would wait for nothing.
+const BATCH: usize = 6 << 20;
 
 /// The pieces of one shard.
 ///
@@ -27,8 +30,6 @@ pub struct Spool {
     pieces: Vec<Piece>,
     /// What the pieces take together.
     octets: usize,
-    /// The piece that is being written.
-    scratch: Vec<u8>,
     runs: Runs,
 }
 
@@ -42,7 +43,7 @@ impl Default for Spool {
 #[derive(Debug)]
 struct Piece {
     key: Key,
-    text: Box<[u8]>,
+    text: Vec<u8>,
 }
 
 impl Spool {
@@ -52,16 +53,13 @@ impl Spool {
     }
 
     fn with_bounds(batch: usize, budget: usize) -> Self {
-        Self { batch, pieces: Vec::new(), octets: 0, scratch: Vec::new(), runs: Runs::new(budget) }
+        Self { batch, pieces: Vec::new(), octets: 0, runs: Runs::new(budget) }
     }
 
-    /// Takes in what `write` appends to the buffer.
-    pub fn push(&mut self, key: Key, write: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<()> {
-        self.scratch.clear();
-        write(&mut self.scratch)?;
-        self.octets += self.scratch.len();
-        self.pieces.push(Piece { key, text: self.scratch.as_slice().into() });
-        Ok(())
+    /// Takes in a piece.
+    pub fn push(&mut self, key: Key, text: Vec<u8>) {
+        self.octets += text.capacity();
+        self.pieces.push(Piece { key, text });
     }
 
     /// How many octets it holds that are not put away.
@@ -88,17 +86,21 @@ impl Spool {
         let count = self.pieces.partition_point(|piece| is_before(piece.key, before));
         let rest = self.pieces.split_off(count);
         let pieces = std::mem::replace(&mut self.pieces, rest);
-        self.octets -= pieces.iter().map(|piece| piece.text.len()).sum::<usize>();
+        self.octets -= octets(&pieces);
         Sorted { pieces: pieces.into_iter(), runs: self.runs.take(|first| is_before(first, before)) }
     }
 
     /// Takes back what was not used of it.
     pub fn put_back(&mut self, sorted: Sorted) {
         let Sorted { pieces, runs } = sorted;
-        self.octets += pieces.as_slice().iter().map(|piece| piece.text.len()).sum::<usize>();
+        self.octets += octets(pieces.as_slice());
         self.pieces.extend(pieces);
         self.runs.put_back(runs);
     }
+}
+
+fn octets(pieces: &[Piece]) -> usize {
+    pieces.iter().map(|piece| piece.text.capacity()).sum()
 }
 
 /// Whether a key is one of those that are taken out.
@@ -117,7 +119,9 @@ impl Sorted {
     /// Writes what has keys whose first number is below `before`. The rest of the runs is left.
     pub fn write_before(sorted: &mut [Self], before: u64, out: &mut dyn Write) -> Result<()> {
         let mut cursors: Vec<_> = sorted.iter_mut().flat_map(Self::cursors).collect();
-        merge(&mut cursors, usize::MAX, Some(before), |_, piece| Ok(out.write_all(piece)?))
+        let mut gathered = Gathered::new(out);
+        merge(&mut cursors, usize::MAX, Some(before), |_, piece| gathered.add(piece.into_owned()))?;
+        gathered.write()
     }
 
     /// Writes the first `most` pieces. Up to `threads` threads share the work.
@@ -126,7 +130,7 @@ impl Sorted {
             return merge_by_threads(&mut sorted, most, threads, out);
         }
         let mut cursors: Vec<_> = sorted.iter_mut().flat_map(Self::cursors).collect();
-        merge(&mut cursors, most, None, |_, piece| Ok(out.write_all(piece)?))
+        merge(&mut cursors, most, None, |_, piece| Ok(out.write_all(&piece)?))
     }
 
     fn cursors(&mut self) -> impl Iterator<Item = Cursor<'_>> {
@@ -141,11 +145,7 @@ mod tests {
     use super::*;
 
     fn push(spool: &mut Spool, key: Key, text: &str) {
-        let push = |buffer: &mut Vec<u8>| {
-            buffer.extend_from_slice(text.as_bytes());
-            Ok(())
-        };
-        spool.push(key, push).expect("memory can be written to");
+        spool.push(key, text.into());
         if spool.is_full() {
             spool.put_away().expect("spilling to a temporary file");
         }
