@@ -240,7 +240,12 @@ impl Connection {
     pub(super) fn passes(&self, config: &Config) -> bool {
         let packets: u64 = self.sent.iter().map(|end| end.packets).sum();
         let was_heard = self.asks && packets == self.handshake.syns();
-        config.sampled && !self.is_own && self.kernel.is_none() && !was_heard
+        config.sampled && !self.is_of_this_host() && !was_heard
+    }
+
+    /// Whether a packet of it was sent from here, or the kernel told of it.
+    pub(super) const fn is_of_this_host(&self) -> bool {
+        self.is_own || self.kernel.is_some()
     }
 
     /// Whether any packet of it was seen.

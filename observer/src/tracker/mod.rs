@@ -449,6 +449,11 @@ impl Tracker {
             self.open_without_packet(&key, opener, false, input.event.at);
         }
         let Some(connection) = self.table.get(&key) else { return };
+        // On its way through a translation that has forgotten the connection, its last RST arrives here, where no socket
+        // waits for it. That makes it no connection of this host.
+        if input.event.kind == EntryKind::Drop && input.flags.contains(Flags::RST) && !connection.is_of_this_host() {
+            return;
+        }
         // The packet at hand is what the reset answers.
         let by = if input.event.kind == EntryKind::ResetSent && !input.flags.is_empty() { from ^ 1 } else { from };
         connection.kernel_event(by, input.event.clone());

@@ -109,6 +109,18 @@ impl Wire {
         self.send(client, SERVER, ACK, isn + 2, 502, 0)
     }
 
+    /// A packet that the kernel says it dropped.
+    fn drop(&mut self, from: (u8, u16), to: (u8, u16), flags: Flags) {
+        let event = KernelEvent {
+            at: self.now,
+            kind: EntryKind::Drop,
+            states: (TcpState::Unknown, TcpState::Unknown),
+            detail: None,
+            source: Source::Drop,
+        };
+        self.tracker.handle(Input::Stray(&StrayInput { tuple: between(from, to), flags, event }));
+    }
+
     fn given_out(&mut self) -> Vec<ConnectionRecord> {
         std::iter::from_fn(|| self.tracker.poll())
             .map(|event| match event {
@@ -413,15 +425,7 @@ fn connections_without_a_socket_end_when_they_are_told_to() {
     let syn = Segment { seq: Seq(1), flags: SYN, window: 1000, ..Segment::default() };
     wire.packet(CLIENT, SERVER, Body::Tcp(syn), Notes::OUTBOUND);
     // An event without a socket is none.
-    let event = KernelEvent {
-        at: wire.now,
-        kind: EntryKind::Drop,
-        states: (TcpState::Unknown, TcpState::Unknown),
-        detail: None,
-        source: Source::Drop,
-    };
-    let tuple = between(CLIENT, SERVER);
-    wire.tracker.handle(Input::Stray(&StrayInput { tuple, flags: SYN, event }));
+    wire.drop(CLIENT, SERVER, SYN);
     // What is only passed on has no socket here at any time.
     wire.packet((3, 40_000), SERVER, Body::Tcp(syn), Notes::empty());
     wire.tracker.handle(Input::Socketless(Timestamp::from_nanos(1)));
@@ -431,4 +435,17 @@ fn connections_without_a_socket_end_when_they_are_told_to() {
     assert_eq!(record.client.port, CLIENT.1);
     assert!(wire.tracker.poll().is_none());
     assert_eq!(wire.tracker.open_connections(), 1);
+}
+
+#[test]
+fn a_late_reset_that_meets_no_socket_makes_no_connection_of_this_host() {
+    let mut wire = Wire::new(Config { sampled: true, ..Config::default() });
+    wire.open(CLIENT, 100);
+    wire.send(SERVER, CLIENT, Flags::RST, 501, 0, 0);
+    wire.drop(SERVER, CLIENT, Flags::RST);
+    let other = (3, 40_000);
+    wire.open(other, 100);
+    wire.drop(other, SERVER, PSH_ACK);
+    let clients: Vec<_> = wire.finish().iter().map(|record| record.client.port).collect();
+    assert_eq!(clients, [other.1], "what is dropped on its way through is worth telling");
 }
