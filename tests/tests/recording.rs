@@ -163,7 +163,7 @@ fn refuses_what_makes_no_sense(file: &Path) {
     let whole = fs::read(file).expect("it can be read");
     let cut = file.with_extension("cut.pcapng");
     // Blocks begin at multiples of four octets: this is never the end of one.
-    fs::write(&cut, &whole[..whole.len() / 2 | 1]).expect("it can be written");
+    fs::write(&cut, &whole[..(whole.len() / 2) | 1]).expect("it can be written");
     let output = run(observer, &["replay", cut.to_str().expect("it is UTF-8"), "--output", "json"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stdout).contains("\"type\":\"connection\""));
