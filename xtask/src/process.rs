@@ -2,9 +2,10 @@
 
 use std::env;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// The folder that holds the workspace.
 pub fn root() -> &'static Path {
@@ -43,6 +44,11 @@ pub fn run(command: &mut Command) -> Result<()> {
     let status = command.status().with_context(|| format!("starting {}", line(command)))?;
     ensure!(status.success(), "{} ended with {status}", line(command));
     Ok(())
+}
+
+/// What Ctrl-C would send to `child`, which was not waited for yet. Nothing where it has ended.
+pub fn interrupt(child: &Child) {
+    let _ = kill_process(Pid::from_child(child), Signal::INT);
 }
 
 /// What a command prints, without the line's end.

@@ -1,9 +1,10 @@
 //! What the other commands need of the system, and how to install it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
+use rustix::fs::statvfs;
 
 use crate::process;
 
@@ -291,12 +292,24 @@ fn as_root(words: &[&'static str]) -> Result<Vec<&'static str>> {
 
 /// The program that makes root of an ordinary user; `None` for root.
 fn become_root() -> Result<Option<&'static str>> {
-    // SAFETY: geteuid takes nothing and cannot fail.
-    if unsafe { libc::geteuid() } == 0 {
+    if rustix::process::geteuid().is_root() {
         return Ok(None);
     }
     let program = ["sudo", "doas"].into_iter().find(|program| process::find(program).is_some());
     program.map(Some).context("installing needs root, and there is neither sudo nor doas")
+}
+
+/// Says so where `folder`, or what will hold it, has less than `gigabytes` free: a compiler's own words about a full disk
+/// are hard to read.
+pub fn warn_of_little_room(folder: &Path, gigabytes: u64) -> Result<()> {
+    let there = folder.ancestors().find(|path| path.exists()).context("no folder above it is there")?;
+    let file_system = statvfs(there).with_context(|| format!("asking how much room {} has", there.display()))?;
+    let free = file_system.f_bavail.saturating_mul(file_system.f_frsize) / 1_000_000_000;
+    if free < gigabytes {
+        let there = there.display();
+        eprintln!("set-up: {there} has {free} GB free; what is built takes up to {gigabytes} GB: it may not be enough");
+    }
+    Ok(())
 }
 
 /// Runs one command of the set-up and says which.

@@ -198,8 +198,12 @@ fn linker(llvm_config: &Path) -> Result<PathBuf> {
             "--root",
         ]);
         command.arg(&home).args(["--no-default-features", "--features", &format!("llvm-{}", setup::LLVM)]);
+        // Not in the system's folder for temporary files, which may be small and where a build that fails would stay.
+        let build = home.join("build");
+        command.arg("--target-dir").arg(&build);
         setup::say(&command);
         process::run(&mut command)?;
+        fs::remove_dir_all(&build).with_context(|| format!("removing {}", build.display()))?;
     }
     Ok(linker)
 }

@@ -53,14 +53,15 @@ fn library() -> Result<Tally> {
 }
 
 fn docs() -> Result<Tally> {
-    let doc =
-        |arguments: &[&str]| run(cargo().env("RUSTDOCFLAGS", "-D warnings").args(["doc", "--no-deps"]).args(arguments));
-    doc(&["--workspace"])?;
-    // The binary's pages would take the place of the library's, which has the same name.
-    let apart = process::target_dir().join("private");
-    let apart = apart.to_str().context("the target folder's name is not UTF-8")?;
-    for target in ["--lib", "--bin=observer"] {
-        doc(&["--package", "observer", target, "--document-private-items", "--target-dir", apart])?;
+    run(cargo().env("RUSTDOCFLAGS", "-D warnings").args(["doc", "--no-deps", "--workspace"]))?;
+    // The binary's pages would take the place of the library's, which has the same name. Only the pages go elsewhere:
+    // what they are made from lies where it was.
+    let target = process::target_dir();
+    for item in ["--lib", "--bin=observer"] {
+        let mut command = cargo();
+        command.env("RUSTDOCFLAGS", "-D warnings").env("CARGO_BUILD_BUILD_DIR", &target);
+        command.args(["doc", "--no-deps", "--package", "observer", item, "--document-private-items", "--target-dir"]);
+        run(command.arg(target.join("private")))?;
     }
     holds(Ok(()))
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use crate::setup;
+use crate::{process, setup};
 use checks::{CHECKS, KERNELS};
 use tally::Tally;
 
@@ -37,6 +37,8 @@ struct Check {
 
 impl Args {
     pub fn run(self) -> Result<()> {
+        // What one run on a fresh clone took, with room to spare.
+        setup::warn_of_little_room(&process::target_dir(), 15)?;
         setup::ensure(setup::BUILD)?;
         setup::ensure(setup::LINT)?;
         let mut report = Report::default();

@@ -164,8 +164,7 @@ impl Watch {
     }
 
     fn stop(&mut self) -> Result<Told> {
-        // SAFETY: the child is ours and not yet waited for.
-        unsafe { libc::kill(self.child.id().cast_signed(), libc::SIGINT) };
+        process::interrupt(&self.child);
         let reader = self.reader.take().context("it was stopped before")?;
         reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }

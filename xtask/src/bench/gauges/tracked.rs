@@ -2,7 +2,6 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::os::fd::AsRawFd as _;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
@@ -20,8 +19,7 @@ pub struct Room {
 impl Room {
     fn make(entries: u32) -> Result<Self> {
         let lock = File::create(std::env::temp_dir().join("observer-conntrack.lock")).context("making a lock")?;
-        // SAFETY: the descriptor is open.
-        ensure!(unsafe { libc::flock(lock.as_raw_fd(), libc::LOCK_EX) } == 0, "it cannot be locked");
+        lock.lock().context("locking it")?;
         let before = fs::read_to_string(MOST).context("there is no connection tracking")?;
         let room = Self { before, _lock: lock };
         let most: u32 = room.before.trim().parse().context("reading nf_conntrack_max")?;

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use crate::process;
+
 /// A network namespace whose loopback interface sends what a wire would: 1500 octets at a time. Gone when dropped.
 pub struct Stage {
     name: String,
@@ -159,8 +161,7 @@ impl Running {
     }
 
     fn interrupt(&self) {
-        // SAFETY: the child is ours and not yet waited for.
-        unsafe { libc::kill(self.child.id().cast_signed(), libc::SIGINT) };
+        process::interrupt(&self.child);
     }
 }
 
