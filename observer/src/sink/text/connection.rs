@@ -131,7 +131,7 @@ fn translation(nat: &NatRecord) -> String {
     server.into_iter().chain(client).collect::<Vec<_>>().join("; ")
 }
 
-fn plain(text: impl Into<String>) -> Line {
+fn plain(text: impl AsRef<str> + Into<String>) -> Line {
     Line::new().then(Tone::Plain, text)
 }
 

@@ -1,9 +1,13 @@
 //! A page as wide as the terminal: lines of spans in a few tones, wrapped and never wider than the page.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+
+/// A space at which no line ends.
+const NO_BREAK: char = '\u{a0}';
 
 /// How text is laid out.
 #[derive(Clone, Copy, Debug)]
@@ -68,17 +72,16 @@ impl Line {
     }
 
     /// This line and more text behind it.
-    pub fn then(mut self, tone: Tone, text: impl Into<String>) -> Self {
+    pub fn then(mut self, tone: Tone, text: impl AsRef<str> + Into<String>) -> Self {
         self.push(tone, text);
         self
     }
 
     /// Appends text.
-    pub fn push(&mut self, tone: Tone, text: impl Into<String>) {
-        let text = text.into();
+    pub fn push(&mut self, tone: Tone, text: impl AsRef<str> + Into<String>) {
         match self.spans.last_mut() {
-            Some((last, before)) if *last == tone => before.push_str(&text),
-            _ => self.spans.push((tone, text)),
+            Some((last, before)) if *last == tone => before.push_str(text.as_ref()),
+            _ => self.spans.push((tone, text.into())),
         }
     }
 
@@ -99,7 +102,7 @@ impl Line {
 
     /// Columns it takes.
     pub fn width(&self) -> usize {
-        self.spans.iter().map(|(_, text)| text.width()).sum()
+        self.spans.iter().map(|(_, text)| columns(text)).sum()
     }
 
     /// Whether there is no text.
@@ -109,49 +112,22 @@ impl Line {
 
     /// This text in lines of at most `width` columns, broken at spaces; a word that is longer is broken anywhere.
     pub fn wrap(&self, width: usize) -> Vec<Self> {
-        let width = width.max(1);
-        let mut lines = Vec::new();
-        let mut line = Self::new();
-        for word in self.words() {
-            let (gap, taken) = (usize::from(!line.is_empty()), line.width());
-            if taken + gap + word.width() <= width {
-                if gap > 0 {
-                    line.push(word.spans.first().map_or(Tone::Plain, |span| span.0), " ");
-                }
-                line.extend(word);
-                continue;
-            }
-            if !line.is_empty() {
-                lines.push(std::mem::take(&mut line));
-            }
-            let mut pieces = word.cut(width);
-            line = pieces.pop().unwrap_or_default();
-            lines.append(&mut pieces);
-        }
-        if !line.is_empty() || lines.is_empty() {
-            lines.push(line);
-        }
-        lines
-    }
-
-    /// The parts between spaces; a word may have several tones.
-    fn words(&self) -> Vec<Self> {
-        let mut words = Vec::new();
-        let mut word = Self::new();
+        let mut filler = Filler { width: width.max(1), ..Filler::default() };
+        // A word may have several tones.
+        let mut word = Vec::new();
         for (tone, text) in &self.spans {
             for (number, part) in text.split(' ').enumerate() {
-                if number > 0 && !word.is_empty() {
-                    words.push(std::mem::take(&mut word));
+                if number > 0 {
+                    filler.add(&word);
+                    word.clear();
                 }
                 if !part.is_empty() {
-                    word.push(*tone, part);
+                    word.push((*tone, part));
                 }
             }
         }
-        if !word.is_empty() {
-            words.push(word);
-        }
-        words
+        filler.add(&word);
+        filler.finish()
     }
 
     /// Pieces of at most `width` columns.
@@ -167,7 +143,7 @@ impl Line {
                 }
                 taken += columns;
                 if let Some(piece) = pieces.last_mut() {
-                    piece.push(tone, letter);
+                    piece.push(tone, &*letter.encode_utf8(&mut [0; 4]));
                 }
             }
         }
@@ -175,22 +151,75 @@ impl Line {
     }
 }
 
+/// Fills lines with words.
+#[derive(Default)]
+struct Filler {
+    width: usize,
+    full: Vec<Line>,
+    line: Line,
+    /// Columns of `line`.
+    taken: usize,
+}
+
+impl Filler {
+    fn add(&mut self, word: &[(Tone, &str)]) {
+        let Some((first, _)) = word.first() else { return };
+        let columns: usize = word.iter().map(|(_, text)| columns(text)).sum();
+        let gap = usize::from(self.taken > 0);
+        if self.taken + gap + columns <= self.width {
+            if gap > 0 {
+                self.line.push(*first, " ");
+            }
+            word.iter().for_each(|(tone, text)| self.line.push(*tone, *text));
+            self.taken += gap + columns;
+            return;
+        }
+        if self.taken > 0 {
+            self.full.push(std::mem::take(&mut self.line));
+        }
+        let whole = word.iter().fold(Line::new(), |line, (tone, text)| line.then(*tone, *text));
+        self.full.append(&mut whole.cut(self.width));
+        self.line = self.full.pop().unwrap_or_default();
+        self.taken = self.line.width();
+    }
+
+    /// The lines; one, if an empty one, where there was no word.
+    fn finish(mut self) -> Vec<Line> {
+        if self.taken > 0 || self.full.is_empty() {
+            self.full.push(self.line);
+        }
+        self.full
+    }
+}
+
+/// Columns that text takes in which no character controls the terminal.
+fn columns(text: &str) -> usize {
+    if text.is_ascii() { text.len() } else { text.width() }
+}
+
 impl Page {
     /// Writes one line; what is too wide for the page is cut off.
     pub fn line(&self, out: &mut String, line: &Line) {
-        let line = if line.width() > self.width {
-            line.clone().cut(self.width).into_iter().next().unwrap_or_default()
+        if line.width() > self.width {
+            line.clone().cut(self.width).first().into_iter().for_each(|cut| self.spans(out, cut));
         } else {
-            line.clone()
-        };
-        let mut text = String::new();
+            self.spans(out, line);
+        }
+        out.push('\n');
+    }
+
+    /// Writes the text of a line.
+    fn spans(&self, out: &mut String, line: &Line) {
+        let start = out.len();
         for (tone, part) in &line.spans {
             let style = if self.color { tone.style() } else { Style::new() };
+            let part = if part.contains(NO_BREAK) { Cow::from(part.replace(NO_BREAK, " ")) } else { part.into() };
             // Writing to a String cannot fail.
-            let _ = write!(text, "{style}{part}{style:#}");
+            let _ = write!(out, "{}{part}{}", style.render(), style.render_reset());
         }
-        out.push_str(text.trim_end_matches(' ').replace('\u{a0}', " ").as_str());
-        out.push('\n');
+        while out.len() > start && out.ends_with(' ') {
+            out.pop();
+        }
     }
 
     /// Writes a paragraph behind `first`; its further lines are indented as far as `first` reaches.

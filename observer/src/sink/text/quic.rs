@@ -96,6 +96,6 @@ fn round_trips(stats: &RttStats) -> String {
     format!("min {min}, median {median}, p99 {p99} of\u{a0}{}", units::count(stats.samples))
 }
 
-fn plain(text: impl Into<String>) -> Line {
+fn plain(text: impl AsRef<str> + Into<String>) -> Line {
     Line::new().then(Tone::Plain, text)
 }

@@ -226,7 +226,7 @@ fn line_of(cells: &[Cell]) -> Line {
     let mut line = Line::new();
     for cell in cells {
         let (tone, mark) = cell.unwrap_or((Tone::Plain, ' '));
-        line.push(tone, mark);
+        line.push(tone, &*mark.encode_utf8(&mut [0; 4]));
     }
     line
 }
