@@ -6,6 +6,7 @@ use observer_ebpf::{ABSENT, Counters, EVENTS, Event, Hook, Kind, Socket, tag};
 
 use crate::kernel::{self, Struct};
 use crate::maps::{self, field, setting};
+use crate::seats;
 
 const AF_INET6: u16 = 10;
 const IPPROTO_TCP: u16 = 6;
@@ -16,6 +17,13 @@ static BLANK: Socket = Socket::NONE;
 /// The entry of `sk`.
 #[inline(always)]
 pub fn find(sk: Struct) -> Option<&'static mut Socket> {
+    let sits = seats::find(sk);
+    if sits.is_some() { sits } else { find_standing(sk) }
+}
+
+/// The entry of `sk` that is in the map.
+#[inline(always)]
+fn find_standing(sk: Struct) -> Option<&'static mut Socket> {
     // SAFETY: a map's value. Programs on several processors may write to it at once, each to its own fields: the
     // socket's lock keeps the hooks apart that add events, all but drops.
     maps::sockets().get_ptr_mut(sk.address()).map(|socket| unsafe { &mut *socket })
@@ -24,22 +32,30 @@ pub fn find(sk: Struct) -> Option<&'static mut Socket> {
 /// Makes an entry for `sk`, in place of one that was left over.
 #[inline(always)]
 pub fn make(sk: Struct, hook: Hook) -> Option<&'static mut Socket> {
+    let left_over = find(sk);
+    let used = if left_over.is_some() { left_over } else { seats::take(sk) };
+    if let Some(socket) = used {
+        seats::wipe(socket);
+        begin(socket, sk);
+        return Some(socket);
+    }
     if maps::sockets().insert(sk.address(), &BLANK, 0).is_err() {
         maps::lose(hook);
         return None;
     }
-    let socket = find(sk)?;
+    let socket = find_standing(sk)?;
     begin(socket, sk);
     Some(socket)
 }
 
-/// As [`make`], but leaves an entry alone that is there.
+/// As [`make`], but leaves an entry alone that is there. The seats are for those that come and go: what was there before
+/// stays for long.
 #[inline(always)]
 pub fn make_if_new(sk: Struct) -> Option<&'static mut Socket> {
-    if maps::sockets().insert(sk.address(), &BLANK, u64::from(BPF_NOEXIST)).is_err() {
+    if seats::find(sk).is_some() || maps::sockets().insert(sk.address(), &BLANK, u64::from(BPF_NOEXIST)).is_err() {
         return None;
     }
-    let socket = find(sk)?;
+    let socket = find_standing(sk)?;
     begin(socket, sk);
     Some(socket)
 }
@@ -92,7 +108,7 @@ pub fn drop_unwanted(socket: &mut Socket, sk: Struct) -> bool {
 /// refuses it; user space does it then.
 #[inline(always)]
 pub fn take_out(socket: &mut Socket, sk: Struct) {
-    if maps::sockets().remove(sk.address()).is_err() {
+    if !seats::leave(sk) && maps::sockets().remove(sk.address()).is_err() {
         socket.marks |= Socket::OVER;
     }
 }

@@ -2,7 +2,7 @@
 //! read.
 //!
 //! The programs write the records in the layout of C, every gap named, and user space reads them back from the bytes of
-//! the ring buffer and of the map of sockets.
+//! the ring buffer, the map of sockets and the seats.
 #![no_std]
 
 mod record;
@@ -12,6 +12,7 @@ pub use record::command::{COMMAND_BYTES, CommandHead, TICK};
 pub use record::fields::{ABSENT, Fields, PATHS, Path};
 pub use record::hook::{HOOKS, Hook};
 pub use record::packet::{PACKET_BYTES, PacketHead};
+pub use record::seat::Seat;
 pub use record::settings::Settings;
 pub use record::socket::{Counters, EVENTS, Event, How, Kind, SOCKET_HEAD, Socket, Task};
 pub use record::stray::Stray;

@@ -4,6 +4,7 @@
 //! away. User space drains the ring buffer on a timer: no program wakes it.
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 
 mod accept;
 mod book;
@@ -18,6 +19,7 @@ mod maps;
 mod packets;
 mod reset;
 mod retransmit;
+mod seats;
 mod state;
 mod stray;
 

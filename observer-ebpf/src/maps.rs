@@ -1,10 +1,10 @@
 //! What the programs share with each other and with user space.
 
-use aya_ebpf::bindings::{BPF_F_NO_PREALLOC, BPF_RB_NO_WAKEUP};
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_RB_NO_WAKEUP};
 use aya_ebpf::helpers::generated::bpf_ringbuf_output;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
-use observer_ebpf::{CommandHead, EVENTS, Event, Fields, HOOKS, Hook, SOCKET_HEAD, Settings, Socket};
+use observer_ebpf::{CommandHead, EVENTS, Event, Fields, HOOKS, Hook, SOCKET_HEAD, Seat, Settings, Socket};
 
 use crate::kernel::Struct;
 use crate::packets::{FLOWS, Slots};
@@ -25,7 +25,12 @@ static RECORDS: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
 #[map]
 static COMMANDS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 
-/// Every socket that lives, by the kernel's address of it.
+/// Sockets that came while the programs were at work, each in the seat that is its own. User space maps them into its
+/// memory.
+#[map]
+static SEATS: Array<Seat> = Array::with_max_entries(1 << 13, BPF_F_MMAPABLE);
+
+/// Every other socket that lives, by the kernel's address of it.
 #[map]
 static SOCKETS: HashMap<u64, Socket> = HashMap::with_max_entries(1 << 18, BPF_F_NO_PREALLOC);
 
@@ -41,7 +46,7 @@ static TAKEN: PerCpuArray<[u64; 2]> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static MADE_UP: PerCpuArray<[u64; HOOKS.len()]> = PerCpuArray::with_max_entries(1, 0);
 
-/// Octets of payload that the packet filter has passed on, by a hash of the direction's addresses and ports.
+/// Octets of payload that the packet filter has passed on, by direction.
 #[map]
 static PASSED: Array<Slots> = Array::with_max_entries(FLOWS, 0);
 
@@ -86,6 +91,11 @@ pub fn records() -> &'static RingBuf {
 #[inline(always)]
 pub fn commands() -> &'static RingBuf {
     &COMMANDS
+}
+
+#[inline(always)]
+pub fn seats() -> &'static Array<Seat> {
+    &SEATS
 }
 
 #[inline(always)]

@@ -24,8 +24,8 @@ use crate::maps::{self, field, setting};
 /// Sets of slots for directions that are being passed on; a power of two.
 pub const FLOWS: u32 = 1 << 15;
 
-/// Slots of directions with the same hash. A direction takes one with its SYN, from the one that needs it less: else those
-/// of a busy host would take them from each other within a round trip.
+/// Slots of directions that have the same set. A direction takes one with its SYN, from the one that needs it less: else
+/// those of a busy host would take them from each other within a round trip.
 pub type Slots = [u64; 2];
 
 const ETH_P_IP: u32 = 0x0800_u16.to_be() as u32;
@@ -74,7 +74,7 @@ fn look(context: &SkBuffContext, interface: u32, direction: u32) {
     // SAFETY: as above.
     let (protocol, len) = unsafe { ((*context.skb.skb).protocol, (*context.skb.skb).len) };
     let wanted = match Headers::of(context, protocol) {
-        Some(Headers::Tcp(headers)) => headers.wanted(len, place(interface, direction)),
+        Some(Headers::Tcp(headers)) => headers.wanted(len, interface, direction),
         Some(Headers::Error) => len.min(HEADERS as u32),
         Some(Headers::Udp(message)) if message.is_wanted(interface, direction) => len,
         _ => 0,
@@ -139,13 +139,6 @@ fn netns(context: &SkBuffContext, now: u64) -> u32 {
     netns
 }
 
-/// Where a packet passes, as far as that tells the namespaces of one host apart that it goes through: what is passed on is
-/// counted anew in each.
-#[inline(always)]
-fn place(interface: u32, direction: u32) -> u64 {
-    u64::from(interface) << 1 | u64::from(direction == PACKET_OUTGOING)
-}
-
 /// What has to be known of a packet to decide about it.
 enum Headers {
     Tcp(Segment),
@@ -159,15 +152,19 @@ struct Segment {
     /// Octets before the payload.
     len: u32,
     flags: u8,
-    /// Of addresses and ports.
+    /// Of addresses and ports, in their order.
     hash: u64,
+    /// Of the addresses, whichever is whose.
+    pair: u32,
+    /// Of its source and of its destination.
+    ports: [u16; 2],
 }
 
 impl Headers {
     #[inline(always)]
     fn of(context: &SkBuffContext, protocol: u32) -> Option<Self> {
         // Most headers have no options between them and are loaded at once.
-        let (next, transport, hash, words) = match protocol {
+        let (next, transport, ends, words) = match protocol {
             ETH_P_IP => {
                 let [ip @ .., a, b, c, d]: [u32; 9] = load(context, 0)?;
                 let (first, fragment, next) = (ip[0] as u8, u16::from_be((ip[1] >> 16) as u16), (ip[2] >> 8) as u8);
@@ -176,17 +173,18 @@ impl Headers {
                 }
                 let transport = u32::from(first & 15) * 4;
                 let words = if transport == 20 { [a, b, c, d] } else { load(context, transport)? };
-                (next, transport, mix(u64::from(ip[3]) << 32 | u64::from(ip[4])), words)
+                (next, transport, [mix(u64::from(ip[3])), mix(u64::from(ip[4]))], words)
             }
             ETH_P_IPV6 => {
                 let [ip @ .., a, b, c, d]: [u32; 14] = load(context, 0)?;
                 let word = |at: usize| u64::from(ip[at]) << 32 | u64::from(ip[at + 1]);
-                ((ip[1] >> 16) as u8, 40, mix(mix(mix(word(2)) ^ word(4)) ^ word(6)) ^ word(8), [a, b, c, d])
+                let end = |at: usize| mix(mix(word(at)) ^ word(at + 2));
+                ((ip[1] >> 16) as u8, 40, [end(2), end(6)], [a, b, c, d])
             }
             _ => return None,
         };
         match next {
-            IPPROTO_TCP => Segment::of(transport, hash, words).map(Self::Tcp),
+            IPPROTO_TCP => Segment::of(transport, ends, words).map(Self::Tcp),
             IPPROTO_UDP => Some(Self::Udp(Message { ports: words[0], start: [words[2], words[3]] })),
             IPPROTO_ICMP if matches!(words[0] as u8, 3 | 11 | 12) => quotes(context, transport, false),
             IPPROTO_ICMPV6 if matches!(words[0] as u8, 1..=4) => quotes(context, transport, true),
@@ -215,24 +213,41 @@ fn quotes(context: &SkBuffContext, icmp: u32, is_v6: bool) -> Option<Headers> {
 }
 
 impl Segment {
+    /// `ends`: hashes of the source's address and of the destination's.
     #[inline(always)]
-    fn of(transport: u32, hash: u64, tcp: [u32; 4]) -> Option<Self> {
-        if !maps::wants_ports(u16::from_be(tcp[0] as u16), u16::from_be((tcp[0] >> 16) as u16)) {
+    fn of(transport: u32, ends: [u64; 2], tcp: [u32; 4]) -> Option<Self> {
+        let ports = [u16::from_be(tcp[0] as u16), u16::from_be((tcp[0] >> 16) as u16)];
+        if !maps::wants_ports(ports[0], ports[1]) {
             return None;
         }
-        let hash = hash ^ u64::from(tcp[0]).rotate_left(32);
+        let hash = mix(ends[0]) ^ ends[1] ^ u64::from(tcp[0]).rotate_left(32);
+        let pair = (ends[0].wrapping_add(ends[1]) >> 32) as u32;
         let [offset, flags, ..] = tcp[3].to_ne_bytes();
-        Some(Self { len: transport + u32::from(offset >> 4) * 4, flags, hash })
+        Some(Self { len: transport + u32::from(offset >> 4) * 4, flags, hash, pair, ports })
     }
 
-    /// How many octets of a packet of `len` octets are to be passed on, which is at `place`.
+    /// Its set of slots at an interface. A connection's directions have neighbouring sets, and so have connections that are
+    /// made one after another, whose ports are taken in turn (every other of them): memory that is at hand already.
     #[inline(always)]
-    fn wanted(&self, len: u32, place: u64) -> u32 {
+    fn set(&self, interface: u32) -> u32 {
+        let [from, to] = self.ports;
+        let connection =
+            (self.pair ^ mix(interface.into()) as u32).wrapping_add((u32::from(from) + u32::from(to)) >> 1);
+        (connection << 1 | u32::from(from < to)) & (FLOWS - 1)
+    }
+
+    /// How many octets of a packet of `len` octets are to be passed on.
+    ///
+    /// Where it passes is a part of its direction's name, as far as that tells the namespaces of one host apart that it goes
+    /// through: what is passed on is counted anew in each.
+    #[inline(always)]
+    fn wanted(&self, len: u32, interface: u32, direction: u32) -> u32 {
+        let place = u64::from(interface) << 1 | u64::from(direction == PACKET_OUTGOING);
         let hash = mix(self.hash ^ place);
         let name = hash >> 32 << 32;
         let payload = len.saturating_sub(self.len).min(1 << 24);
         let mut wanted = if self.flags & (SYN | FIN | RST) != 0 { self.len } else { 0 };
-        let Some(slots) = maps::passed().get_ptr_mut(hash as u32 & (FLOWS - 1)) else { return wanted };
+        let Some(slots) = maps::passed().get_ptr_mut(self.set(interface)) else { return wanted };
         // SAFETY: a map's value. Two processors may race for it: then some payload is passed on twice, or not.
         let [one, other] = unsafe { &mut *slots };
         let begins = self.flags & SYN != 0;

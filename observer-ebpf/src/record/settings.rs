@@ -31,8 +31,8 @@ pub struct Settings {
     pub has_second: u32,
     /// How many arguments `inet_csk_accept` has: 2, or 4 before Linux 6.10.
     pub accept_arguments: u32,
-    /// Always 0.
-    pub padding: u32,
+    /// One less than how many [`crate::Seat`]s there are, which is a power of two.
+    pub seat_mask: u32,
 }
 
 impl Settings {
@@ -51,6 +51,6 @@ impl Settings {
         has_task_btf: 0,
         has_second: 0,
         accept_arguments: 0,
-        padding: 0,
+        seat_mask: 0,
     };
 }

@@ -2,7 +2,7 @@
 
 use std::net::Ipv6Addr;
 
-use observer_tests::live::{Actor, Cgroup, Netns, Watch, is_emulated, owners};
+use observer_tests::live::{Actor, Cgroup, Netns, Watch, is_emulated, owners, until};
 use observer_tests::run::{objects, observer};
 use serde_json::Value;
 
@@ -63,6 +63,29 @@ fn who_accepts_is_seen_with_other_mounts_too() {
     let told = netns.output(observer, &["trace", "--netns", &inode, "--output", "json", "--", "sh", "-c", &client]);
     let records = objects(&told, "connection").expect("it is JSON");
     assert_eq!(owners(&records[0], "server")[0], (server.pid, "accept".into()), "{told}");
+}
+
+#[test]
+fn sockets_whose_seat_is_taken_are_followed_too() {
+    const CONNECTIONS: u32 = 50;
+    // Eight seats: most of the hundred sockets that are there at once have none.
+    let Some((netns, watch)) = stage("more sockets than seats", &["--max-sockets", "256"]) else { return };
+    let server = netns.serve("127.0.0.1:0", "hold", CONNECTIONS);
+    let client = netns.connect(v4(server.port), "hold", CONNECTIONS);
+    let (pid, port) = (client.pid, server.port);
+    client.end();
+    drop(server);
+    let is_one = |object: &&Value| object["type"] == "connection" && to_port(port)(object);
+    until("every connection", || watch.objects().iter().filter(is_one).count() >= CONNECTIONS as usize);
+    let objects = watch.finish();
+    let records = objects.iter().filter(is_one).collect::<Vec<_>>();
+    assert_eq!(records.len(), CONNECTIONS as usize, "exactly once each");
+    for record in records {
+        assert_eq!(owners(record, "client"), [(pid, "connect".into())]);
+        let states = kinds(record, "client").into_iter().filter(|kind| kind.starts_with("state ")).collect::<Vec<_>>();
+        assert_eq!(states[..3], ["state SYN-SENT", "state ESTAB", "state FIN-WAIT-1"], "{record}");
+        assert!(record["kernel"]["server"]["info"].is_object(), "both sockets have told of themselves: {record}");
+    }
 }
 
 #[test]

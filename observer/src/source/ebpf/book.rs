@@ -1,6 +1,6 @@
-//! Reading the map of sockets whole.
+//! Reading the book of sockets whole: the seats, and the map of those that have none.
 //!
-//! Going from key to key begins anew whenever a key goes away in between, which on a busy host is always; the kernel's
+//! Of a map, going from key to key begins anew whenever a key goes away in between, which on a busy host is always; the kernel's
 //! batched look-up (Linux 5.6) goes from bucket to bucket.
 
 use std::io;
@@ -9,6 +9,8 @@ use std::os::fd::{AsFd as _, AsRawFd as _};
 use anyhow::{Context as _, Result};
 use aya::maps::MapData;
 use observer_ebpf::Socket;
+
+use super::seats::Seats;
 
 /// Sockets that one call brings.
 const AT_ONCE: usize = 512;
@@ -19,9 +21,10 @@ const LOOKUP_BATCH: libc::c_long = 24;
 /// `BPF_MAP_DELETE_ELEM`.
 const DELETE_ELEMENT: libc::c_long = 3;
 
-/// The map of sockets.
+/// The seats and the map of sockets.
 #[derive(Debug)]
 pub struct Book {
+    seats: Seats,
     map: MapData,
 }
 
@@ -51,13 +54,16 @@ struct ElementAttributes {
 }
 
 impl Book {
-    /// The book in a map whose keys are 8 octets and whose values are [`Socket`]s.
-    pub fn new(map: MapData) -> Self {
-        Self { map }
+    /// The book in seats, and in a map whose keys are 8 octets and whose values are [`Socket`]s.
+    pub fn new(seats: Seats, map: MapData) -> Self {
+        Self { seats, map }
     }
 
     /// Takes a socket out, if it is in it.
     pub fn remove(&self, key: u64) -> Result<()> {
+        if self.seats.remove(key) {
+            return Ok(());
+        }
         let fd = self.map.fd().as_fd().as_raw_fd();
         let mut attributes = ElementAttributes {
             map_fd: fd.cast_unsigned(),
@@ -80,6 +86,7 @@ impl Book {
     pub fn read(&self) -> Result<Vec<Socket>> {
         let fd = self.map.fd().as_fd().as_raw_fd();
         let mut all = Vec::new();
+        self.seats.read(&mut all);
         let mut room = AT_ONCE;
         let mut place: Option<u32> = None;
         loop {

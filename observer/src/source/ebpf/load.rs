@@ -20,6 +20,7 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, 
 use super::book::Book;
 use super::btf::Btf;
 use super::resolve::{ACCEPTED, Kind, LEAVING, PROGRAMS, Program, Resolved};
+use super::seats::Seats;
 use crate::source::owner;
 
 /// The programs as they are delivered.
@@ -46,6 +47,8 @@ pub struct Loaded {
     /// What the programs say of their work.
     log: EbpfLogger<&'static dyn log::Log>,
     types: aya::Btf,
+    /// How many sockets have a seat.
+    seats: u32,
     /// The hooks at work.
     pub attached: Vec<Hook>,
     /// The hooks that cannot work here, and why.
@@ -67,13 +70,21 @@ pub struct Sizes {
     pub sockets: u32,
 }
 
+impl Sizes {
+    /// How many of them have a seat: as many as come and go on a busy host in the time that one lives; a power of two.
+    fn seats(&self) -> u32 {
+        1 << (self.sockets / 32).max(1).ilog2()
+    }
+}
+
 impl Loaded {
     /// Loads the object with what is known of the kernel; no program is loaded yet.
     pub fn new(resolved: &Resolved, settings: Settings, sizes: Sizes) -> Result<Self> {
         let own = std::env::var_os(OBJECT_VARIABLE);
         let read = own.as_ref().map(std::fs::read).transpose();
         let object = read.with_context(|| format!("reading the eBPF object that {OBJECT_VARIABLE} names"))?;
-        let settings = SettingsValue(settings);
+        let seats = sizes.seats();
+        let settings = SettingsValue(Settings { seat_mask: seats - 1, ..settings });
         let mut ebpf = EbpfLoader::new()
             .override_global("FIELDS", resolved.fields(), true)
             .override_global("SETTINGS", &settings, true)
@@ -81,12 +92,22 @@ impl Loaded {
             .override_global(aya_log::LEVEL, &log_level(), true)
             .map_max_entries("RECORDS", sizes.ring)
             .map_max_entries("COMMANDS", sizes.commands)
+            .map_max_entries("SEATS", seats)
             .map_max_entries("SOCKETS", sizes.sockets)
             .load(object.as_deref().unwrap_or(OBJECT))
             .context("creating the eBPF maps")?;
         let types = aya::Btf::from_sys_fs().context("reading the kernel's types")?;
         let log = EbpfLogger::init(&mut ebpf).context("opening the log of the programs in the kernel")?;
-        Ok(Self { ebpf, types, log, attached: Vec::new(), off: Vec::new(), sees_leaving: false, sees_accepts: false })
+        Ok(Self {
+            ebpf,
+            types,
+            log,
+            seats,
+            attached: Vec::new(),
+            off: Vec::new(),
+            sees_leaving: false,
+            sees_accepts: false,
+        })
     }
 
     /// Attaches what `wanted` names, as far as this kernel allows; what it does not allow is kept in [`Self::off`].
@@ -261,12 +282,13 @@ impl Loaded {
         RingBuf::try_from(map).with_context(|| format!("mapping the ring buffer {name}"))
     }
 
-    /// The map of sockets, once.
+    /// The seats and the map of sockets, once.
     pub fn sockets(&mut self) -> Result<Book> {
-        match self.ebpf.take_map("SOCKETS") {
-            Some(Map::HashMap(map)) => Ok(Book::new(map)),
-            _ => bail!("the eBPF object has no map of sockets"),
-        }
+        let (seats, map) = (self.ebpf.take_map("SEATS"), self.ebpf.take_map("SOCKETS"));
+        let (Some(Map::Array(seats)), Some(Map::HashMap(map))) = (seats, map) else {
+            bail!("the eBPF object has no seats or no map of sockets")
+        };
+        Ok(Book::new(Seats::new(seats.fd().as_fd(), self.seats)?, map))
     }
 
     /// The counters of lost records, once.

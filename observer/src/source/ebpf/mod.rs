@@ -9,6 +9,7 @@ mod names;
 pub mod probe;
 mod resolve;
 mod roll;
+mod seats;
 mod translate;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
