@@ -30,6 +30,11 @@ static COMMANDS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 #[map]
 static SEATS: Array<Seat> = Array::with_max_entries(1 << 13, BPF_F_MMAPABLE);
 
+/// How many hold each seat or try to: who finds itself alone has it. Side by side, so that user space sees at a glance which
+/// are taken.
+#[map]
+static CLAIMS: Array<u64> = Array::with_max_entries(1 << 13, BPF_F_MMAPABLE);
+
 /// Every other socket that lives, by the kernel's address of it.
 #[map]
 static SOCKETS: HashMap<u64, Socket> = HashMap::with_max_entries(1 << 18, BPF_F_NO_PREALLOC);
@@ -96,6 +101,11 @@ pub fn commands() -> &'static RingBuf {
 #[inline(always)]
 pub fn seats() -> &'static Array<Seat> {
     &SEATS
+}
+
+#[inline(always)]
+pub fn claims() -> &'static Array<u64> {
+    &CLAIMS
 }
 
 #[inline(always)]

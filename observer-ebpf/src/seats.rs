@@ -10,36 +10,40 @@ use crate::maps::{self, setting};
 /// The entry of `sk`, where it has a seat.
 #[inline(always)]
 pub fn find(sk: Struct) -> Option<&'static mut Socket> {
-    let seat = seat_of(sk)?;
+    let seat = at(index_of(sk))?;
     if seat.socket.key == sk.address() { Some(&mut seat.socket) } else { None }
 }
 
 /// Gives `sk` its seat, unless another has it. What is in the entry is of who had it before.
 #[inline(always)]
 pub fn take(sk: Struct) -> Option<&'static mut Socket> {
-    let seat = seat_of(sk)?;
-    if claims(seat) != 0 {
+    let index = index_of(sk);
+    let claims = maps::claims().get_ptr_mut(index)?;
+    if read(claims) != 0 {
         return None;
     }
-    add(seat, 1);
-    if claims(seat) == 1 {
-        return Some(&mut seat.socket);
+    add(claims, 1);
+    if read(claims) == 1 {
+        return at(index).map(|seat| &mut seat.socket);
     }
     // Another processor wants it at this moment; it may be that neither gets it.
-    add(seat, -1);
+    add(claims, -1);
     None
 }
 
 /// Frees the seat of `sk`; `false` where it has none.
 #[inline(always)]
 pub fn leave(sk: Struct) -> bool {
-    let Some(seat) = seat_of(sk) else { return false };
-    let had = seat.socket.key == sk.address();
-    if had {
-        seat.socket.key = 0;
-        add(seat, -1);
+    let index = index_of(sk);
+    let Some(seat) = at(index) else { return false };
+    if seat.socket.key != sk.address() {
+        return false;
     }
-    had
+    seat.socket.key = 0;
+    if let Some(claims) = maps::claims().get_ptr_mut(index) {
+        add(claims, -1);
+    }
+    true
 }
 
 /// Makes an entry one of which nothing is known; what is in its log counts no more.
@@ -54,23 +58,28 @@ pub fn wipe(socket: &mut Socket) {
 }
 
 #[inline(always)]
-fn seat_of(sk: Struct) -> Option<&'static mut Seat> {
+fn index_of(sk: Struct) -> u32 {
     let mut low = sk.address();
     // SAFETY: copies the lower half of a register. The verifier lets no pointer be reckoned with; half of one is a number.
     unsafe { asm!("w1 = w1", inout("r1") low) };
-    // SAFETY: a map's value; for who writes to it at once see `book::find`.
-    maps::seats().get_ptr_mut(Seat::index(low as u32, setting!(seat_mask))).map(|seat| unsafe { &mut *seat })
+    Seat::index(low as u32, setting!(seat_mask))
 }
 
 #[inline(always)]
-fn claims(seat: &Seat) -> u64 {
-    // SAFETY: a number of ours, which other processors write to.
-    unsafe { core::ptr::read_volatile(&raw const seat.claims) }
+fn at(index: u32) -> Option<&'static mut Seat> {
+    // SAFETY: a map's value; for who writes to it at once see `book::find`.
+    maps::seats().get_ptr_mut(index).map(|seat| unsafe { &mut *seat })
+}
+
+#[inline(always)]
+fn read(claims: *const u64) -> u64 {
+    // SAFETY: a map's value, which other processors write to.
+    unsafe { claims.read_volatile() }
 }
 
 /// Adds to the claims in one go, and does not say what they were: before Linux 5.12 nothing else is atomic.
 #[inline(always)]
-fn add(seat: &mut Seat, number: i64) {
-    // SAFETY: the number is aligned and lies in a map's value.
-    unsafe { asm!("lock *(u64 *)({at} + 0) += {number}", at = in(reg) &raw mut seat.claims, number = in(reg) number) };
+fn add(claims: *mut u64, number: i64) {
+    // SAFETY: a map's value, aligned.
+    unsafe { asm!("lock *(u64 *)({claims} + 0) += {number}", claims = in(reg) claims, number = in(reg) number) };
 }

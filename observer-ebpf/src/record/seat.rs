@@ -9,12 +9,10 @@ use crate::Socket;
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Seat {
-    /// How many hold it or try to: who finds itself alone has it.
-    pub claims: u64,
     /// Its [`Socket::key`] is 0 where the seat is free.
     pub socket: Socket,
     /// Zeros: a seat begins where a line of the cache does.
-    pub padding: [u64; 3],
+    pub padding: [u64; 4],
 }
 
 impl Seat {
@@ -27,7 +25,7 @@ impl Seat {
 }
 
 const _: () = assert!(size_of::<Seat>() == 576 && size_of::<Seat>().is_multiple_of(64));
-const _: () = assert!(core::mem::offset_of!(Seat, socket) == 8);
+const _: () = assert!(core::mem::offset_of!(Seat, socket) == 0);
 
 #[cfg(test)]
 mod tests {

@@ -93,6 +93,7 @@ impl Loaded {
             .map_max_entries("RECORDS", sizes.ring)
             .map_max_entries("COMMANDS", sizes.commands)
             .map_max_entries("SEATS", seats)
+            .map_max_entries("CLAIMS", seats)
             .map_max_entries("SOCKETS", sizes.sockets)
             .load(object.as_deref().unwrap_or(OBJECT))
             .context("creating the eBPF maps")?;
@@ -284,11 +285,12 @@ impl Loaded {
 
     /// The seats and the map of sockets, once.
     pub fn sockets(&mut self) -> Result<Book> {
-        let (seats, map) = (self.ebpf.take_map("SEATS"), self.ebpf.take_map("SOCKETS"));
-        let (Some(Map::Array(seats)), Some(Map::HashMap(map))) = (seats, map) else {
-            bail!("the eBPF object has no seats or no map of sockets")
+        let [seats, claims, map] = ["SEATS", "CLAIMS", "SOCKETS"].map(|name| self.ebpf.take_map(name));
+        let (Some(Map::Array(seats)), Some(Map::Array(claims)), Some(Map::HashMap(map))) = (seats, claims, map) else {
+            bail!("the eBPF object lacks a map of sockets")
         };
-        Ok(Book::new(Seats::new(seats.fd().as_fd(), self.seats)?, map))
+        let seats = Seats::new(seats.fd().as_fd(), claims.fd().as_fd(), self.seats)?;
+        Ok(Book::new(seats, map))
     }
 
     /// The counters of lost records, once.

@@ -12,23 +12,27 @@ use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 /// How often a socket is read that changes meanwhile.
 const TRIES: usize = 3;
 
-/// The map of seats, which programs write to as we read.
+/// The maps of seats and of the claims to them, which programs write to as we read.
 #[derive(Debug)]
 pub struct Seats {
-    first: NonNull<Seat>,
+    seats: Mapped<Seat>,
+    claims: Mapped<u64>,
+}
+
+/// An array that is in the memory of others too.
+#[derive(Debug)]
+struct Mapped<T> {
+    first: NonNull<T>,
     count: u32,
 }
 
 // SAFETY: the memory is the kernel's, mapped until the end; nothing of it belongs to a thread.
-unsafe impl Send for Seats {}
+unsafe impl<T> Send for Mapped<T> {}
 
-impl Seats {
-    /// The seats of a map of `count` [`Seat`]s, a power of two.
-    ///
-    /// # Errors
-    /// When the kernel does not map them.
-    pub fn new(map: impl AsFd, count: u32) -> Result<Self> {
-        let length = count as usize * size_of::<Seat>();
+impl<T> Mapped<T> {
+    /// `count` of them, which `map` holds from its start.
+    fn new(map: impl AsFd, count: u32) -> Result<Self> {
+        let length = count as usize * size_of::<T>();
         // SAFETY: the kernel chooses where; nothing else is there.
         let first =
             unsafe { mmap(ptr::null_mut(), length, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, map, 0) };
@@ -37,72 +41,81 @@ impl Seats {
         Ok(Self { first, count })
     }
 
-    /// Adds every socket that has a seat.
-    pub fn read(&self, all: &mut Vec<Socket>) {
-        all.extend((0..self.count).filter_map(|index| self.at(index).read()));
-    }
-
-    /// Takes a socket out of its seat; `false` where it has none.
-    pub fn remove(&self, key: u64) -> bool {
-        let shared = self.at(Seat::index(key as u32, self.count - 1));
-        // Its number was 0 already where the programs were faster.
-        let had = shared.key().compare_exchange(key, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok();
-        if had {
-            shared.claims().fetch_sub(1, Ordering::AcqRel);
-        }
-        had
-    }
-
-    fn at(&self, index: u32) -> Shared {
+    fn at(&self, index: u32) -> *mut T {
         debug_assert!(index < self.count);
         // SAFETY: within what is mapped.
-        Shared(unsafe { self.first.as_ptr().add(index as usize) })
+        unsafe { self.first.as_ptr().add(index as usize) }
     }
 }
 
-impl Drop for Seats {
+impl<T> Drop for Mapped<T> {
     fn drop(&mut self) {
         // SAFETY: mapped by `new`, in this length; nothing that points there is left.
-        let result = unsafe { munmap(self.first.as_ptr().cast(), self.count as usize * size_of::<Seat>()) };
+        let result = unsafe { munmap(self.first.as_ptr().cast(), self.count as usize * size_of::<T>()) };
         debug_assert!(result.is_ok());
     }
 }
 
-/// A seat that programs write to meanwhile.
-struct Shared(*mut Seat);
+impl Seats {
+    /// From a map of `count` [`Seat`]s, a power of two, and one of as many numbers.
+    ///
+    /// # Errors
+    /// When the kernel does not map them.
+    pub fn new(seats: impl AsFd, claims: impl AsFd, count: u32) -> Result<Self> {
+        Ok(Self { seats: Mapped::new(seats, count)?, claims: Mapped::new(claims, count)? })
+    }
 
-impl Shared {
+    /// Adds every socket that has a seat.
+    pub fn read(&self, all: &mut Vec<Socket>) {
+        let taken = (0..self.claims.count).filter(|index| self.claims(*index).load(Ordering::Acquire) != 0);
+        all.extend(taken.filter_map(|index| self.socket(index)));
+    }
+
+    /// Takes a socket out of its seat; `false` where it has none.
+    pub fn remove(&self, key: u64) -> bool {
+        let index = Seat::index(key as u32, self.seats.count - 1);
+        // Another's, or 0 already, where the programs were faster.
+        let had = self.key(index).compare_exchange(key, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        if had {
+            self.claims(index).fetch_sub(1, Ordering::AcqRel);
+        }
+        had
+    }
+
     /// Who sits there, unless nobody does, or all the time somebody else.
-    fn read(&self) -> Option<Socket> {
+    fn socket(&self, index: u32) -> Option<Socket> {
+        let (seat, key) = (self.seats.at(index), self.key(index));
         for _ in 0..TRIES {
-            let before = self.key().load(Ordering::Acquire);
+            let before = key.load(Ordering::Acquire);
             if before == 0 {
                 return None;
             }
             // SAFETY: mapped, aligned, and any octets make a socket. What is written meanwhile may be in it or not.
-            let socket = unsafe { ptr::read_volatile(&raw const (*self.0).socket) };
+            let socket = unsafe { ptr::read_volatile(&raw const (*seat).socket) };
             // SAFETY: as above.
-            let born = unsafe { ptr::read_volatile(&raw const (*self.0).socket.born) };
-            if self.key().load(Ordering::Acquire) == before && socket.key == before && socket.born == born {
+            let born = unsafe { ptr::read_volatile(&raw const (*seat).socket.born) };
+            if key.load(Ordering::Acquire) == before && socket.key == before && socket.born == born {
                 return Some(socket);
             }
         }
         None
     }
 
-    fn key(&self) -> &AtomicU64 {
-        // SAFETY: mapped as long as `Seats` is; the programs write it whole.
-        unsafe { AtomicU64::from_ptr(&raw mut (*self.0).socket.key) }
+    fn key(&self, index: u32) -> &AtomicU64 {
+        // SAFETY: mapped as long as `self` is; the programs write it whole.
+        unsafe { AtomicU64::from_ptr(&raw mut (*self.seats.at(index)).socket.key) }
     }
 
-    fn claims(&self) -> &AtomicU64 {
+    fn claims(&self, index: u32) -> &AtomicU64 {
         // SAFETY: as above; the programs add to it atomically.
-        unsafe { AtomicU64::from_ptr(&raw mut (*self.0).claims) }
+        unsafe { AtomicU64::from_ptr(self.claims.at(index)) }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::OwnedFd;
+
     use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 
     use super::*;
@@ -111,24 +124,29 @@ mod tests {
 
     /// What the programs do when a socket comes.
     fn sit(seats: &Seats, key: u64, cookie: u64) {
-        let seat = seats.at(Seat::index(key as u32, COUNT - 1));
-        seat.claims().fetch_add(1, Ordering::AcqRel);
+        let index = Seat::index(key as u32, COUNT - 1);
+        seats.claims(index).fetch_add(1, Ordering::AcqRel);
         // SAFETY: mapped, and nobody else is at it.
-        unsafe { (*seat.0).socket = Socket { key, cookie, ..Socket::NONE } };
+        unsafe { (*seats.seats.at(index)).socket = Socket { key, cookie, ..Socket::NONE } };
+    }
+
+    /// The address of a socket that has this seat.
+    fn key_of(index: u32) -> u64 {
+        let mut keys = (1..u64::MAX).map(|nth| 0xffff_8881_0000_0000 + nth * 2432);
+        keys.find(|key| Seat::index(*key as u32, COUNT - 1) == index).expect("one of them")
+    }
+
+    fn memory<T>() -> OwnedFd {
+        let memory = memfd_create("seats", MemfdFlags::CLOEXEC).expect("memory");
+        ftruncate(&memory, u64::from(COUNT) * size_of::<T>() as u64).expect("room");
+        memory
     }
 
     #[test]
     fn who_sits_is_read_and_taken_out_once() {
-        let memory = memfd_create("seats", MemfdFlags::CLOEXEC).expect("memory");
-        ftruncate(&memory, u64::from(COUNT) * size_of::<Seat>() as u64).expect("room");
-        let (ours, theirs) = (Seats::new(&memory, COUNT).expect("mapped"), Seats::new(&memory, COUNT).expect("mapped"));
-        let keys: Vec<u64> = {
-            let own_seat = |index| move |key: &u64| Seat::index(*key as u32, COUNT - 1) == index;
-            (0..2)
-                .filter_map(|index| (1..u64::MAX).map(|nth| 0xffff_8881_0000_0000 + nth * 2432).find(own_seat(index)))
-                .collect()
-        };
-        let [one, other] = keys[..] else { panic!("two seats") };
+        let (seats, claims) = (memory::<Seat>(), memory::<u64>());
+        let [ours, theirs] = [(); 2].map(|()| Seats::new(&seats, &claims, COUNT).expect("mapped"));
+        let (one, other) = (key_of(0), key_of(1));
         sit(&theirs, one, 7);
         sit(&theirs, other, 8);
         let read = || {
@@ -140,7 +158,7 @@ mod tests {
         assert!(ours.remove(one));
         assert!(!ours.remove(one), "it was taken out");
         assert_eq!(read(), [(other, 8)]);
-        let claims = (0..COUNT).map(|index| theirs.at(index).claims().load(Ordering::Acquire)).collect::<Vec<_>>();
+        let claims = (0..COUNT).map(|index| theirs.claims(index).load(Ordering::Acquire)).collect::<Vec<_>>();
         assert_eq!(claims, [0, 1, 0, 0], "the seat can be had again");
     }
 }
