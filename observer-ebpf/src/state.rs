@@ -53,7 +53,7 @@ fn change(context: &BtfTracePointContext, sk: Struct, from: u8, to: u8) {
     let Some(entry) = entry else {
         // Told once; how many there are is counted.
         if is_new && maps::lost(Hook::State) == 1 {
-            warn!(context, "no room for another socket: it will not be told of");
+            warn!(context, "no place for another socket, whose owner and numbers will lack: --max-sockets makes more");
         }
         return;
     };

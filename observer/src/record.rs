@@ -355,6 +355,15 @@ fn display<T: std::fmt::Display, S: Serializer>(value: &T, serializer: S) -> Res
 }
 
 impl ConnectionRecord {
+    /// Octets of payload that `side` had to send, each counted once; `None` where that is not known.
+    pub fn unique_bytes_of(&self, side: Side) -> Option<u64> {
+        let seen = self.unique_bytes.map(|bytes| *bytes.of(side));
+        seen.or_else(|| {
+            let again = self.info(side).and_then(|info| info.bytes_retrans).unwrap_or(0);
+            self.bytes_of(side).map(|sent| sent.saturating_sub(again))
+        })
+    }
+
     /// Octets of payload that one end sent: those on the wire, or where not all segments were seen, by the kernel's
     /// counters of whichever end has a socket here. `None` where neither tells.
     pub fn bytes_of(&self, side: Side) -> Option<u64> {

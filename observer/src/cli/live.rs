@@ -95,7 +95,7 @@ pub struct Observe {
     pub ring: u32,
 
     /// How many sockets can be followed at once
-    #[arg(long, value_name = "N", default_value = "262144")]
+    #[arg(long, value_name = "N", default_value = "262144", value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
     pub max_sockets: u32,
 }
 

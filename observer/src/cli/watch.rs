@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use observer::packet::Body;
 use observer::record::{CaptureRecord, ConnectionRecord, FindingRecord, LookupRecord, Object};
 use observer::tracker::Config;
+use observer_ebpf::Hook;
 
 use super::judging::Judging;
 use super::live::{self, Observe, Teller};
@@ -261,8 +262,10 @@ impl Teller for Printer {
             if lost > 0 {
                 let processors: Vec<_> = hook.lost.iter().map(u64::to_string).collect();
                 let (name, processors) = (hook.name, processors.join(", "));
+                // Of this one, sockets as well that there was no place for.
+                let options = if name == Hook::State.name() { "--ring and --max-sockets make" } else { "--ring makes" };
                 eprintln!(
-                    "observer: the hook {name} lost {lost} records (by processor: {processors}); --ring makes more room"
+                    "observer: the hook {name} lost {lost} records (by processor: {processors}); {options} more room"
                 );
             }
             if hook.missed > 0 {

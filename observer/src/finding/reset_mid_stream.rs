@@ -52,16 +52,16 @@ impl Finding for ResetMidStream {
             ConnState::RSTR => Side::Server,
             _ => return None,
         };
+        let mut closed = [record.close.fin.client, record.close.fin.server].into_iter().flatten();
         if record.packets.is_none() {
-            return by_socket(record, by);
+            return if closed.next().is_some() { None } else { by_socket(record, by) };
         }
         let reset = record.reset.as_deref().filter(|reset| reset.from == by)?;
-        let closed = [record.close.fin.client, record.close.fin.server].into_iter().flatten();
         let established = record.handshake.ack.is_some() || record.handshake.syn.is_none();
-        if !established || closed.into_iter().any(|fin| fin <= reset.at) {
+        if !established || closed.any(|fin| fin <= reset.at) {
             return None;
         }
-        let (client, server) = (record.bytes_of(Side::Client)?, record.bytes_of(Side::Server)?);
+        let (client, server) = (record.unique_bytes_of(Side::Client)?, record.unique_bytes_of(Side::Server)?);
         let owed = reset.unacknowledged;
         let exchanges = record.exchanges.as_deref().map_or(&[][..], |exchanges| &exchanges.entries);
         let said_goodbye = record.tls.as_deref().is_some_and(|tls| tls.close_notify.client == Some(true));

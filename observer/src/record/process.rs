@@ -1,9 +1,12 @@
 //! The process at one end of a connection, and how it is known.
 
+use std::borrow::Cow;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Side;
+use super::target::redacted;
 
 /// A process at one end of a connection, as comments on the packets name it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
@@ -16,7 +19,8 @@ pub struct ProcessRecord {
     pub name: Option<String>,
     /// Path of its program.
     pub command: Option<String>,
-    /// Its arguments, separated by spaces; `…` stands at the end where there are more.
+    /// Its arguments, separated by spaces; `…` stands at the end where there are more. Of those with a URI in them, users,
+    /// passwords and values are not told; what else is secret in them is.
     pub args: Option<String>,
     /// The user it runs as.
     pub uid: Option<u32>,
@@ -44,6 +48,14 @@ pub struct ProcessRecord {
     pub how: Option<OwnerHow>,
 }
 
+impl ProcessRecord {
+    /// [`Self::args`] from the words of a command line behind the first.
+    pub fn arguments(words: &[String]) -> String {
+        let told = words.iter().map(|word| if word.contains("://") { redacted(word).into() } else { Cow::from(word) });
+        told.collect::<Vec<_>>().join(" ")
+    }
+}
+
 /// How it is known that a socket belongs to a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -63,4 +75,17 @@ pub enum OwnerHow {
     Listener,
     /// Only the user is known that the socket belongs to (`sk_uid`).
     User,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_secret_in_a_uri_is_not_told() {
+        let words =
+            ["-s", "http://user:hunter2@127.0.0.1:8000/a?password=s3cret&b=", "--proxy=socks5://u:p@h:1", "a=b"];
+        let told = ProcessRecord::arguments(&words.map(str::to_owned));
+        assert_eq!(told, "-s http://…@127.0.0.1:8000/a?password=…&b= --proxy=socks5://…@h:1 a=b");
+    }
 }

@@ -106,7 +106,7 @@ impl Owners {
             pid: Some(task.pid),
             name: Some(comm(task)),
             command: args.as_ref().and_then(|args| args.first().cloned()),
-            args: args.map(|args| args.get(1..).unwrap_or_default().join(" ")),
+            args: args.map(|args| ProcessRecord::arguments(args.get(1..).unwrap_or_default())),
             uid: Some(task.uid),
             parent_pid: (task.parent != 0).then_some(task.parent),
             container: cgroup.and_then(|cgroup| cgroup.container.clone()),

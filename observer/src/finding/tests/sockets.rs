@@ -1,9 +1,11 @@
 //! What the sockets of this host show of a connection of which not every packet is seen.
 
 use super::super::{Context, Thresholds, judge};
+use super::stage::Stage;
 use crate::input::Input;
 use crate::kernel::{KernelEvent, SocketInput};
-use crate::record::{ConnectionRecord, EntryKind, Finding, KernelSocket, Source, TcpInfo, TcpState};
+use crate::record::Side::{Client, Server};
+use crate::record::{ConnState, ConnectionRecord, EntryKind, Finding, KernelSocket, Source, TcpInfo, TcpState};
 use crate::time::{Nanos, Timestamp};
 use crate::tracker::{Config, Event, Tracker};
 
@@ -136,4 +138,21 @@ fn a_socket_that_waits_for_the_ack_of_its_fin() {
         assert!(stuck[0].what.contains(state.name()), "{}", stuck[0].what);
         assert_eq!(names(&found(&closing(state), 2)), [""; 0], "{state:?}: it may still come");
     }
+}
+
+#[test]
+fn a_reset_after_a_fin_is_not_in_mid_stream() {
+    // The server's program was told of a RST.
+    let found = |stage: Stage| {
+        let mut kernel = record(&socket(TcpState::Closed, TcpInfo::default())).kernel.expect("a socket was seen");
+        kernel.server = kernel.client.take().map(|socket| KernelSocket { error: Some("EPIPE".into()), ..socket });
+        let seen = stage.record();
+        names(&found(&ConnectionRecord { packets: None, conn_state: ConnState::RSTO, kernel: Some(kernel), ..seen }, 1))
+    };
+    let mut stage = Stage::new();
+    stage.open().send(Client, "P.", b"bye").send(Client, "R.", b"");
+    assert_eq!(found(stage), ["reset-mid-stream"]);
+    let mut stage = Stage::new();
+    stage.open().send(Client, "P.", b"bye").send(Client, "F.", b"").send(Server, "P.", b"wait").send(Client, "R", b"");
+    assert_eq!(found(stage), [""; 0], "it had closed before");
 }

@@ -85,7 +85,7 @@ fn figures(record: &ConnectionRecord) -> Vec<String> {
     let connect = record.handshake.connect_ns.or_else(|| socket.and_then(|socket| socket.connect_ns));
     let answered = !matches!(record.conn_state, ConnState::REJ | ConnState::S0);
     parts.extend(connect.filter(|_| answered).map(|time| format!("connected in {}", units::time(time))));
-    let sent = |side| record.bytes_of(side).filter(|bytes| *bytes > 0).map(units::bytes);
+    let sent = |side| record.unique_bytes_of(side).filter(|bytes| *bytes > 0).map(units::bytes);
     match (sent(Side::Client), sent(Side::Server)) {
         (None, None) => {}
         (up, down) => {
