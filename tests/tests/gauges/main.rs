@@ -106,6 +106,11 @@ fn limit_descriptors(actor: &Actor, most: u64) {
     assert_eq!(set, 0, "the limit can be lowered");
 }
 
+/// How many connections the namespace's only listener has not accepted yet.
+fn waiting_for_accept(netns: &Netns) -> Option<u32> {
+    netns.output("ss", &["-Hltn"]).split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
 /// Any reading.
 fn any(_: &Value) -> bool {
     true
@@ -170,6 +175,7 @@ fn time_wait_uses_up_ports() {
     few.end();
     more.end();
     let is_waiting = |diagnosis: &Diagnosis| diagnosis.value("ephemeral_ports", any) == Some(90);
+    until("all are accepted", || waiting_for_accept(&netns) == Some(0));
     drop(server);
     let waiting = diagnosed(&netns, &[], "TIME-WAIT", |diagnosis| {
         is_waiting(diagnosis) && diagnosis.finding("time-wait-exhaustion").is_some()
@@ -194,7 +200,8 @@ fn on_loopback_ports_in_time_wait_are_taken_again() {
             let cases = diagnosis.finding("time-wait-exhaustion")?["cases"].as_array()?.clone();
             cases.into_iter().find(is_to)
         };
-        // The server closes in its turn.
+        // The server closes in its turn: of what it has not accepted the kernel resets, and TIME-WAIT ends.
+        until("all are accepted", || waiting_for_accept(&netns) == Some(0));
         drop(server);
         let found = diagnosed(&netns, &[], "TIME-WAIT", |diagnosis| case_of(diagnosis).is_some());
         let is_of = |gauge: &Value| gauge["subject"]["destination"]["ip"] == Ipv4Addr::from(ip).to_string();
@@ -233,8 +240,7 @@ fn a_queue_that_is_full_for_a_while_only_is_told() {
     let diagnosed_while = |waiting: u32| {
         let server = netns.serve("127.0.0.1:0", "never", 0);
         let _clients = netns.connect(loopback(server.port.into()), "hold", waiting);
-        let listens = || netns.output("ss", &["-Hltn"]).split_ascii_whitespace().nth(1).map(str::to_string);
-        until("all wait to be accepted", || listens() == Some(waiting.to_string()));
+        until("all wait to be accepted", || waiting_for_accept(&netns) == Some(waiting));
         let args = ["--output", "json", "--source", "sock_diag", "--for", "4s"];
         let doctor = begun(&mut command(&netns, &args));
         // It looks first, and then its loop goes round and waits again and again. Then the listener goes with all of them.
