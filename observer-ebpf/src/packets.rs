@@ -5,9 +5,10 @@
 //! host's own lookups of names are passed on, and those with which connections of QUIC and DTLS begin.
 //!
 //! Those that arrive are seen by a filter on packet sockets, which queues nothing there; those that leave by a program on
-//! the root of the cgroups, because a packet socket would have each of them cloned. Where there are no cgroups of version 2
-//! the packet socket is opened for both directions. Either program finds the IP header at the packet's start: the sockets
-//! are of kind SOCK_DGRAM.
+//! the root of the cgroups, because a packet socket would have each of them cloned. What goes over the loopback interface
+//! is seen as it leaves, and packet sockets are not on that interface: it would have to pass both. Where there are no
+//! cgroups of version 2 the packet sockets do it alone. Either program finds the IP header at the packet's start: the
+//! sockets are of kind SOCK_DGRAM.
 
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
@@ -35,6 +36,7 @@ const IPPROTO_TCP: u8 = 6;
 const IPPROTO_UDP: u8 = 17;
 const IPPROTO_ICMPV6: u8 = 58;
 const LOOPBACK: u32 = 1;
+const PACKET_HOST: u32 = 0;
 const PACKET_OUTGOING: u32 = 4;
 
 /// In a slot, beside the direction's name and how many octets were passed on: nothing came after the SYN yet.
@@ -46,14 +48,24 @@ const FIN: u8 = 1;
 const SYN: u8 = 2;
 const RST: u8 = 4;
 
-/// Queues nothing, whatever it sees.
+/// Queues nothing, whatever it sees. `leaving` sees the rest.
 #[socket_filter]
 fn packets(context: SkBuffContext) -> i64 {
     // SAFETY: the program's argument; the verifier knows its fields.
     let (interface, direction) = unsafe { ((*context.skb.skb).ifindex, (*context.skb.skb).pkt_type) };
-    // What goes over the loopback interface is seen as it arrives.
+    if interface != LOOPBACK {
+        look(&context, interface, direction, None);
+    }
+    0
+}
+
+/// The same where there is no `leaving`. What goes over the loopback interface is seen as it arrives.
+#[socket_filter]
+fn packets_alone(context: SkBuffContext) -> i64 {
+    // SAFETY: as above.
+    let (interface, direction) = unsafe { ((*context.skb.skb).ifindex, (*context.skb.skb).pkt_type) };
     if interface != LOOPBACK || direction != PACKET_OUTGOING {
-        look(&context, interface, direction);
+        look(&context, interface, direction, None);
     }
     0
 }
@@ -63,14 +75,34 @@ fn packets(context: SkBuffContext) -> i64 {
 fn leaving(context: SkBuffContext) -> i32 {
     // SAFETY: as above.
     let interface = unsafe { (*context.skb.skb).ifindex };
-    if interface != LOOPBACK && is_wanted(&context) {
-        look(&context, interface, PACKET_OUTGOING);
+    // On the loopback interface it arrives as well.
+    let direction = if interface == LOOPBACK { PACKET_HOST } else { PACKET_OUTGOING };
+    // The cgroups do not divide at namespaces.
+    let passage = if setting!(netns) == 0 { None } else { Some(Passage::of(&context)) };
+    if passage.as_ref().is_none_or(|passage| passage.netns == setting!(netns)) {
+        look(&context, interface, direction, passage);
     }
     1
 }
 
+/// When and in which namespace a packet passes.
+struct Passage {
+    at: u64,
+    netns: u32,
+}
+
+impl Passage {
+    #[inline(always)]
+    fn of(context: &SkBuffContext) -> Self {
+        // SAFETY: the helper takes nothing.
+        let at = unsafe { bpf_ktime_get_ns() };
+        Self { at, netns: netns(context, at) }
+    }
+}
+
+/// Looks at a packet, whose passage may be known already, and passes on what is wanted of it.
 #[inline(always)]
-fn look(context: &SkBuffContext, interface: u32, direction: u32) {
+fn look(context: &SkBuffContext, interface: u32, direction: u32, passage: Option<Passage>) {
     // SAFETY: as above.
     let (protocol, len) = unsafe { ((*context.skb.skb).protocol, (*context.skb.skb).len) };
     let wanted = match Headers::of(context, protocol) {
@@ -80,19 +112,10 @@ fn look(context: &SkBuffContext, interface: u32, direction: u32) {
         _ => 0,
     };
     if wanted != 0 {
-        // SAFETY: the helper takes nothing.
-        let at = unsafe { bpf_ktime_get_ns() };
-        let netns = netns(context, at);
+        let Passage { at, netns } = passage.unwrap_or_else(|| Passage::of(context));
         let head = PacketHead { tag: tag::PACKET, netns, at, len, captured: 0, interface, direction };
         pass_on(context, wanted.min(len), head);
     }
-}
-
-/// Whether the packet is of a namespace that this run wants: the cgroups do not divide at namespaces.
-#[inline(always)]
-fn is_wanted(context: &SkBuffContext) -> bool {
-    // SAFETY: the helper takes nothing.
-    setting!(netns) == 0 || setting!(netns) == netns(context, unsafe { bpf_ktime_get_ns() })
 }
 
 /// Which namespace a device was in, a moment ago: a word of [`Place::word`], and the device's address mixed with that word.

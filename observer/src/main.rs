@@ -1,6 +1,7 @@
 //! observer's command line.
 
 mod cli;
+mod failure;
 mod keyring;
 mod lab;
 mod live;
@@ -26,8 +27,8 @@ fn main() -> ExitCode {
         Ok(status) => status,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("observer: {error:#}");
-            ExitCode::FAILURE
+            eprintln!("observer: {}", failure::in_words(&error));
+            failure::status(&error)
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::CommandFactory as _;
 use clap_complete::Shell;
 
@@ -25,7 +25,7 @@ impl Completions {
         // clap_complete panics where its output cannot be written (`| head`), so it writes to memory.
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut super::Cli::command(), "observer", &mut script);
-        io::stdout().write_all(&script)?;
+        io::stdout().write_all(&script).context("writing to standard output")?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, anyhow};
 use clap::Subcommand;
 
 use super::page::{Color, page};
+use crate::failure::WrongUsage;
 use crate::lab::calm::Calm;
 use crate::lab::storm::Storm;
 use crate::lab::{SCENARIOS, Scenario};
@@ -79,8 +80,8 @@ impl Lab {
         match self.command {
             Command::List => return list(),
             Command::Run { name, write } => {
-                let scenario = Scenario::find(&name)
-                    .with_context(|| format!("there is no scenario {name:?}; `observer lab list` names them"))?;
+                let unknown = || WrongUsage(format!("there is no scenario {name:?}; `observer lab list` names them"));
+                let scenario = Scenario::find(&name).ok_or_else(unknown)?;
                 let write = write.unwrap_or_else(|| format!("{name}.pcapng").into());
                 let made = scenario.run().with_context(|| format!("playing {name}"))?;
                 fs::write(&write, made.capture).with_context(|| format!("writing {}", write.display()))?;

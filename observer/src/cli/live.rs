@@ -1,5 +1,6 @@
 //! What the live subcommands share: which hooks, which connections, and the loop.
 
+use std::convert::Infallible;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -68,8 +69,8 @@ pub struct Observe {
     #[arg(long, value_name = "PID")]
     pub pid: Vec<u32>,
 
-    /// Only connections of processes with this name
-    #[arg(long, value_name = "NAME")]
+    /// Only connections of processes with this name, of which the kernel keeps 15 octets
+    #[arg(long, value_name = "NAME", value_parser = comm)]
     pub comm: Vec<String>,
 
     /// Only connections of processes whose cgroup's path contains this
@@ -154,6 +155,14 @@ pub fn netns(which: &str) -> Result<Netns, String> {
         }
         name => namespace::named(name).map(Netns::One).map_err(|error| format!("{error:#}")),
     }
+}
+
+/// A process's name as the kernel has it: TASK_COMM_LEN, less its zero.
+#[expect(clippy::unnecessary_wraps, reason = "clap asks for a result")]
+fn comm(name: &str) -> Result<String, Infallible> {
+    const LENGTH: usize = 15;
+    let kept = name.as_bytes();
+    Ok(String::from_utf8_lossy(kept.get(..LENGTH).unwrap_or(kept)).into_owned())
 }
 
 /// States by the words of `ss`, which has some for several.
@@ -333,6 +342,14 @@ pub trait Teller {
     fn finish(&mut self, capture: &CaptureRecord) -> Result<()>;
 }
 
+/// What ended the observing.
+pub enum Ended {
+    /// SIGINT or SIGTERM.
+    Signal(SignalKind),
+    /// What was waited for: its exit status.
+    Awaited(ExitCode),
+}
+
 /// Observes until a signal comes or `until` is done.
 pub fn run(
     observe: &Observe,
@@ -340,7 +357,7 @@ pub fn run(
     config: Config,
     teller: &mut dyn Teller,
     until: impl Future<Output = Result<ExitCode>>,
-) -> Result<ExitCode> {
+) -> Result<Ended> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the loop")?;
     let config = Config { seed: seed(), ..config };
     let begin = Live::begin(&config, source);
@@ -354,9 +371,9 @@ pub fn run(
     }
     let looked = source.now();
     let mut run = Run { observe, source, live, teller, recorder, batch: Batch::default(), looked, translations };
-    let status = runtime.block_on(run.watch(observe, until))?;
+    let ended = runtime.block_on(run.watch(observe, until))?;
     run.finish()?;
-    Ok(status)
+    Ok(ended)
 }
 
 /// What is at work while it is observed.
@@ -373,7 +390,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    async fn watch(&mut self, observe: &Observe, until: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
+    async fn watch(&mut self, observe: &Observe, until: impl Future<Output = Result<ExitCode>>) -> Result<Ended> {
         let mut interrupted = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
         let mut terminated = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
         let (mut pause, mut idle) = (DRAIN, 0_u32);
@@ -384,9 +401,9 @@ impl Run<'_> {
         self.teller.start()?;
         loop {
             tokio::select! {
-                _ = interrupted.recv() => return Ok(ExitCode::SUCCESS),
-                _ = terminated.recv() => return Ok(ExitCode::SUCCESS),
-                ended = &mut until => return ended,
+                _ = interrupted.recv() => return Ok(Ended::Signal(SignalKind::interrupt())),
+                _ = terminated.recv() => return Ok(Ended::Signal(SignalKind::terminate())),
+                status = &mut until => return status.map(Ended::Awaited),
                 () = sleep(pause) => {
                     self.source.drain(&mut self.batch)?;
                     idle = if self.batch.seen.is_empty() { idle.saturating_add(1) } else { 0 };

@@ -3,8 +3,9 @@
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::CommandFactory as _;
+use clap::error::ErrorKind;
 
 /// Print the manual page, in roff
 #[derive(Debug, clap::Args)]
@@ -26,15 +27,12 @@ impl Man {
             None => command,
             Some(name) => match command.find_subcommand(name) {
                 Some(found) => found.clone().display_name(format!("observer-{name}")),
-                None => command
-                    .clone()
-                    .error(clap::error::ErrorKind::InvalidSubcommand, format!("no command `{name}`"))
-                    .exit(),
+                None => super::refuse("man", ErrorKind::InvalidSubcommand, format!("no command `{name}`")),
             },
         };
         let mut page = Vec::new();
         clap_mangen::Man::new(command).render(&mut page)?;
-        io::stdout().write_all(&page)?;
+        io::stdout().write_all(&page).context("writing to standard output")?;
         Ok(ExitCode::SUCCESS)
     }
 }

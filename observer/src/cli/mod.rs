@@ -22,12 +22,13 @@ mod status;
 mod trace;
 mod watch;
 
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::error::ErrorKind;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use observer::record::FileRecord;
 
 use crate::source::{Options, Source};
@@ -80,6 +81,13 @@ impl Cli {
 fn open(files: &[PathBuf], options: Options) -> Box<dyn Source> {
     let wrong = |error| clap::Error::raw(ErrorKind::ValueValidation, format!("{error:#}\n")).exit();
     crate::source::open(files, options).unwrap_or_else(wrong)
+}
+
+/// Ends the process with status 2 and the usage of a subcommand.
+fn refuse(subcommand: &str, kind: ErrorKind, message: impl Display) -> ! {
+    let mut all = Cli::command();
+    all.build();
+    all.find_subcommand(subcommand).cloned().unwrap_or(all).error(kind, message).exit()
 }
 
 /// Says on standard error what could not be read, and gives the exit status for it: 0 where everything could.

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context as _, Result, bail};
+use clap::ValueEnum;
 use clap::error::ErrorKind;
-use clap::{CommandFactory as _, ValueEnum};
 use observer::decode;
 use observer::keylog::KeyLog;
 use observer::record::CaptureRecord;
@@ -215,7 +215,7 @@ impl Replay {
 
     /// Ends the process with status 2 where options do not go together.
     fn check_usage(&self) {
-        let wrong = |message: &str| super::Cli::command().error(ErrorKind::ArgumentConflict, message).exit();
+        let wrong = |message: &str| super::refuse("replay", ErrorKind::ArgumentConflict, message);
         let (text, json) = (self.output == Output::Text, self.output == Output::Json);
         let listed = text || self.output == Output::Summary;
         if self.all && !text {

@@ -3,7 +3,7 @@
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use observer::record::Object;
 
 /// Print the JSON Schema of the objects that `--output json` prints
@@ -17,8 +17,8 @@ impl Schema {
     /// Prints the schema, JSON Schema 2020-12.
     pub fn run(self) -> Result<ExitCode> {
         let mut out = io::stdout().lock();
-        serde_json::to_writer_pretty(&mut out, &schemars::schema_for!(Object))?;
-        writeln!(out)?;
+        let written = serde_json::to_writer_pretty(&mut out, &schemars::schema_for!(Object)).map_err(io::Error::from);
+        written.and_then(|()| writeln!(out)).context("writing to standard output")?;
         Ok(ExitCode::SUCCESS)
     }
 }

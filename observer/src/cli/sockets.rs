@@ -8,7 +8,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
-use clap::CommandFactory as _;
 use clap::error::ErrorKind;
 use observer::kernel;
 use observer::packet::IpVersion;
@@ -16,7 +15,6 @@ use observer::record::{Object, SocketProcess, SocketRecord, SocketSummary};
 use observer::socket::{Aside, Diag, Filter, Names, Socket};
 use observer::tracker::States;
 
-use super::Cli;
 use super::format::Format;
 use super::live::{Netns, netns};
 use crate::sink::{json, sockets as page};
@@ -120,7 +118,7 @@ impl Sockets {
             let services = Services::read();
             let names = Names { service: &|name| services.port(name), host: &addresses_of, cgroup: &owner::cgroup };
             let filter = Filter::parse(&self.filter, names);
-            let filter = filter.unwrap_or_else(|error| Cli::command().error(ErrorKind::ValueValidation, error).exit());
+            let filter = filter.unwrap_or_else(|error| super::refuse("sockets", ErrorKind::ValueValidation, error));
             self.tables(&namespaces, &filter, &services, &mut out)?;
         }
         io::stdout().lock().write_all(&out).context("writing to standard output")?;
@@ -315,8 +313,9 @@ impl Lookup {
         if let (Some(holders), 1..) = (&self.holders, self.unknown) {
             let (unknown, hidden) = (self.unknown, holders.hidden);
             eprintln!(
-                "observer: not seen: the processes of {unknown} sockets; {hidden} processes of other users do not show \
-                 theirs (this takes CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, or root)"
+                "observer: not seen: the processes of {}; {hidden} processes of other users do not show \
+                 theirs (this takes CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, or root)",
+                observer::units::number_of(unknown, "socket").replace('\u{a0}', " "),
             );
         }
     }

@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use observer_ebpf::Hook;
 
 use super::live::{Netns, Observe, say_what_is_off};
+use crate::failure::{WrongUsage, in_words};
 use crate::source::libpcap::{self, ANY, Interfaces};
 use crate::source::live::LiveSource;
 use crate::source::namespace;
@@ -100,10 +101,11 @@ impl From {
     pub fn open(&self, observe: &Observe) -> Result<Box<dyn LiveSource>> {
         let asks_for_packets = self.packets.are_asked_for();
         if asks_for_packets && matches!(self.source, Choice::Ebpf | Choice::SockDiag) {
-            bail!("-i, --filter, --snaplen, --buffer, --promiscuous and --keylog are for --source pcap");
+            let message = "-i, --filter, --snaplen, --buffer, --promiscuous and --keylog are for --source pcap";
+            bail!(WrongUsage(message.to_string()));
         }
         if !observe.hooks.is_empty() && matches!(self.source, Choice::Pcap | Choice::SockDiag) {
-            bail!("--hooks is for --source ebpf");
+            bail!(WrongUsage("--hooks is for --source ebpf".to_string()));
         }
         let source = match self.source {
             Choice::Ebpf => ebpf(observe)?,
@@ -125,14 +127,15 @@ impl From {
             Ok(kernel) => return Ok(kernel),
             Err(error) if !observe.hooks.is_empty() => return Err(error),
             Err(error) => {
-                let why = rights::obstacle_to_ebpf().unwrap_or_else(|| format!("{error:#}"));
+                let why = rights::obstacle_to_ebpf().unwrap_or_else(|| in_words(&error));
                 eprintln!("observer: no eBPF (`observer check` tells more), packets are captured instead: {why}");
             }
         }
         match self.packets.open(observe) {
             Ok(interfaces) => return Ok(interfaces),
             Err(error) => {
-                eprintln!("observer: no packets, the kernel's tables of sockets are looked at instead: {error:#}")
+                let why = in_words(&error);
+                eprintln!("observer: no packets, the kernel's tables of sockets are looked at instead: {why}");
             }
         }
         self.tables(observe)
@@ -193,7 +196,9 @@ impl Packets {
 
     fn open(&self, observe: &Observe) -> Result<Box<dyn LiveSource>> {
         if observe.asks_for_processes() {
-            bail!("packets do not tell whose they are: --pid, --comm and --cgroup need --source ebpf or sock_diag");
+            let message =
+                "packets do not tell whose they are: --pid, --comm and --cgroup need --source ebpf or sock_diag";
+            bail!(WrongUsage(message.to_string()));
         }
         let any = || vec![ANY.to_string()];
         let options = libpcap::Options {

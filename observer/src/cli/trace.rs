@@ -13,7 +13,7 @@ use observer::record::{CaptureRecord, ConnectionRecord, Object};
 use observer::tracker::Config;
 use tokio::process::{Child, Command};
 
-use super::live::{self, Observe, Teller};
+use super::live::{self, Ended, Observe, Teller};
 use super::log;
 use super::page::{Color, page};
 use super::watch::ENTRIES;
@@ -31,7 +31,8 @@ use crate::source::rights;
     sudo observer trace --output json 4711 4712\n  \
     sudo observer trace --output har -- curl -s -o /dev/null http://example.org > page.har\n  \
     sudo observer trace --write seen.pcapng -- curl -s https://example.org\n\n\
-    Timelines are printed when the processes have ended, or with Ctrl-C. With a command, the exit status is the command's.")]
+    Timelines are printed when the processes have ended, or with Ctrl-C. With a command, the exit status is the command's; \
+    with Ctrl-C it is 130, as of what a signal ends.")]
 pub struct Trace {
     /// Process identifiers, or a command with its arguments (after `--`)
     #[arg(required = true, value_name = "PID|COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
@@ -111,7 +112,11 @@ impl Trace {
             tokio::time::sleep(REST).await;
             status
         };
-        live::run(&self.observe, &mut kernel, config, &mut printer, until)
+        let ended = live::run(&self.observe, &mut kernel, config, &mut printer, until)?;
+        Ok(match ended {
+            Ended::Awaited(status) => status,
+            Ended::Signal(signal) => ExitCode::from(of_signal(signal.as_raw_value())),
+        })
     }
 
     async fn command(&self, pid: &Cell<Option<u32>>, needs: Needs) -> Result<ExitCode> {
@@ -128,8 +133,14 @@ impl Trace {
 async fn wait(child: &mut Child) -> Result<u8> {
     use std::os::unix::process::ExitStatusExt as _;
     let status = child.wait().await.context("waiting for the command")?;
-    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
-    Ok(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+    let code = status.code().map(|code| u8::try_from(code).unwrap_or(1));
+    Ok(code.or_else(|| status.signal().map(of_signal)).unwrap_or(1))
+}
+
+/// The exit status that a shell gives what a signal ended.
+fn of_signal(signal: i32) -> u8 {
+    const SIGNALLED: i32 = 128;
+    u8::try_from(SIGNALLED + signal).unwrap_or(1)
 }
 
 async fn wait_for(pids: &BTreeSet<u32>) -> Result<ExitCode> {
@@ -146,7 +157,7 @@ fn parent_of(pid: u32) -> Option<u32> {
     line.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
-fn is_alive(pid: u32) -> bool {
+pub fn is_alive(pid: u32) -> bool {
     Path::new("/proc").join(pid.to_string()).exists()
 }
 

@@ -15,6 +15,7 @@ use super::log;
 use super::page::Color;
 use super::source::{self, From};
 use super::status::Status;
+use super::trace::is_alive;
 use crate::live::News;
 use crate::privilege::{self, Needs};
 use crate::sink::packets::{Lines, Look, Shown};
@@ -87,6 +88,9 @@ impl Watch {
             return source::list_interfaces();
         }
         log::begin(self.observe.verbose)?;
+        for pid in self.observe.pid.iter().filter(|pid| !is_alive(**pid)) {
+            eprintln!("observer: there is no process {pid} now");
+        }
         let mut source = self.from.open(&self.observe)?;
         let has_timeline = self.timeline || self.output == Output::OtlpJson;
         let timeline_entries = if has_timeline { ENTRIES } else { 0 };
@@ -109,7 +113,8 @@ impl Watch {
             silent: self.observe.writes_to_standard_output(),
             needs: source.needs(),
         };
-        live::run(&self.observe, source.as_mut(), config, &mut teller, std::future::pending())
+        live::run(&self.observe, source.as_mut(), config, &mut teller, std::future::pending())?;
+        Ok(ExitCode::SUCCESS)
     }
 }
 

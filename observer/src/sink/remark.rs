@@ -105,14 +105,16 @@ pub const REMARKS: [Remark; 11] = [
     Remark {
         weight: |record| handshake_rtt(record).map_or(0, |rtt| rtt.0),
         most: 2,
-        why: |record| format!("longest handshake RTT: {}", units::time(handshake_rtt(record).unwrap_or_default())),
+        why: |record| {
+            format!("long handshake RTT: {}", units::time(handshake_rtt(record).unwrap_or_default()))
+        },
     },
     Remark {
         weight: |record| record.total_bytes(),
         most: 2,
         why: |record| {
             let bytes = units::bytes(record.total_bytes());
-            format!("most data: {bytes} in {}", units::time(record.duration_ns))
+            format!("much data: {bytes} in {}", units::time(record.duration_ns))
         },
     },
 ];

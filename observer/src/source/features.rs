@@ -17,6 +17,7 @@ use super::rights::{
 };
 use super::sock_diag::{self, Tables};
 use super::{namespace, owner};
+use crate::failure::in_words;
 
 /// Tries everything.
 pub fn check() -> CheckRecord {
@@ -68,7 +69,7 @@ fn feature(
     match tried {
         Ok(detail) => FeatureRecord { name, works: true, gives, detail, needs: None },
         Err(error) => {
-            let (detail, needs) = (Some(format!("{error:#}")), Some(needs()));
+            let (detail, needs) = (Some(in_words(&error)), Some(needs()));
             FeatureRecord { name, works: false, gives, detail, needs }
         }
     }

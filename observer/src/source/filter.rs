@@ -12,6 +12,7 @@ use observer::record::FileRecord;
 use pcap::Capture;
 
 use super::{Fill, Progress, Source};
+use crate::failure::WrongUsage;
 
 /// Link types that an expression is tried on: one that compiles for none of them is wrong.
 const COMMON: [LinkType; 6] =
@@ -34,7 +35,7 @@ impl Filter {
         let mut errors = COMMON.iter().map(|link| compile(expression, Kind::of(*link)).err());
         match errors.next() {
             Some(Some(first)) if errors.all(|error| error.is_some()) => {
-                Err(anyhow!("libpcap does not understand the filter `{expression}`: {first}"))
+                bail!(WrongUsage(format!("libpcap does not understand the filter `{expression}`: {first}")))
             }
             _ => Ok(Self { expression: expression.to_owned(), programs: HashMap::new() }),
         }

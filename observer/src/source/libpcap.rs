@@ -13,6 +13,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::live::{Batch, LiveSource, Seen, SeenPacket};
 use super::namespace;
+use crate::failure::WrongUsage;
 use crate::keyring::GrowingLog;
 use crate::privilege::{self, Needs};
 
@@ -177,8 +178,9 @@ impl Interface {
             capture.set_datalink(COOKED).map_err(plain).with_context(capturing)?;
         }
         if let Some(filter) = &options.filter {
-            let complaint = || format!("libpcap does not understand the filter `{filter}` on {name}");
-            capture.filter(filter, true).map_err(plain).with_context(complaint)?;
+            let complaint =
+                |error| WrongUsage(format!("libpcap does not understand the filter `{filter}`: {}", plain(error)));
+            capture.filter(filter, true).map_err(complaint).with_context(capturing)?;
         }
         let capture = capture.setnonblock().map_err(plain).with_context(capturing)?;
         let link = link_type(capture.get_datalink());

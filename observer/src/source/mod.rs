@@ -12,6 +12,7 @@ mod filter;
 pub mod gauges;
 mod input;
 pub mod libpcap;
+mod links;
 pub mod live;
 mod merge;
 pub mod namespace;

@@ -96,18 +96,18 @@ struct LinkAddress {
     address: [u8; 8],
 }
 
-/// Lets a packet socket receive from every interface of its namespace: what arrives, and what leaves unless that is seen
-/// elsewhere, because the kernel clones it for each socket.
-pub fn open_up(socket: &Socket, leaving: bool) -> Result<()> {
+/// Lets a packet socket receive from the interface of its namespace with this index, or from all with 0: what arrives, and
+/// what leaves unless that is seen elsewhere, because the kernel clones it for each socket.
+pub fn open_up(socket: &Socket, interface: u32, leaving: bool) -> Result<()> {
     const AF_PACKET: u16 = 17;
     const ETH_P_ALL: u16 = 3;
     if !leaving {
         ignore_outgoing(socket)?;
     }
-    let all = LinkAddress {
+    let address = LinkAddress {
         family: AF_PACKET,
         protocol: ETH_P_ALL.to_be(),
-        interface: 0,
+        interface: interface.cast_signed(),
         hardware: 0,
         kind: 0,
         len: 0,
@@ -117,12 +117,12 @@ pub fn open_up(socket: &Socket, leaving: bool) -> Result<()> {
     // SAFETY: the storage is larger than the address and aligned for any; the length says how much was written.
     let ((), address) = unsafe {
         SockAddr::try_init(|storage, len| {
-            storage.cast::<LinkAddress>().write(all);
+            storage.cast::<LinkAddress>().write(address);
             *len = size as _;
             Ok(())
         })
     }?;
-    socket.bind(&address).context("binding a packet socket to every interface")
+    socket.bind(&address).with_context(|| format!("binding a packet socket to the interface with index {interface}"))
 }
 
 /// packet(7), PACKET_IGNORE_OUTGOING: since Linux 4.20.

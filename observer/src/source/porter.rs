@@ -18,6 +18,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::addresses::Addresses;
 use super::conntrack::{Entries, Events, Wanted};
+use super::links::Links;
 use super::namespace;
 use super::nft::Rules;
 use super::sock_diag::dump::Table;
@@ -40,6 +41,8 @@ pub enum Errand {
     Addresses,
     /// A socket for the rules of nf_tables.
     Rules,
+    /// A socket that hears of the interfaces.
+    Links,
     /// A text of /proc.
     Text(Text),
 }
@@ -57,6 +60,7 @@ impl Errand {
             Self::Entries => 5,
             Self::Addresses => 6,
             Self::Rules => 7,
+            Self::Links => 8,
             Self::Text(text) => Self::TEXTS + text as u8,
         }
     }
@@ -70,6 +74,7 @@ impl Errand {
             Self::Entries,
             Self::Addresses,
             Self::Rules,
+            Self::Links,
         ];
         let texts = Text::ALL.into_iter().map(Self::Text);
         plain.into_iter().chain(texts).find(|errand| errand.number() == number)
@@ -88,6 +93,7 @@ impl Errand {
             Self::Entries => Entries::socket(),
             Self::Addresses => Addresses::socket(),
             Self::Rules => Rules::socket(),
+            Self::Links => Links::socket(),
             // /proc/net is that of the process's first thread.
             Self::Text(text) => {
                 let file = File::open(text.source().replace("/proc/net/", "/proc/thread-self/net/"))?;
@@ -240,6 +246,6 @@ mod tests {
             assert!(Errand::from_number(number).is_none_or(|errand| errand.number() == number));
         }
         let errands = (0..=u8::MAX).filter_map(Errand::from_number);
-        assert_eq!(errands.count(), 7 + Text::ALL.len());
+        assert_eq!(errands.count(), 8 + Text::ALL.len());
     }
 }

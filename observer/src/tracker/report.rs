@@ -173,11 +173,19 @@ impl Connection {
         })
     }
 
-    /// Zeek's outcome: by the packets where the handshake is among them, else by the kernel's sockets.
+    /// Zeek's outcome: by the packets where the handshake is among them, else by the kernel's sockets. An RST that the kernel
+    /// sends without a socket may be seen by who takes it alone.
     fn conn_state(&self, client: u8) -> ConnState {
         let by_sockets = || self.kernel.as_ref().and_then(|kernel| kernel.conn_state(client.into()));
-        let by_packets = || self.outcome.conn_state();
-        if self.handshake.opener().is_some() { by_packets() } else { by_sockets().unwrap_or_else(by_packets) }
+        let by_packets = self.outcome.conn_state();
+        if self.handshake.opener().is_none() {
+            return by_sockets().unwrap_or(by_packets);
+        }
+        let by_reset = |state: &ConnState| matches!(state, ConnState::REJ | ConnState::RSTO | ConnState::RSTR);
+        match by_packets {
+            ConnState::S0 | ConnState::S1 => by_sockets().filter(by_reset).unwrap_or(by_packets),
+            _ => by_packets,
+        }
     }
 
     /// State of both ends: the kernel's word where an end has a socket here.

@@ -1,6 +1,7 @@
 //! Connections that fail, and why.
 
 use std::collections::BTreeSet;
+use std::net::Ipv6Addr;
 
 use observer_tests::live::{events, gives, has_tracepoint, owners, until};
 
@@ -9,18 +10,25 @@ use crate::{between, stage, to_port, v4};
 #[test]
 fn a_refused_connection_says_why() {
     let Some((netns, watch)) = stage("a refused connection", &[]) else { return };
-    let client = netns.connect(v4(1), "fail", 1);
-    let record = watch.connection("the attempt", to_port(1));
-    assert_eq!(record["conn_state"], "REJ");
-    let events = events(&record);
-    let has = |kind: &str, detail: &str| events.iter().any(|event| event.0 == kind && event.2.starts_with(detail));
-    // Kernels that give no reason say nothing of a reset without a socket.
-    assert_eq!(has("reset_sent", "NO_SOCKET"), gives("reset_sent.reason"), "{events:?}");
-    assert!(has("drop", if gives("drop.reason") { "NO_SOCKET @ tcp_v4_rcv" } else { "tcp_v4_rcv" }), "{events:?}");
-    assert!(has("reset_received", ""), "{events:?}");
-    assert!(has("error", "ECONNREFUSED"), "{events:?}");
-    assert_eq!(record["kernel"]["client"]["error"], "ECONNREFUSED");
-    assert_eq!(owners(&record, "client"), [(client.pid, "connect".into())]);
+    // Over IPv6 the kernel sends the RST without a socket: only who takes it shows it.
+    for (called, receive) in [(v4(1), "tcp_v4_rcv"), ((Ipv6Addr::LOCALHOST, 2).into(), "tcp_v6_rcv")] {
+        let client = netns.connect(called, "fail", 1);
+        let record = watch.connection("the attempt", to_port(called.port()));
+        assert_eq!(record["conn_state"], "REJ", "{called}");
+        let events = events(&record);
+        let has = |kind: &str, detail: &str| events.iter().any(|event| event.0 == kind && event.2.starts_with(detail));
+        // Kernels that give no reason say nothing of a reset without a socket.
+        assert_eq!(has("reset_sent", "NO_SOCKET"), gives("reset_sent.reason"), "{events:?}");
+        let drop = if gives("drop.reason") { format!("NO_SOCKET @ {receive}") } else { receive.to_string() };
+        assert!(has("drop", &drop), "{events:?}");
+        assert!(has("reset_received", ""), "{events:?}");
+        assert!(has("error", "ECONNREFUSED"), "{events:?}");
+        assert_eq!(record["kernel"]["client"]["error"], "ECONNREFUSED");
+        assert_eq!(owners(&record, "client"), [(client.pid, "connect".into())]);
+        let refused =
+            record["findings"].as_array().is_some_and(|found| found.iter().any(|one| one["name"] == "refused"));
+        assert!(refused, "{record:#}");
+    }
 }
 
 #[test]

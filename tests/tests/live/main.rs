@@ -7,6 +7,7 @@ mod counts;
 mod datagrams;
 mod failures;
 mod filters;
+mod interfaces;
 mod names;
 mod quic;
 mod rights;

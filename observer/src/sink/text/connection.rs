@@ -285,7 +285,10 @@ fn retransmitted(record: &ConnectionRecord, side: Side) -> Option<String> {
         (causes.rto, if side == Side::Client && tried_again(record) { "after a refusal" } else { "after a timeout" }),
         (causes.fast, "fast"),
         (causes.sack_repaired, "SACK-repaired"),
-        (causes.tail_loss_probe, "as tail loss probes"),
+        (
+            causes.tail_loss_probe,
+            if causes.tail_loss_probe == 1 { "as a tail loss probe" } else { "as tail loss probes" },
+        ),
         (causes.spurious, "needlessly"),
     ];
     let total: u64 = named.iter().map(|cause| cause.0).sum();

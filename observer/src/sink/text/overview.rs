@@ -92,7 +92,7 @@ pub fn warnings(page: &Page, out: &mut String, capture: &CaptureRecord) {
     }
     for file in &capture.files {
         if let Some(error) = &file.error {
-            let read = if capture.frames == 0 { "could not be read" } else { "was read in part" };
+            let read = if file.frames == 0 { "could not be read" } else { "was read in part" };
             warnings.push(format!("{} {read}: {}", escape(&file.name), escape(error)));
         }
     }
@@ -178,10 +178,11 @@ fn findings(page: &Page, out: &mut String, totals: &Totals) {
     heading(page, out, "Findings", "observer explain NAME says more, observer doctor FILE shows them");
     let mut rows: Vec<_> = totals.findings.iter().collect();
     rows.sort_by_key(|(name, (severity, count))| (Reverse(*severity), Reverse(*count), **name));
+    let longest = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     for (name, (severity, count)) in rows {
         let mut line = Line::new().then(Tone::Dim, format!("  {:<9}", severity.name()));
         line.push(finding::tone(*severity), *name);
-        line.pad(33);
+        line.pad((11 + longest).max(33));
         line.push(Tone::Plain, format!("{:>11}", units::count(*count)));
         page.line(out, &line);
     }

@@ -19,8 +19,9 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, 
 
 use super::book::Book;
 use super::btf::Btf;
-use super::resolve::{ACCEPTED, Kind, LEAVING, PROGRAMS, Program, Resolved};
+use super::resolve::{ACCEPTED, Kind, LEAVING, PACKETS, PACKETS_ALONE, PROGRAMS, Program, Resolved};
 use super::seats::Seats;
+use crate::failure::in_words;
 use crate::source::owner;
 
 /// The programs as they are delivered.
@@ -119,7 +120,7 @@ impl Loaded {
                     tracing::info!("the hook {} is attached", hook.name());
                     self.attached.push(*hook);
                 }
-                Err(error) => self.off.push((*hook, format!("{error:#}"))),
+                Err(error) => self.off.push((*hook, in_words(&error))),
             }
         }
     }
@@ -137,6 +138,9 @@ impl Loaded {
                 tracing::info!("packet sockets have to show what leaves, too: {error:#}");
             }
             self.sees_leaving = leaving.is_ok();
+            if leaving.is_err() {
+                self.start(&PACKETS_ALONE)?;
+            }
         }
         Ok(())
     }
@@ -222,7 +226,8 @@ impl Loaded {
 
     /// Puts the packet filter on a socket.
     pub fn filter(&mut self, socket: impl AsFd) -> Result<()> {
-        let filter: &SocketFilter = self.ebpf.program("packets").context("there is no packet filter")?.try_into()?;
+        let name = if self.sees_leaving { PACKETS } else { PACKETS_ALONE.name };
+        let filter: &SocketFilter = self.ebpf.program(name).context("there is no packet filter")?.try_into()?;
         filter.attach(socket).context("putting the packet filter on a socket")?;
         Ok(())
     }

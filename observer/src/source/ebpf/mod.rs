@@ -3,6 +3,7 @@
 mod book;
 mod btf;
 mod exec;
+mod filters;
 mod load;
 mod losses;
 mod names;
@@ -15,7 +16,6 @@ mod translate;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,11 +26,11 @@ use observer::kernel::SocketId;
 use observer::record::{CaptureRecord, HookRecord, OwnerHow, ProcessRecord};
 use observer::time::Timestamp;
 use observer_ebpf::{Hook, How, PacketHead, Plain as _, Settings, Socket, Stray, tag};
-use socket2::Socket as PacketSocket;
 
 use book::Book;
 use btf::Btf;
 use exec::Started;
+use filters::{Filters, Tools};
 use load::{Loaded, Sizes};
 use losses::Losses;
 use names::Names;
@@ -44,6 +44,7 @@ use super::live::{Batch, LiveSource, Roster, Seen, SeenPacket};
 use super::namespace;
 use super::owner::Owners;
 use super::porter::{self, Errand, Porter};
+use crate::failure::in_words;
 use crate::privilege::{self, Needs};
 
 /// `TCP_LISTEN` of include/net/tcp_states.h.
@@ -92,14 +93,15 @@ pub struct Kernel {
     own_netns: u32,
     /// Enters other namespaces; none where only this one is observed, or where that is forbidden.
     porter: Option<Porter>,
-    /// Packet filters by namespace; `None` where one could not be had.
-    filters: BTreeMap<u32, Option<PacketSocket>>,
+    filters: Filters,
     /// Addresses by namespace, where they could be had.
     addresses: BTreeMap<u32, Addresses>,
     /// When namespaces were searched for.
     searched: Instant,
     /// Namespaces with sockets in the book, when it was last read; `None` before.
     populated: Option<BTreeSet<u32>>,
+    /// Those of them where a socket has another end.
+    connected: BTreeSet<u32>,
     /// Who listens where.
     listeners: HashMap<(u32, u16), Arc<ProcessRecord>>,
     /// Something came out of the ring since the last look.
@@ -166,10 +168,11 @@ impl Kernel {
             own_netns,
             porter,
             options,
-            filters: BTreeMap::new(),
+            filters: Filters::new()?,
             addresses: BTreeMap::new(),
             searched: Instant::now(),
             populated: None,
+            connected: BTreeSet::new(),
             listeners: HashMap::new(),
             has_heard: false,
             roll: Roll::default(),
@@ -202,45 +205,35 @@ impl Kernel {
         let mut namespaces = namespace::all();
         // Our own is there even where /proc hides the others.
         namespaces.entry(self.own_netns).or_insert_with(|| "/proc/thread-self/ns/net".into());
-        self.filters.retain(|inode, _| namespaces.contains_key(inode));
+        self.filters.retain(|inode| namespaces.contains_key(&inode));
         self.addresses.retain(|inode, _| namespaces.contains_key(inode));
         self.addresses.values_mut().for_each(Addresses::age);
         for (inode, path) in namespaces {
-            if self.options.netns.is_some_and(|one| one != inode) || self.filters.contains_key(&inode) {
+            if self.options.netns.is_some_and(|one| one != inode) || self.filters.has(inode) {
                 continue;
             }
             let path = (inode != self.own_netns).then_some(path);
-            match self.addresses_in(path.as_ref()) {
+            let mut tools = Tools { loaded: &mut self.loaded, porter: self.porter.as_ref() };
+            match tools.open(Errand::Addresses, path.as_deref()).and_then(Addresses::by) {
                 Ok(addresses) => drop(self.addresses.insert(inode, addresses)),
                 Err(error) => tracing::info!("what network namespace {inode} forwards is not known: {error:#}"),
             }
-            let filter = self.filter_in(path.as_ref());
-            if let Err(error) = &filter {
-                self.loaded.off.push((Hook::Packets, format!("in network namespace {inode}: {error:#}")));
+            if let Err(error) = self.filters.add(inode, path, &mut tools) {
+                self.note_unfiltered(inode, &error);
             }
-            self.filters.insert(inode, filter.ok());
         }
     }
 
-    /// A packet socket with the filter in the namespace at `path`, or in this thread's.
-    fn filter_in(&mut self, path: Option<&PathBuf>) -> Result<PacketSocket> {
-        let socket = match (path, &self.porter) {
-            (Some(path), Some(porter)) => porter.open(Errand::PacketSocket, path, None)?.into(),
-            (Some(_), None) => anyhow::bail!("it is not the one that observer runs in"),
-            (None, _) => namespace::packet_socket()?,
-        };
-        self.loaded.filter(&socket)?;
-        namespace::open_up(&socket, !self.loaded.sees_leaving)?;
-        Ok(socket)
+    /// Puts the packet filter on interfaces that have come since.
+    fn follow_interfaces(&mut self) {
+        let mut tools = Tools { loaded: &mut self.loaded, porter: self.porter.as_ref() };
+        for (inode, error) in self.filters.follow(&mut tools) {
+            self.note_unfiltered(inode, &error);
+        }
     }
 
-    /// The addresses of the namespace at `path`, or of this thread's.
-    fn addresses_in(&self, path: Option<&PathBuf>) -> Result<Addresses> {
-        match (path, &self.porter) {
-            (Some(path), Some(porter)) => Addresses::by(porter.open(Errand::Addresses, path, None)?),
-            (Some(_), None) => anyhow::bail!("it is not the one that observer runs in"),
-            (None, _) => Addresses::by(Addresses::socket()?),
-        }
+    fn note_unfiltered(&mut self, inode: u32, error: &anyhow::Error) {
+        self.loaded.off.push((Hook::Packets, format!("in network namespace {inode}: {}", in_words(error))));
     }
 
     /// Which way a packet went, which may ask for somebody at an address and port.
@@ -357,10 +350,6 @@ impl Kernel {
     /// Strikes sockets off the book that are not in the kernel's tables any more, where their end may not have been shown.
     /// `begun` is when the tables were begun to be visited; those of some namespaces were not.
     fn strike_off(&mut self, begun: u64, unvisited: &BTreeSet<u32>) -> Result<()> {
-        let missed = self.losses.ask_missed(&self.loaded, Hook::Destroy)?;
-        if !self.roll.is_to_strike_off(missed, begun) {
-            return Ok(());
-        }
         // One that has just been made may be in no table yet.
         let is_old = |socket: &Socket| socket.born.max(last_event(socket)) + A_WHILE < begun;
         for socket in self.sockets.read()? {
@@ -383,6 +372,7 @@ impl Kernel {
 
 impl LiveSource for Kernel {
     fn drain(&mut self, batch: &mut Batch) -> Result<()> {
+        self.follow_interfaces();
         self.drain_until(batch, WallClock::ktime().saturating_sub(SETTLED))
     }
 
@@ -403,6 +393,8 @@ impl LiveSource for Kernel {
         let now = WallClock::ktime();
         let found = self.read_book()?;
         self.populated = Some(found.iter().map(|socket| socket.netns).collect());
+        let is_connected = |socket: &&Socket| socket.remote_port != 0;
+        self.connected = found.iter().filter(is_connected).map(|socket| socket.netns).collect();
         if calls_roll {
             let clock = &self.translator.clock;
             let id = |socket: &Socket| SocketId { key: socket.key, first_seen: clock.at(socket.born) };
@@ -425,11 +417,15 @@ impl LiveSource for Kernel {
             return Ok(());
         }
         let begun = WallClock::ktime();
+        let missed = self.losses.ask_missed(&self.loaded, Hook::Destroy)?;
+        let strikes_off = self.roll.is_to_strike_off(missed, begun);
         let mut unvisited = BTreeSet::new();
-        // Each visit goes over the kernel's whole table, which all namespaces share.
+        // Each visit goes over the kernel's whole table, which all namespaces share, to where there are numbers to be taken:
+        // those who only listen have none.
         let wanted = |inode: &u32| {
+            let visited = |populated| if strikes_off { populated } else { &self.connected };
             self.options.netns.is_none_or(|one| one == *inode)
-                && self.populated.as_ref().is_none_or(|populated| populated.contains(inode))
+                && self.populated.as_ref().is_none_or(|populated| visited(populated).contains(inode))
         };
         for (inode, path) in namespace::all().into_iter().filter(|(inode, _)| wanted(inode)) {
             if inode == self.own_netns {
@@ -443,12 +439,12 @@ impl LiveSource for Kernel {
                 }
             }
         }
-        self.strike_off(begun, &unvisited)
+        if strikes_off { self.strike_off(begun, &unvisited) } else { Ok(()) }
     }
 
     fn look_for_namespaces(&mut self) -> Result<()> {
         // To find them takes a look at every process.
-        let is_known = |inode: &u32| self.filters.contains_key(inode);
+        let is_known = |inode: &u32| self.filters.has(*inode);
         let all_known = self.populated.as_ref().is_none_or(|populated| populated.iter().all(is_known));
         if !all_known || self.searched.elapsed() > SEARCH {
             self.filter_namespaces();

@@ -6,6 +6,7 @@ use observer_ebpf::{HOOKS, Hook};
 use super::btf::{Btf, KERNEL};
 use super::load::{Loaded, Sizes};
 use super::resolve::Resolved;
+use crate::failure::in_words;
 use crate::source::namespace;
 use crate::source::porter::open_iterator;
 
@@ -46,7 +47,7 @@ fn attach() -> Result<Vec<(Hook, Option<String>)>> {
         if loaded.attached.contains(&hook)
             && let Err(error) = trial(&mut loaded).with_context(|| what.to_string())
         {
-            loaded.off.push((hook, format!("{error:#}")));
+            loaded.off.push((hook, in_words(&error)));
         }
     };
     tried(Hook::Packets, "filtering packets", &mut |loaded| loaded.filter(&namespace::packet_socket()?));

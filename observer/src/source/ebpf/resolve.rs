@@ -95,6 +95,11 @@ pub const ACCEPTED: Program =
 /// The program for packets that leave, which its hook can do without.
 pub const LEAVING: Program = Program { hook: Hook::Packets, name: "leaving", kind: Kind::Egress, needs: &[] };
 
+/// The packet filter, and the one that does without the program for packets that leave.
+pub const PACKETS: &str = "packets";
+pub const PACKETS_ALONE: Program =
+    Program { hook: Hook::Packets, name: "packets_alone", kind: Kind::SocketFilter, needs: &[] };
+
 /// Every program.
 pub const PROGRAMS: [Program; 18] = [
     Program { hook: Hook::State, name: "state", kind: Kind::Tracepoint("inet_sock_set_state"), needs: &SOCKET },
@@ -127,7 +132,7 @@ pub const PROGRAMS: [Program; 18] = [
     },
     Program {
         hook: Hook::Packets,
-        name: "packets",
+        name: PACKETS,
         kind: Kind::SocketFilter,
         needs: &["skb_dev", "dev_net", "net_inum"],
     },

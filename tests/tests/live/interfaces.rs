@@ -1,0 +1,53 @@
+//! Interfaces that come while it is watched: what arrives there is seen as well.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use observer_tests::live::{DEADLINE, Netns, Watch};
+
+use super::to_port;
+
+/// Makes connections until the packets of one are seen that arrive from the server: an interface is noticed a moment after it
+/// has come.
+fn see_what_arrives(watch: &Watch, client: &Netns, server: &Netns) {
+    let started = Instant::now();
+    loop {
+        let listener = server.serve("10.0.0.2:0", "echo", 1);
+        client.connect(SocketAddr::from(([10, 0, 0, 2], listener.port)), "send", 1).end();
+        let record = watch.connection("the connection", to_port(listener.port));
+        let offered = &record["handshake"]["offered"];
+        assert_eq!(offered["client"]["mss"], 1460, "what leaves is seen anyway: {record:#}");
+        if offered["server"]["mss"] == 1460 {
+            return;
+        }
+        assert!(started.elapsed() < DEADLINE, "no SYN-ACK was ever seen to arrive: {record:#}");
+    }
+}
+
+#[test]
+fn what_arrives_at_an_interface_that_comes_later_is_seen() {
+    let test = "an interface that comes later";
+    let (Some(client), Some(server)) = (Netns::new(test), Netns::new(test)) else { return };
+    let Some(watch) = Watch::start(test, &["--netns", &client.inode().to_string()]) else { return };
+    client.link(&server, "wire", "10.0.0.1/24", "10.0.0.2/24");
+    see_what_arrives(&watch, &client, &server);
+    // More than have a socket each, and fewer again.
+    for pair in 0..33 {
+        client.ip(&["link", "add", &format!("here{pair}"), "type", "veth", "peer", &format!("there{pair}")]);
+    }
+    see_what_arrives(&watch, &client, &server);
+    client.ip(&["link", "del", "here0"]);
+    see_what_arrives(&watch, &client, &server);
+}
+
+#[test]
+fn one_of_the_same_name_is_another_interface() {
+    let test = "an interface that comes again";
+    let (Some(client), Some(server)) = (Netns::new(test), Netns::new(test)) else { return };
+    client.link(&server, "wire", "10.0.0.1/24", "10.0.0.2/24");
+    let Some(watch) = Watch::start(test, &["--netns", &client.inode().to_string()]) else { return };
+    see_what_arrives(&watch, &client, &server);
+    client.ip(&["link", "del", "wire"]);
+    client.link(&server, "wire", "10.0.0.1/24", "10.0.0.2/24");
+    see_what_arrives(&watch, &client, &server);
+}
