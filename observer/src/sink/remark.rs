@@ -105,9 +105,7 @@ pub const REMARKS: [Remark; 11] = [
     Remark {
         weight: |record| handshake_rtt(record).map_or(0, |rtt| rtt.0),
         most: 2,
-        why: |record| {
-            format!("long handshake RTT: {}", units::time(handshake_rtt(record).unwrap_or_default()))
-        },
+        why: |record| format!("long handshake RTT: {}", units::time(handshake_rtt(record).unwrap_or_default())),
     },
     Remark {
         weight: |record| record.total_bytes(),
