@@ -6,9 +6,10 @@
 //!
 //! Those that arrive are seen by a filter on packet sockets, which queues nothing there; those that leave by a program on
 //! the root of the cgroups, because a packet socket would have each of them cloned. What goes over the loopback interface
-//! is seen as it leaves, and packet sockets are not on that interface: it would have to pass both. Where there are no
-//! cgroups of version 2 the packet sockets do it alone. Either program finds the IP header at the packet's start: the
-//! sockets are of kind SOCK_DGRAM.
+//! would have to pass both: of IPv4 it is seen as it leaves, and no packet socket has it; of IPv6 as it arrives, since the
+//! kernel sends an RST, and before Linux 6.10 a SYN-ACK, past the cgroups there. Where there are no cgroups of version 2
+//! the packet sockets do it alone. Either program finds the IP header at the packet's start: the sockets are of kind
+//! SOCK_DGRAM.
 
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
@@ -53,7 +54,7 @@ const RST: u8 = 4;
 fn packets(context: SkBuffContext) -> i64 {
     // SAFETY: the program's argument; the verifier knows its fields.
     let (interface, direction) = unsafe { ((*context.skb.skb).ifindex, (*context.skb.skb).pkt_type) };
-    if interface != LOOPBACK {
+    if !is_seen_leaving(&context) {
         look(&context, interface, direction, None);
     }
     0
@@ -75,14 +76,26 @@ fn packets_alone(context: SkBuffContext) -> i64 {
 fn leaving(context: SkBuffContext) -> i32 {
     // SAFETY: as above.
     let interface = unsafe { (*context.skb.skb).ifindex };
+    let is_loopback = interface == LOOPBACK;
+    if is_loopback && !is_seen_leaving(&context) {
+        return 1;
+    }
     // On the loopback interface it arrives as well.
-    let direction = if interface == LOOPBACK { PACKET_HOST } else { PACKET_OUTGOING };
+    let direction = if is_loopback { PACKET_HOST } else { PACKET_OUTGOING };
     // The cgroups do not divide at namespaces.
     let passage = if setting!(netns) == 0 { None } else { Some(Passage::of(&context)) };
     if passage.as_ref().is_none_or(|passage| passage.netns == setting!(netns)) {
         look(&context, interface, direction, passage);
     }
     1
+}
+
+/// Whether a packet is one of the loopback interface that is seen as it leaves.
+#[inline(always)]
+fn is_seen_leaving(context: &SkBuffContext) -> bool {
+    // SAFETY: as above.
+    let (interface, protocol) = unsafe { ((*context.skb.skb).ifindex, (*context.skb.skb).protocol) };
+    interface == LOOPBACK && protocol != ETH_P_IPV6
 }
 
 /// When and in which namespace a packet passes.

@@ -96,6 +96,17 @@ struct State {
     ended: bool,
 }
 
+/// Lowers how many file descriptors a process may have.
+///
+/// # Panics
+/// When that is not allowed.
+pub fn limit_descriptors(pid: u32, most: u64) {
+    let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
+    // SAFETY: the structure outlives the call, and nothing is asked for.
+    let set = unsafe { libc::prlimit(pid.cast_signed(), libc::RLIMIT_NOFILE, &raw const limit, std::ptr::null_mut()) };
+    assert_eq!(set, 0, "the limit can be lowered");
+}
+
 impl Watch {
     /// Starts it; `None`, after saying so, where this machine forbids eBPF.
     ///

@@ -30,6 +30,7 @@ const PAGE: Page = Page {
         "Each carried payload both ways, at most one exchange, and lasted no longer than churn_duration: a connection that persists \
          would have served them all (RFC 9112, section 9.3).",
         "There was at least one a second on average.",
+        "A pool of as many as were open at a time, on average, would have saved churn_connections or more.",
     ],
     remedy: &[
         "In the client, keep connections: one client object for all requests, a pool, HTTP/2",
@@ -104,7 +105,9 @@ impl Tally for Pairs {
         for ((client, server), pair) in self.0.iter() {
             let count: u64 = pair.lengths.iter().take(longest + 1).copied().map(u64::from).sum();
             let span = pair.seen.length();
-            if count < thresholds.churn_connections || span.0 > count.saturating_mul(1_000_000_000) {
+            let at_a_time = pair.total.0 / span.0.max(1);
+            let is_churn = count >= thresholds.churn_connections.saturating_add(at_a_time.saturating_sub(1));
+            if !is_churn || span.0 > count.saturating_mul(1_000_000_000) {
                 continue;
             }
             let what = format!(

@@ -119,9 +119,9 @@ impl Tally for Resolvers {
                 )
             };
             let what = format!(
-                "{what}: slow were {}{more} of {} lookups.",
+                "{what}. {}{more} of {} took long.",
                 units::count(slow.len() as u64),
-                units::count(resolver.answered),
+                units::number_of(resolver.answered, "lookup"),
             );
             let evidence = slow.iter().take(NAMED).map(|Slow { waited, at, frame, queries, name, .. }| {
                 let again = if *queries > 1 { format!(", asked {queries} times") } else { String::new() };

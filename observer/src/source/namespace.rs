@@ -96,17 +96,20 @@ struct LinkAddress {
     address: [u8; 8],
 }
 
-/// Lets a packet socket receive from the interface of its namespace with this index, or from all with 0: what arrives, and
-/// what leaves unless that is seen elsewhere, because the kernel clones it for each socket.
-pub fn open_up(socket: &Socket, interface: u32, leaving: bool) -> Result<()> {
+/// Protocols of packets (include/uapi/linux/if_ether.h): all of them, and IPv6.
+pub const ETH_P_ALL: u16 = 3;
+pub const ETH_P_IPV6: u16 = 0x86dd;
+
+/// Lets a packet socket receive what is of a protocol from the interface of its namespace with this index, or from all with 0:
+/// what arrives, and what leaves unless that is seen elsewhere, because the kernel clones it for each socket.
+pub fn open_up(socket: &Socket, interface: u32, protocol: u16, leaving: bool) -> Result<()> {
     const AF_PACKET: u16 = 17;
-    const ETH_P_ALL: u16 = 3;
     if !leaving {
         ignore_outgoing(socket)?;
     }
     let address = LinkAddress {
         family: AF_PACKET,
-        protocol: ETH_P_ALL.to_be(),
+        protocol: protocol.to_be(),
         interface: interface.cast_signed(),
         hardware: 0,
         kind: 0,

@@ -59,6 +59,8 @@ struct Socket {
     refused: bool,
     /// It was in a state that comes after the handshake.
     opened: bool,
+    /// It sent a RST and took none before.
+    sent_reset: bool,
     /// It sent its FIN.
     sent_fin: bool,
     /// It took the other end's FIN.
@@ -89,6 +91,7 @@ impl Kernel {
         let is_early = input.looked_at && input.first_event > socket.events;
         let fresh = if is_early { &[] } else { input.events.get(known..).unwrap_or_default() };
         fresh.iter().for_each(|event| socket.take(event));
+        let aborted_itself = socket.sent_reset;
         if !is_early {
             socket.events = socket.events.max(input.first_event + input.events.len() as u32);
         }
@@ -96,7 +99,8 @@ impl Kernel {
         let sources = [Source::Destroy, Source::Existing, Source::SockDiag];
         let fed = [input.gone && !input.polled && !input.looked_at, input.existed && !input.polled, input.polled];
         sources.into_iter().zip(fed).filter(|(_, fed)| *fed).for_each(|(source, _)| self.fed_by(source));
-        fresh.iter().for_each(|event| self.event(from, event.clone()));
+        let told = fresh.iter().filter(|event| !(aborted_itself && is_connection_reset(event)));
+        told.for_each(|event| self.event(from, event.clone()));
     }
 
     /// Takes in an event of direction `from`.
@@ -306,6 +310,12 @@ impl Kernel {
     }
 }
 
+/// What a socket is told of that took a RST. One that aborts its connection with a RST of its own has that noted as well
+/// (tcp_disconnect of net/ipv4/tcp.c), and nobody is there to be told.
+fn is_connection_reset(event: &KernelEvent) -> bool {
+    event.kind == EntryKind::Error && event.detail.as_deref() == Some("ECONNRESET")
+}
+
 impl Socket {
     fn new(input: &SocketInput) -> Self {
         Self {
@@ -317,6 +327,7 @@ impl Socket {
             aborted: false,
             refused: false,
             opened: false,
+            sent_reset: false,
             sent_fin: false,
             saw_fin: false,
             waits: false,
@@ -350,6 +361,7 @@ impl Socket {
                 self.syns_again += u64::from(event.states.0 == TcpState::SynSent);
             }
             EntryKind::ResetSent => {
+                self.sent_reset |= !self.aborted;
                 self.aborted = true;
                 if self.record.reset_reason.is_none() {
                     self.record.reset_reason.clone_from(&event.detail);
@@ -359,6 +371,7 @@ impl Socket {
                 self.aborted = true;
                 self.refused = event.states.0 == TcpState::SynSent;
             }
+            EntryKind::Error if self.sent_reset && is_connection_reset(event) => {}
             EntryKind::Error => self.record.error.clone_from(&event.detail),
             _ => {}
         }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use observer_tests::live::{Netns, beside, until};
+use observer_tests::live::{Netns, beside, limit_descriptors, until};
 use serde_json::Value;
 
-use super::{Diagnosis, diagnosed, doctor, limit_descriptors, loopback};
+use super::{Diagnosis, diagnosed, doctor, loopback};
 
 #[test]
 fn a_leak_on_its_way_to_emfile_is_told() {
@@ -16,7 +16,7 @@ fn a_leak_on_its_way_to_emfile_is_told() {
         netns.connect(loopback(server.port.into()), "leave", 4).end();
         std::thread::sleep(Duration::from_millis(400));
     };
-    limit_descriptors(&server, 2_000);
+    limit_descriptors(server.pid, 2_000);
     let found = beside(leak, || {
         let has_many = |diagnosis: &Diagnosis| {
             diagnosis.gauge("close_wait", of_server).is_some_and(|gauge| gauge["ages"]["over_1s"].as_u64() >= Some(20))
@@ -72,7 +72,7 @@ fn what_waits_to_be_closed_and_what_waits_after_it_is_told_in_the_text() {
     let calm = text();
     assert!(!calm.contains("close wait ") && !calm.contains("time wait to "), "{calm}");
     let server = netns.serve("127.0.0.1:0", "hold", 100_000);
-    limit_descriptors(&server, 2_000);
+    limit_descriptors(server.pid, 2_000);
     let leak = || {
         netns.connect(loopback(server.port.into()), "leave", 4).end();
         std::thread::sleep(Duration::from_millis(400));

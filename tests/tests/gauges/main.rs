@@ -12,7 +12,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Instant;
 
-use observer_tests::live::{Actor, DEADLINE, Netns, beside, until};
+use observer_tests::live::{DEADLINE, Netns, beside, limit_descriptors, until};
 use observer_tests::run::observer;
 use observer_tests::skip;
 use serde_json::Value;
@@ -95,15 +95,6 @@ fn diagnosed(netns: &Netns, args: &[&str], what: &str, holds: impl Fn(&Diagnosis
 
 fn loopback(port: u32) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], u16::try_from(port).expect("a port")))
-}
-
-/// Lowers how many file descriptors a process may have.
-fn limit_descriptors(actor: &Actor, most: u64) {
-    let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
-    let pid = actor.pid.cast_signed();
-    // SAFETY: the structure outlives the call, and nothing is asked for.
-    let set = unsafe { libc::prlimit(pid, libc::RLIMIT_NOFILE, &raw const limit, std::ptr::null_mut()) };
-    assert_eq!(set, 0, "the limit can be lowered");
 }
 
 /// How many connections the namespace's only listener has not accepted yet.
@@ -281,7 +272,7 @@ fn descriptors_run_out() {
     let is_there = |diagnosis: &Diagnosis| diagnosis.value("descriptors", of_client) >= Some(95);
     let calm = diagnosed(&netns, &[], "95 sockets", is_there);
     assert!(calm.finding("descriptors-exhausted").is_none());
-    limit_descriptors(&client, 100);
+    limit_descriptors(client.pid, 100);
     let found = diagnosed(&netns, &[], "an end of descriptors", |one| one.finding("descriptors-exhausted").is_some());
     assert_eq!(found.gauge("descriptors", of_client).expect("it is told")["limit"], 100);
 }

@@ -10,7 +10,6 @@ use crate::{between, stage, to_port, v4};
 #[test]
 fn a_refused_connection_says_why() {
     let Some((netns, watch)) = stage("a refused connection", &[]) else { return };
-    // Over IPv6 the kernel sends the RST without a socket: only who takes it shows it.
     for (called, receive) in [(v4(1), "tcp_v4_rcv"), ((Ipv6Addr::LOCALHOST, 2).into(), "tcp_v6_rcv")] {
         let client = netns.connect(called, "fail", 1);
         let record = watch.connection("the attempt", to_port(called.port()));
@@ -32,6 +31,18 @@ fn a_refused_connection_says_why() {
 }
 
 #[test]
+fn what_the_firewall_rejects_with_a_reset_is_refused() {
+    let Some((netns, watch)) = stage("a rejection", &[]) else { return };
+    netns.run("nft", &["add table inet t; add chain inet t c { type filter hook input priority 0; }"]);
+    netns.run("nft", &["add rule inet t c tcp dport 81 reject with tcp reset"]);
+    // The RST passes no cgroup: who takes it shows it.
+    netns.connect(v4(81), "fail", 1).end();
+    let record = watch.connection("the attempt", to_port(81));
+    assert_eq!(record["conn_state"], "REJ", "{record:#}");
+    assert_eq!(record["findings"][0]["name"], "refused", "{record:#}");
+}
+
+#[test]
 fn a_reset_says_why_it_was_sent() {
     let causes = [("reset", "await_reset", "TCP_STATE"), ("unread", "expect_reset", "TCP_ABORT_ON_CLOSE")];
     for (deed, client, reason) in causes {
@@ -42,6 +53,9 @@ fn a_reset_says_why_it_was_sent() {
         let is_it =
             |event: &(String, String, String)| event.0 == "reset_sent" && event.1 == "server" && event.2 == reason;
         assert!(events.iter().any(is_it), "{deed}: {events:?}");
+        // Who aborts is not told of it.
+        assert!(record["kernel"]["server"]["error"].is_null(), "{deed}: {record:#}");
+        assert!(!events.iter().any(|event| event.0 == "error" && event.1 == "server"), "{deed}: {events:?}");
     }
 }
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use observer_tests::live::{DEADLINE, Netns, Watch};
+use observer_tests::live::{DEADLINE, Netns, Watch, limit_descriptors};
 
 use super::to_port;
 
@@ -50,4 +50,24 @@ fn one_of_the_same_name_is_another_interface() {
     client.ip(&["link", "del", "wire"]);
     client.link(&server, "wire", "10.0.0.1/24", "10.0.0.2/24");
     see_what_arrives(&watch, &client, &server);
+}
+
+#[test]
+fn with_few_descriptors_one_socket_is_for_all_interfaces() {
+    let test = "few descriptors";
+    let (Some(client), Some(server)) = (Netns::new(test), Netns::new(test)) else { return };
+    client.link(&server, "wire", "10.0.0.1/24", "10.0.0.2/24");
+    let Some(watch) = Watch::start(test, &["--netns", &client.inode().to_string()]) else { return };
+    see_what_arrives(&watch, &client, &server);
+    let held = std::fs::read_dir(format!("/proc/{}/fd", watch.pid())).expect("it lives").count() as u64;
+    limit_descriptors(watch.pid(), held + 4);
+    for pair in 0..5 {
+        client.ip(&["link", "add", &format!("here{pair}"), "type", "veth", "peer", &format!("there{pair}")]);
+    }
+    client.ip(&["link", "del", "wire"]);
+    client.link(&server, "wire", "10.0.0.1/24", "10.0.0.2/24");
+    see_what_arrives(&watch, &client, &server);
+    let capture = watch.finish().pop().expect("the capture is told of at the end");
+    let packets = capture["hooks"].as_array().and_then(|hooks| hooks.iter().find(|hook| hook["name"] == "packets"));
+    assert!(packets.is_some_and(|hook| hook["why"].is_null()), "{capture:#}");
 }

@@ -186,6 +186,8 @@ fn a_connection_for_each_request_is_churn() {
     assert_eq!(churn(30, 50), ["connection-churn"]);
     assert_eq!(churn(10, 50), [""; 0]);
     assert_eq!(churn(30, 5_000), [""; 0], "one in five seconds is no churn");
+    assert_eq!(churn(30, 0), [""; 0], "none of them could have used another's connection");
+    assert_eq!(churn(400, 1), ["connection-churn"], "a few at a time, again and again");
 }
 
 #[test]

@@ -50,6 +50,11 @@ pub fn draw(page: &Page, out: &mut String, record: &ConnectionRecord) {
     page.paragraph(out, &first, &text);
 }
 
+/// Whether it goes on, as far as is known.
+fn is_open(record: &ConnectionRecord) -> bool {
+    !record.turned.is_empty() || record.conn_state == ConnState::S1
+}
+
 /// Draws a lookup that failed, likewise.
 pub fn draw_lookup(page: &Page, out: &mut String, record: &LookupRecord) {
     let lookup = &record.lookup;
@@ -93,8 +98,17 @@ fn figures(record: &ConnectionRecord) -> Vec<String> {
             parts.push(format!("↑\u{a0}{} ↓\u{a0}{}", up.unwrap_or_else(none), down.unwrap_or_else(none)));
         }
     }
+    let existed =
+        [Side::Client, Side::Server].into_iter().filter_map(|side| record.socket(side)).any(|one| one.existed);
+    if existed {
+        parts.push("begun before the watch".to_string());
+    }
     // Of what was seen at one moment alone, it is not known how long it took.
-    parts.extend((record.duration_ns.0 > 0).then(|| units::time(record.duration_ns)));
+    parts.extend((record.duration_ns.0 > 0).then(|| {
+        let time = units::time(record.duration_ns);
+        // What comes after the last that was seen is not known either.
+        if is_open(record) { format!("last active after {time}") } else { time }
+    }));
     parts
 }
 

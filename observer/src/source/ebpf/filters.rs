@@ -1,5 +1,5 @@
-//! Where the packet filter is: on packet sockets in each network namespace, one for each interface but the loopback one. What
-//! goes over that is seen as it leaves, and would pay for a second look on a socket for all interfaces.
+//! Where the packet filter is: on packet sockets in each network namespace, one for each interface. That on the loopback one
+//! takes IPv6 alone: IPv4 is seen as it leaves there, and would pay for a second look on a socket for all interfaces.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -65,7 +65,8 @@ impl Tools<'_> {
     fn filter(&mut self, path: Option<&Path>, interface: u32) -> Result<PacketSocket> {
         let socket: PacketSocket = self.open(Errand::PacketSocket, path)?.into();
         self.loaded.filter(&socket)?;
-        namespace::open_up(&socket, interface, !self.loaded.sees_leaving)?;
+        let protocol = if interface == LOOPBACK { namespace::ETH_P_IPV6 } else { namespace::ETH_P_ALL };
+        namespace::open_up(&socket, interface, protocol, !self.loaded.sees_leaving)?;
         Ok(socket)
     }
 }
@@ -98,16 +99,12 @@ impl Filters {
             return namespace.take_all(tools);
         }
         let links = tools.open(Errand::Links, namespace.path.as_deref()).and_then(Links::by);
-        match links.and_then(|links| Ok((watched(&self.changes, inode, &links)?, links))) {
-            Ok(((), links)) => {
-                namespace.links = Some(links);
-                namespace.follow(tools)
-            }
-            Err(error) => {
-                tracing::info!("one packet socket is for all interfaces of network namespace {inode}: {error:#}");
-                namespace.take_all(tools)
-            }
-        }
+        let followed = links.and_then(|links| {
+            watched(&self.changes, inode, &links)?;
+            namespace.links = Some(links);
+            namespace.follow(tools)
+        });
+        followed.or_else(|error| namespace.make_do(inode, &error, tools))
     }
 
     /// Follows the interfaces that came or went; gives the namespaces where that failed, and why.
@@ -121,11 +118,9 @@ impl Filters {
         let changed: BTreeSet<u32> = events.iter().map(|event| event.data.u64() as u32).collect();
         let mut failed = Vec::new();
         for inode in changed {
-            if let Some(namespace) = self.namespaces.get_mut(&inode)
-                && let Err(error) = namespace.follow(tools)
-            {
-                failed.push((inode, error));
-            }
+            let Some(namespace) = self.namespaces.get_mut(&inode) else { continue };
+            let followed = namespace.follow(tools).or_else(|error| namespace.make_do(inode, &error, tools));
+            failed.extend(followed.err().map(|error| (inode, error)));
         }
         failed
     }
@@ -142,7 +137,6 @@ impl Namespace {
         let Some(links) = &mut self.links else { return Ok(()) };
         let (mut there, mut gone) = (BTreeSet::new(), BTreeSet::new());
         let is_whole = links.take(|link| match link {
-            Link::There(LOOPBACK) => {}
             Link::There(index) => drop(there.insert(index)),
             // Its socket is of no use any more, not even if another one gets its index.
             Link::Gone(index) => {
@@ -171,12 +165,17 @@ impl Namespace {
         Ok(())
     }
 
-    /// Has one socket for all interfaces.
+    /// Has one socket for all interfaces where each cannot have its own: it takes fewer descriptors, and asks for nothing.
+    fn make_do(&mut self, inode: u32, error: &anyhow::Error, tools: &mut Tools<'_>) -> Result<()> {
+        tracing::info!("one packet socket is for all interfaces of network namespace {inode}: {error:#}");
+        self.take_all(tools)
+    }
+
+    /// Has one socket for all interfaces, which need not be followed then.
     fn take_all(&mut self, tools: &mut Tools<'_>) -> Result<()> {
         self.links = None;
-        let socket = tools.filter(self.path.as_deref(), ANY)?;
         self.sockets.clear();
-        self.sockets.insert(ANY, socket);
+        self.sockets.insert(ANY, tools.filter(self.path.as_deref(), ANY)?);
         Ok(())
     }
 }

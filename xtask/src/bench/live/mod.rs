@@ -19,7 +19,7 @@ use crate::{process, setup};
 #[derive(clap::Args)]
 pub struct Args {
     /// How many pairs of runs for each
-    #[arg(long, default_value_t = 7)]
+    #[arg(long, default_value_t = 15)]
     rounds: usize,
     /// How long each run lasts, in milliseconds
     #[arg(long, default_value_t = 1000)]
