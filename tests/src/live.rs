@@ -336,6 +336,24 @@ impl Netns {
         Path::new("/run/netns").join(&self.name).metadata().expect("it is there").ino() as u32
     }
 
+    /// Does something while only another name leads to it.
+    ///
+    /// # Panics
+    /// When names cannot be given or taken away.
+    pub fn renamed(&self, meanwhile: impl FnOnce(&str)) {
+        let other = format!("{}-too", self.name);
+        let give = |from: &str, to: &str| {
+            let [from, to] = [from, to].map(|name| format!("/run/netns/{name}"));
+            std::fs::write(&to, "").expect("a name is a file");
+            run("mount", &["--bind", &from, &to]);
+        };
+        give(&self.name, &other);
+        run("ip", &["netns", "del", &self.name]);
+        meanwhile(&other);
+        give(&other, &self.name);
+        run("ip", &["netns", "del", &other]);
+    }
+
     /// Runs ip(8) in it.
     ///
     /// # Panics

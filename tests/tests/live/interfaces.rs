@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use observer_tests::live::{DEADLINE, Netns, Watch, limit_descriptors};
+use observer_tests::live::{DEADLINE, Netns, Watch, is_emulated, limit_descriptors, until};
+use observer_tests::skip;
 
 use super::to_port;
 
@@ -22,6 +23,11 @@ fn see_what_arrives(watch: &Watch, client: &Netns, server: &Netns) {
         }
         assert!(started.elapsed() < DEADLINE, "no SYN-ACK was ever seen to arrive: {record:#}");
     }
+}
+
+/// How many descriptors it has.
+fn held(watch: &Watch) -> u64 {
+    std::fs::read_dir(format!("/proc/{}/fd", watch.pid())).expect("it lives").count() as u64
 }
 
 #[test]
@@ -59,8 +65,7 @@ fn with_few_descriptors_one_socket_is_for_all_interfaces() {
     client.link(&server, "wire", "10.0.0.1/24", "10.0.0.2/24");
     let Some(watch) = Watch::start(test, &["--netns", &client.inode().to_string()]) else { return };
     see_what_arrives(&watch, &client, &server);
-    let held = std::fs::read_dir(format!("/proc/{}/fd", watch.pid())).expect("it lives").count() as u64;
-    limit_descriptors(watch.pid(), held + 4);
+    limit_descriptors(watch.pid(), held(&watch) + 4);
     for pair in 0..5 {
         client.ip(&["link", "add", &format!("here{pair}"), "type", "veth", "peer", &format!("there{pair}")]);
     }
@@ -70,4 +75,23 @@ fn with_few_descriptors_one_socket_is_for_all_interfaces() {
     let capture = watch.finish().pop().expect("the capture is told of at the end");
     let packets = capture["hooks"].as_array().and_then(|hooks| hooks.iter().find(|hook| hook["name"] == "packets"));
     assert!(packets.is_some_and(|hook| hook["why"].is_null()), "{capture:#}");
+}
+
+#[test]
+fn a_namespace_that_is_entered_another_way_now_is_followed() {
+    let test = "a namespace with another name";
+    if is_emulated() {
+        return skip(test, "an emulated machine has no mount(8)");
+    }
+    let (Some(client), Some(server)) = (Netns::new(test), Netns::new(test)) else { return };
+    client.link(&server, "wire", "10.0.0.1/24", "10.0.0.2/24");
+    let Some(watch) = Watch::start(test, &["--netns", &client.inode().to_string()]) else { return };
+    see_what_arrives(&watch, &client, &server);
+    let before = held(&watch);
+    client.renamed(|name| {
+        let added = std::process::Command::new("ip").args(["-n", name, "link", "add", "here", "type", "veth"]).status();
+        assert!(added.is_ok_and(|status| status.success()), "an interface can be made");
+        until("the interface was noticed", || held(&watch) < before);
+    });
+    see_what_arrives(&watch, &client, &server);
 }

@@ -104,25 +104,32 @@ impl Filters {
             namespace.links = Some(links);
             namespace.follow(tools)
         });
-        followed.or_else(|error| namespace.make_do(inode, &error, tools))
+        followed.or_else(|error| {
+            tracing::info!("one packet socket is for all interfaces of network namespace {inode}: {error:#}");
+            namespace.take_all(tools)
+        })
     }
 
-    /// Follows the interfaces that came or went; gives the namespaces where that failed, and why.
-    pub fn follow(&mut self, tools: &mut Tools<'_>) -> Vec<(u32, anyhow::Error)> {
+    /// Follows the interfaces that came or went; gives whether that went well everywhere. A namespace where it did not is one
+    /// without filters again: the process may have gone by which it was entered.
+    pub fn follow(&mut self, tools: &mut Tools<'_>) -> bool {
         let mut events = Vec::with_capacity(CHANGES);
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
         // What cannot be waited for now is still there the next time.
         if epoll::wait(&self.changes, spare_capacity(&mut events), Some(&at_once)).is_err() {
-            return Vec::new();
+            return true;
         }
+        let before = self.namespaces.len();
         let changed: BTreeSet<u32> = events.iter().map(|event| event.data.u64() as u32).collect();
-        let mut failed = Vec::new();
         for inode in changed {
-            let Some(namespace) = self.namespaces.get_mut(&inode) else { continue };
-            let followed = namespace.follow(tools).or_else(|error| namespace.make_do(inode, &error, tools));
-            failed.extend(followed.err().map(|error| (inode, error)));
+            if let Some(namespace) = self.namespaces.get_mut(&inode)
+                && let Err(error) = namespace.follow(tools)
+            {
+                tracing::info!("the interfaces of network namespace {inode} cannot be followed: {error:#}");
+                self.namespaces.remove(&inode);
+            }
         }
-        failed
+        self.namespaces.len() == before
     }
 }
 
@@ -163,12 +170,6 @@ impl Namespace {
             }
         }
         Ok(())
-    }
-
-    /// Has one socket for all interfaces where each cannot have its own: it takes fewer descriptors, and asks for nothing.
-    fn make_do(&mut self, inode: u32, error: &anyhow::Error, tools: &mut Tools<'_>) -> Result<()> {
-        tracing::info!("one packet socket is for all interfaces of network namespace {inode}: {error:#}");
-        self.take_all(tools)
     }
 
     /// Has one socket for all interfaces, which need not be followed then.

@@ -219,7 +219,7 @@ impl Kernel {
                 Err(error) => tracing::info!("what network namespace {inode} forwards is not known: {error:#}"),
             }
             if let Err(error) = self.filters.add(inode, path, &mut tools) {
-                self.note_unfiltered(inode, &error);
+                self.loaded.off.push((Hook::Packets, format!("in network namespace {inode}: {}", in_words(&error))));
             }
         }
     }
@@ -227,13 +227,9 @@ impl Kernel {
     /// Puts the packet filter on interfaces that have come since.
     fn follow_interfaces(&mut self) {
         let mut tools = Tools { loaded: &mut self.loaded, porter: self.porter.as_ref() };
-        for (inode, error) in self.filters.follow(&mut tools) {
-            self.note_unfiltered(inode, &error);
+        if !self.filters.follow(&mut tools) {
+            self.filter_namespaces();
         }
-    }
-
-    fn note_unfiltered(&mut self, inode: u32, error: &anyhow::Error) {
-        self.loaded.off.push((Hook::Packets, format!("in network namespace {inode}: {}", in_words(error))));
     }
 
     /// Which way a packet went, which may ask for somebody at an address and port.
