@@ -13,6 +13,7 @@ mod log;
 mod man;
 mod packets;
 mod page;
+mod places;
 mod progress;
 mod replay;
 mod schema;

@@ -16,6 +16,7 @@ use tokio::process::{Child, Command};
 use super::live::{self, Ended, Observe, Teller};
 use super::log;
 use super::page::{Color, page};
+use super::places::Places;
 use super::watch::ENTRIES;
 use crate::live::News;
 use crate::privilege::{self, Needs};
@@ -238,10 +239,11 @@ impl Teller for Printer<'_> {
         let mut together = Together::new(Thresholds::default());
         match self.output {
             Output::Text => {
-                let mut text = String::new();
+                let (mut text, mut places) = (String::new(), Places::new(self.observe.netns));
                 for record in records {
                     together.connection(&record);
-                    connection(&self.page, &mut text, &record, Detail::Brief);
+                    let place = places.name(record.netns);
+                    connection(&self.page, &mut text, &record, Detail::Brief, place.as_deref());
                     out.write_all(text.as_bytes())?;
                     text.clear();
                 }

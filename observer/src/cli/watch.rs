@@ -13,6 +13,7 @@ use super::judging::Judging;
 use super::live::{self, Observe, Teller};
 use super::log;
 use super::page::Color;
+use super::places::Places;
 use super::source::{self, From};
 use super::status::Status;
 use super::trace::is_alive;
@@ -67,7 +68,8 @@ pub struct Watch {
 /// What `observer watch` prints.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 enum Output {
-    /// A line for each connection when it ends, or turns remarkable, and for each lookup of a name that failed
+    /// A line for each connection when it ends, or turns remarkable, and for each lookup of a name that failed, each with
+    /// the time at which it began
     #[default]
     Text,
     /// One object a line (see `observer schema`)
@@ -106,6 +108,7 @@ impl Watch {
             output: self.output,
             timeline: self.timeline,
             page: super::page::page(self.color),
+            places: Places::new(self.observe.netns),
             lines: Lines::new(Look::default()),
             lately: Lately::new(config.thresholds),
             buffer: Vec::new(),
@@ -123,6 +126,7 @@ struct Printer {
     output: Output,
     timeline: bool,
     page: Page,
+    places: Places,
     lines: Lines,
     lately: Lately,
     buffer: Vec<u8>,
@@ -148,11 +152,11 @@ impl Printer {
             Output::OtlpJson => {}
             Output::Text if !last && record.turned.is_empty() => {}
             Output::Text => {
-                let mut text = String::new();
+                let (mut text, place) = (String::new(), self.places.name(record.netns));
                 if self.timeline && last {
-                    connection(&self.page, &mut text, &record, Detail::Brief);
+                    connection(&self.page, &mut text, &record, Detail::Brief, place.as_deref());
                 } else {
-                    one_line(&self.page, &mut text, &record);
+                    one_line(&self.page, &mut text, &record, place.as_deref());
                 }
                 self.buffer.extend_from_slice(text.as_bytes());
             }
@@ -171,8 +175,8 @@ impl Printer {
         self.lately.lookup(&record);
         match self.output {
             Output::Text if record.lookup.has_failed() => {
-                let mut text = String::new();
-                failed_lookup(&self.page, &mut text, &record);
+                let (mut text, place) = (String::new(), self.places.name(record.netns));
+                failed_lookup(&self.page, &mut text, &record, place.as_deref());
                 self.buffer.extend_from_slice(text.as_bytes());
             }
             Output::Text | Output::OtlpJson | Output::Packets => {}

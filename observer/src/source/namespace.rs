@@ -36,6 +36,17 @@ pub fn all() -> BTreeMap<u32, PathBuf> {
     found
 }
 
+/// What ip-netns(8) calls those namespaces that it has named, by their inodes.
+pub fn names() -> BTreeMap<u32, String> {
+    let device = device();
+    let entries = fs::read_dir(NAMED).into_iter().flatten().flatten();
+    let named = entries.filter_map(|entry| {
+        let data = fs::metadata(entry.path()).ok().filter(|data| device == Some(data.dev()))?;
+        Some((data.ino() as u32, entry.file_name().to_string_lossy().into_owned()))
+    });
+    named.collect()
+}
+
 /// The device that files of namespaces are on (nsfs). Before its namespace is mounted on it, and after, the name of one is
 /// an empty file on another.
 fn device() -> Option<u64> {

@@ -1,9 +1,10 @@
 //! Connections that turn remarkable, told while they go on.
 
+use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use observer_tests::live::{Netns, Watch, is_emulated};
+use observer_tests::live::{Actor, Netns, Watch, is_emulated};
 use observer_tests::run::observer;
 
 use super::{stage, to_port, v4};
@@ -65,12 +66,43 @@ fn a_socket_that_is_not_closed_is_told_where_its_state_is_asked_for() {
 }
 
 /// Observer's text, ended when dropped.
-struct Text(Child);
+struct Text {
+    observer: Child,
+    folder: tempfile::TempDir,
+}
+
+impl Text {
+    fn start(netns: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let file = std::fs::File::create(folder.path().join("out")).expect("it can be made");
+        let mut command = Command::new(observer().expect("there is an observer"));
+        command.args(["watch", "--source", "ebpf", "--netns", netns]).env("COLUMNS", "200");
+        let observer = command.stdout(file).stderr(Stdio::null()).spawn().expect("it starts");
+        Self { observer, folder }
+    }
+
+    /// The first line with `mark`. Until it observes, attempts leave no trace; each of these waits for the one before.
+    fn line(&self, mark: &str, mut attempt: impl FnMut() -> Actor) -> String {
+        let started = Instant::now();
+        loop {
+            let _client = attempt();
+            let tried = Instant::now();
+            while tried.elapsed() < Duration::from_secs(4) {
+                let text = std::fs::read_to_string(self.folder.path().join("out")).expect("it is there");
+                if let Some(line) = text.lines().find(|line| line.contains(mark)) {
+                    return line.to_string();
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            assert!(started.elapsed() < observer_tests::live::DEADLINE, "nothing was said of {mark}");
+        }
+    }
+}
 
 impl Drop for Text {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.observer.kill();
+        let _ = self.observer.wait();
     }
 }
 
@@ -83,25 +115,21 @@ fn in_text_it_is_one_line_that_says_so() {
         return;
     }
     drop_incoming(&netns, "tcp dport 81");
-    let folder = tempfile::tempdir().expect("a folder can be made");
-    let out = folder.path().join("out");
-    let file = std::fs::File::create(&out).expect("it can be made");
-    let mut command = Command::new(observer().expect("there is an observer"));
-    command.args(["watch", "--source", "ebpf", "--netns", &inode]).env("COLUMNS", "200");
-    let _text = Text(command.stdout(file).stderr(Stdio::null()).spawn().expect("it starts"));
-    let started = Instant::now();
-    // Until it observes, attempts leave no trace; each of these waits for the one before.
-    loop {
-        let _client = netns.connect(v4(81), "fail", 1);
-        let tried = Instant::now();
-        while tried.elapsed() < Duration::from_secs(4) {
-            let text = std::fs::read_to_string(&out).expect("it is there");
-            if let Some(line) = text.lines().find(|line| line.contains("127.0.0.1:81")) {
-                assert!(line.contains("still open · no answer to its SYN yet"), "{line}");
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        assert!(started.elapsed() < observer_tests::live::DEADLINE, "nothing was said of it");
+    let line = Text::start(&inode).line("127.0.0.1:81", || netns.connect(v4(81), "fail", 1));
+    assert!(line.contains("127.0.0.1:81 · still open · no answer to its SYN yet"), "{line}");
+}
+
+#[test]
+fn in_text_other_namespaces_are_named() {
+    let test = "the name of a namespace";
+    let Some(netns) = Netns::new(test) else { return };
+    if Watch::start(test, &["--netns", &netns.inode().to_string()]).is_none() {
+        return;
     }
+    // Other tests' connections are there too: nobody else has this address.
+    let server = SocketAddr::from(([127, 81, 82, 83], 84));
+    let text = Text::start("all");
+    let line = text.line("127.81.82.83:84", || netns.connect(server, "fail", 1));
+    let named = format!("127.81.82.83:84 · netns {} · refused", netns.name());
+    assert!(line.contains(&named), "{line}");
 }

@@ -24,9 +24,9 @@ const BRIEF_LADDER: usize = 60;
 /// Columns of a fact's name.
 const NAME: usize = 14;
 
-/// Draws one connection.
-pub fn draw(page: &Page, out: &mut String, record: &ConnectionRecord, detail: Detail) {
-    head(page, out, record);
+/// Draws one connection; `place` is the network namespace, where it has to be said.
+pub fn draw(page: &Page, out: &mut String, record: &ConnectionRecord, detail: Detail, place: Option<&str>) {
+    head(page, out, record, place);
     for (name, text) in facts(record, detail) {
         let mut first = Line::new().then(Tone::Dim, format!("  {name}"));
         first.pad(NAME);
@@ -46,13 +46,14 @@ pub fn draw(page: &Page, out: &mut String, record: &ConnectionRecord, detail: De
 }
 
 /// Who, to whom, outcome, duration.
-fn head(page: &Page, out: &mut String, record: &ConnectionRecord) {
+fn head(page: &Page, out: &mut String, record: &ConnectionRecord, place: Option<&str>) {
     let id = Line::new().then(Tone::Dim, format!("#{} ", record.id));
     let (words, tone) = words::outcome_of(record);
-    let mut text = Line::new()
-        .then(Tone::Strong, format!("{} →\u{a0}{}", units::end(record.client), units::end(record.server)))
-        .then(Tone::Dim, " · ")
-        .then(tone, format!("{words} ({:?})", record.conn_state));
+    let mut text =
+        Line::new().then(Tone::Strong, format!("{} →\u{a0}{}", units::end(record.client), units::end(record.server)));
+    words::place(&mut text, place);
+    text.push(Tone::Dim, " · ");
+    text.push(tone, format!("{words} ({:?})", record.conn_state));
     if record.duration_ns.0 > 0 {
         text.push(Tone::Dim, " · ");
         text.push(Tone::Plain, units::time(record.duration_ns));

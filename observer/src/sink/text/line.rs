@@ -6,8 +6,8 @@ use observer::time::Timestamp;
 use super::page::{Line, Page, Tone};
 use super::{finding, units, words};
 
-/// Draws a connection in a line, or a few where the page is narrow.
-pub fn draw(page: &Page, out: &mut String, record: &ConnectionRecord) {
+/// Draws a connection in a line, or a few where the page is narrow; `place` is the network namespace, where it has to be said.
+pub fn draw(page: &Page, out: &mut String, record: &ConnectionRecord, place: Option<&str>) {
     let first = Line::new().then(Tone::Dim, format!("{} ", time_of_day(record.first_seen)));
     let (outcome, tone) = match record.turned.as_slice() {
         [] => words::outcome_of(record),
@@ -24,6 +24,7 @@ pub fn draw(page: &Page, out: &mut String, record: &ConnectionRecord) {
         }
         text.push(Tone::Strong, units::end(end));
     }
+    words::place(&mut text, place);
     text.push(Tone::Dim, " · ");
     text.push(tone, outcome);
     for turn in &record.turned {
@@ -56,11 +57,12 @@ fn is_open(record: &ConnectionRecord) -> bool {
 }
 
 /// Draws a lookup that failed, likewise.
-pub fn draw_lookup(page: &Page, out: &mut String, record: &LookupRecord) {
+pub fn draw_lookup(page: &Page, out: &mut String, record: &LookupRecord, place: Option<&str>) {
     let lookup = &record.lookup;
     let first = Line::new().then(Tone::Dim, format!("{} ", time_of_day(lookup.at)));
     let mut text = Line::new().then(Tone::Plain, "lookup of ");
     text.push(Tone::Strong, format!("{} {}", lookup.name, lookup.kind));
+    words::place(&mut text, place);
     text.push(Tone::Dim, " · ");
     text.push(Tone::Bad, lookup.outcome().to_string());
     text.push(Tone::Dim, " · ");

@@ -76,7 +76,7 @@ impl Sink for Text {
         self.together.connection(&record);
         self.printer.print(view.order.key(&record), |buffer| {
             let mut text = String::new();
-            connection::draw(&view.page, &mut text, &record, view.detail);
+            connection::draw(&view.page, &mut text, &record, view.detail, None);
             buffer.extend_from_slice(text.as_bytes());
             Ok(())
         })

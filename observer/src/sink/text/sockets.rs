@@ -258,8 +258,9 @@ pub fn summary(out: &mut String, summary: &SocketSummary) {
     let shown = |number: Option<u64>| number.map_or("-".to_string(), |number| number.to_string());
     let in_use: u64 = summary.transports.iter().filter(|one| one.name == "TCP").map(|one| one.ip + one.ipv6).sum();
     let total = summary.allocated.zip(summary.time_wait).map(|(sockets, remains)| sockets + remains);
-    // The kernel counts what is allocated for the whole host: in a namespace that is more than what is here.
-    let closed = summary.allocated.map(|sockets| sockets.saturating_sub(in_use));
+    // As ss counts, those in TIME-WAIT are among the closed. What is allocated the kernel counts for the whole host: in a
+    // namespace that is more than what is here.
+    let closed = total.map(|sockets| sockets.saturating_sub(in_use));
     let _ = writeln!(out, "Total: {}", shown(summary.used));
     let _ = writeln!(
         out,
@@ -302,6 +303,16 @@ mod tests {
         let numbers = [0, 0xab, 0, 59_900, 1, 128, 33, 4711].map(u32::to_ne_bytes);
         bytes.extend(numbers.concat());
         bytes
+    }
+
+    #[test]
+    fn what_is_in_time_wait_counts_as_closed() {
+        // As ss printed it of 30 in TIME-WAIT, 7 in use, and 9 allocated.
+        let v4 = "TCP: inuse 7 orphan 1 tw 30 alloc 9 mem 29\n";
+        let counted = SocketSummary::new(1, v4, "", "Tcp: CurrEstab\nTcp: 6\n");
+        let mut out = String::new();
+        summary(&mut out, &counted);
+        assert!(out.contains("TCP:   39 (estab 6, closed 32, orphaned 1, timewait 30)\n"), "{out}");
     }
 
     #[test]

@@ -82,6 +82,14 @@ pub fn plain(text: &str) -> String {
     text.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect()
 }
 
+/// Adds the network namespace, where it has to be said.
+pub fn place(text: &mut Line, place: Option<&str>) {
+    if let Some(place) = place {
+        text.push(Tone::Dim, " · ");
+        text.push(Tone::Plain, plain(place));
+    }
+}
+
 /// How a process is known to be the one.
 pub const fn how(how: OwnerHow) -> &'static str {
     match how {
