@@ -60,20 +60,27 @@ fn ip(args: &[&str]) -> Result<()> {
 /// Another program that observes connections.
 pub struct Peer {
     pub name: &'static str,
+    /// Whether it has to be where the traffic is; others see the whole kernel, by tracefs, which is not shown there.
+    is_inside: bool,
     /// The names it goes by, with its arguments.
     words: &'static [&'static [&'static str]],
 }
 
 pub const PEERS: [Peer; 4] = [
-    Peer { name: "tcpdump -w /dev/null", words: &[&["tcpdump", "-i", "lo", "-w", "/dev/null", "tcp"]] },
-    Peer { name: "tcplife", words: &[&["tcplife"], &["tcplife-bpfcc"]] },
-    Peer { name: "tcpstates", words: &[&["tcpstates"], &["tcpstates-bpfcc"]] },
+    Peer {
+        name: "tcpdump -w /dev/null",
+        is_inside: true,
+        words: &[&["tcpdump", "-i", "lo", "-w", "/dev/null", "tcp"]],
+    },
+    Peer { name: "tcplife", is_inside: false, words: &[&["tcplife"], &["tcplife-bpfcc"]] },
+    Peer { name: "tcpstates", is_inside: false, words: &[&["tcpstates"], &["tcpstates-bpfcc"]] },
     Peer {
         name: "bpftrace, a line a state",
+        is_inside: false,
         words: &[&[
             "bpftrace",
             "-e",
-            "tracepoint:sock:inet_sock_set_state { printf(\"%d %d\\n\", args.oldstate, args.newstate); }",
+            "tracepoint:sock:inet_sock_set_state { printf(\"%d %d\\n\", args->oldstate, args->newstate); }",
         ]],
     },
 ];
@@ -109,7 +116,7 @@ impl Observer {
             println!("not installed: {}", peer.name);
             return None;
         };
-        let mut command = stage.command(name);
+        let mut command = if peer.is_inside { stage.command(name) } else { Command::new(name) };
         command.args(args);
         Some(Self { command, ready: None })
     }
@@ -118,12 +125,15 @@ impl Observer {
         let Self { command, ready } = self;
         command.stdin(Stdio::null()).stdout(Stdio::null());
         let Some(ready) = ready else {
-            let child = command.stderr(Stdio::null()).spawn()?;
+            let mut child = command.stderr(Stdio::piped()).spawn()?;
+            let said = BufReader::new(child.stderr.take().context("no standard error")?).lines();
+            let last = std::thread::spawn(move || said.map_while(Result::ok).last());
             let mut running = Running { child };
             // Peers do not say when they have begun.
             std::thread::sleep(Duration::from_secs(2));
             if let Some(status) = running.child.try_wait()? {
-                bail!("it ended with {status}");
+                let last = last.join().ok().flatten().unwrap_or_default();
+                bail!("it ended with {status}: {last}");
             }
             return Ok(running);
         };
