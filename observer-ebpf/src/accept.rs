@@ -4,9 +4,9 @@ use aya_ebpf::macros::{cgroup_sock_addr, fexit};
 use aya_ebpf::programs::{FExitContext, SockAddrContext};
 use observer_ebpf::{How, Socket};
 
-use crate::book;
 use crate::kernel::{self, Struct};
 use crate::maps::setting;
+use crate::{book, seats};
 
 /// The end of `inet_csk_accept`, which gives the `struct sock *` that was taken over: `(struct sock *sk, struct
 /// proto_accept_arg *arg)`, before Linux 6.10 `(struct sock *sk, int flags, int *err, bool kern)`.
@@ -40,10 +40,16 @@ fn peer6(context: SockAddrContext) -> i32 {
 #[inline(always)]
 fn asked_for_peer(context: &SockAddrContext) -> i32 {
     // SAFETY: the program's argument; the verifier knows its fields.
-    let sk = unsafe { (*context.sock_addr).__bindgen_anon_1.sk } as u64;
-    // Read from where it lies, the pointer is a number, which the verifier lets be reckoned with.
-    if let Some(sk) = kernel::read(&raw const sk as u64).and_then(kernel::tcp_of)
-        && let Some(entry) = book::find(Struct::new(sk as *const u8))
+    let sk = unsafe { (*context.sock_addr).__bindgen_anon_1.sk } as *const u8;
+    let sits = seats::find(Struct::new(sk));
+    let entry = if sits.is_some() {
+        sits
+    } else {
+        // Read from where it lies, the pointer is a number, which the verifier lets be reckoned with.
+        let sk = kernel::read(&raw const sk as u64).and_then(kernel::tcp_of);
+        sk.and_then(|sk: u64| book::find(Struct::new(sk as *const u8)))
+    };
+    if let Some(entry) = entry
         && entry.owner_how == 0
         && entry.marks & Socket::PASSIVE != 0
     {

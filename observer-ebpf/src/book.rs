@@ -165,6 +165,14 @@ pub fn note(socket: &mut Socket, kind: Kind, states: (u8, u8), value: i32, hook:
 /// As [`note`], of what happened as many times at once.
 #[inline(always)]
 pub fn note_times(socket: &mut Socket, kind: Kind, times: u8, states: (u8, u8), value: i32, hook: Hook) {
+    // SAFETY: the helper takes nothing.
+    let at = unsafe { bpf_ktime_get_ns() };
+    note_event(socket, Event { at, kind: kind as u8, from: states.0, to: states.1, times, value }, hook);
+}
+
+/// As [`note`], of an event whose time is known.
+#[inline(always)]
+pub fn note_event(socket: &mut Socket, event: Event, hook: Hook) {
     if socket.filled as usize >= EVENTS {
         socket.tag = tag::CHAPTER;
         maps::send_socket(socket, hook);
@@ -175,9 +183,6 @@ pub fn note_times(socket: &mut Socket, kind: Kind, times: u8, states: (u8, u8), 
     // SAFETY: a number of ours. Read anew, the compiler knows nothing of it and leaves the mask alone, which shows the
     // verifier that the event lies within the log: it forgets what a register was compared to.
     let index = unsafe { core::ptr::read_volatile(&raw const socket.filled) } as usize & (EVENTS - 1);
-    // SAFETY: the helper takes nothing.
-    let at = unsafe { bpf_ktime_get_ns() };
-    let event = Event { at, kind: kind as u8, from: states.0, to: states.1, times, value };
     // SAFETY: within the log, as the mask says.
     unsafe { socket.events.as_mut_ptr().add(index).write_volatile(event) };
     socket.filled = index as u32 + 1;

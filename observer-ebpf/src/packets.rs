@@ -20,8 +20,9 @@ use aya_ebpf::maps::PerCpuArray;
 use aya_ebpf::programs::SkBuffContext;
 use observer_ebpf::{Hook, PACKET_BYTES, PacketHead, tag};
 
-use crate::kernel;
+use crate::kernel::{self, Struct};
 use crate::maps::{self, field, setting};
+use crate::seats;
 
 /// Sets of slots for directions that are being passed on; a power of two.
 pub const FLOWS: u32 = 1 << 15;
@@ -55,7 +56,7 @@ fn packets(context: SkBuffContext) -> i64 {
     // SAFETY: the program's argument; the verifier knows its fields.
     let (interface, direction) = unsafe { ((*context.skb.skb).ifindex, (*context.skb.skb).pkt_type) };
     if !is_seen_leaving(&context) {
-        look(&context, interface, direction, None);
+        look(&context, interface, direction, || Passage::of(&context));
     }
     0
 }
@@ -66,7 +67,7 @@ fn packets_alone(context: SkBuffContext) -> i64 {
     // SAFETY: as above.
     let (interface, direction) = unsafe { ((*context.skb.skb).ifindex, (*context.skb.skb).pkt_type) };
     if interface != LOOPBACK || direction != PACKET_OUTGOING {
-        look(&context, interface, direction, None);
+        look(&context, interface, direction, || Passage::of(&context));
     }
     0
 }
@@ -83,9 +84,9 @@ fn leaving(context: SkBuffContext) -> i32 {
     // On the loopback interface it arrives as well.
     let direction = if is_loopback { PACKET_HOST } else { PACKET_OUTGOING };
     // The cgroups do not divide at namespaces.
-    let passage = if setting!(netns) == 0 { None } else { Some(Passage::of(&context)) };
+    let passage = if setting!(netns) == 0 { None } else { Some(Passage::of_sender(&context)) };
     if passage.as_ref().is_none_or(|passage| passage.netns == setting!(netns)) {
-        look(&context, interface, direction, passage);
+        look(&context, interface, direction, || passage.unwrap_or_else(|| Passage::of_sender(&context)));
     }
     1
 }
@@ -111,11 +112,19 @@ impl Passage {
         let at = unsafe { bpf_ktime_get_ns() };
         Self { at, netns: netns(context, at) }
     }
+
+    /// The same of what its sender's socket lets go. (What arrives over a pair of veth may have it still, from elsewhere.)
+    #[inline(always)]
+    fn of_sender(context: &SkBuffContext) -> Self {
+        // SAFETY: as above.
+        let at = unsafe { bpf_ktime_get_ns() };
+        Self { at, netns: netns_of_sender(context).unwrap_or_else(|| netns(context, at)) }
+    }
 }
 
-/// Looks at a packet, whose passage may be known already, and passes on what is wanted of it.
+/// Looks at a packet and passes on what is wanted of it.
 #[inline(always)]
-fn look(context: &SkBuffContext, interface: u32, direction: u32, passage: Option<Passage>) {
+fn look(context: &SkBuffContext, interface: u32, direction: u32, passage: impl FnOnce() -> Passage) {
     // SAFETY: as above.
     let (protocol, len) = unsafe { ((*context.skb.skb).protocol, (*context.skb.skb).len) };
     let wanted = match Headers::of(context, protocol) {
@@ -125,10 +134,21 @@ fn look(context: &SkBuffContext, interface: u32, direction: u32, passage: Option
         _ => 0,
     };
     if wanted != 0 {
-        let Passage { at, netns } = passage.unwrap_or_else(|| Passage::of(context));
+        let Passage { at, netns } = passage();
         let head = PacketHead { tag: tag::PACKET, netns, at, len, captured: 0, interface, direction };
         pass_on(context, wanted.min(len), head);
     }
+}
+
+/// Inode of the namespace of the socket that a packet leaves, where that is in its seat: it takes no dearer way then.
+#[inline(always)]
+fn netns_of_sender(context: &SkBuffContext) -> Option<u32> {
+    // SAFETY: as above.
+    let sk = unsafe { (*context.skb.skb).__bindgen_anon_2.sk } as *const u8;
+    if sk.is_null() {
+        return None;
+    }
+    seats::find(Struct::new(sk)).map(|entry| entry.netns)
 }
 
 /// Which namespace a device was in, a moment ago: a word of [`Place::word`], and the device's address mixed with that word.
@@ -407,6 +427,8 @@ struct Sent<const BYTES: usize> {
     bytes: [u8; BYTES],
 }
 
+/// Octets of the headers of IPv4 and TCP at their longest, most often: without options of IPv4.
+const USUAL: usize = 60;
 /// Octets of the headers of IPv6 and TCP at their longest, without extensions; and of an ICMP error with those that it
 /// quotes, as far as the ports and the sequence number.
 const HEADERS: usize = 104;
@@ -416,7 +438,9 @@ const SHORT: usize = 480;
 #[inline(always)]
 fn pass_on(context: &SkBuffContext, wanted: u32, head: PacketHead) {
     // The ring gives out room in sizes that are known beforehand.
-    if wanted <= HEADERS as u32 {
+    if wanted <= USUAL as u32 {
+        send::<USUAL>(context, wanted, head);
+    } else if wanted <= HEADERS as u32 {
         send::<HEADERS>(context, wanted, head);
     } else if wanted <= SHORT as u32 {
         send::<SHORT>(context, wanted, head);

@@ -1,9 +1,10 @@
 //! `sock:inet_sock_set_state`: a socket goes from one state to another.
 
+use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use aya_log_ebpf::{debug, warn};
-use observer_ebpf::{Hook, How, Kind, Socket};
+use observer_ebpf::{Event, Hook, How, Kind, Socket};
 
 use crate::book;
 use crate::kernel::{self, Struct};
@@ -96,7 +97,10 @@ fn change(context: &BtfTracePointContext, sk: Struct, from: u8, to: u8) {
         book::count(entry, sk);
     }
     entry.state = to;
-    book::note(entry, Kind::State, (from, to), 0, Hook::State);
+    // The clock is read once for what makes the entry.
+    // SAFETY: the helper takes nothing.
+    let at = if is_new { entry.born } else { unsafe { bpf_ktime_get_ns() } };
+    book::note_event(entry, Event { at, kind: Kind::State as u8, from, to, times: 1, value: 0 }, Hook::State);
     if to == CLOSE && setting!(error_at_close) != 0 {
         let error: i32 = sk.load(field!(sk_err));
         if error != 0 {

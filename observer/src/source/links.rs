@@ -30,7 +30,6 @@ pub enum Link {
 /// What a namespace tells of its interfaces.
 pub struct Links {
     socket: Socket,
-    buffer: Vec<u8>,
 }
 
 impl Links {
@@ -44,7 +43,7 @@ impl Links {
 
     /// What such a socket hears, first of those that are there.
     pub fn by(socket: OwnedFd) -> Result<Self> {
-        let links = Self { socket: netlink::from_descriptor(socket), buffer: vec![0; netlink::BUFFER] };
+        let links = Self { socket: netlink::from_descriptor(socket) };
         links.ask()?;
         Ok(links)
     }
@@ -57,15 +56,17 @@ impl Links {
     }
 
     /// Hands over what was heard; gives whether that was all: where too much happened at once, some is lost.
-    pub fn take(&mut self, mut take: impl FnMut(Link)) -> Result<bool> {
+    pub fn take(&self, mut take: impl FnMut(Link)) -> Result<bool> {
+        // Namespaces are many, and seldom is there something to be heard.
+        let mut buffer = vec![0; netlink::BUFFER];
         loop {
-            let received = match self.socket.recv(&mut self.buffer.as_mut_slice(), 0) {
+            let received = match self.socket.recv(&mut buffer.as_mut_slice(), 0) {
                 Ok(received) => received,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => return Ok(false),
                 Err(error) => return Err(error).context("hearing of the interfaces of a network namespace"),
             };
-            netlink::each(self.buffer.get(..received).unwrap_or_default(), |kind, payload| {
+            netlink::each(buffer.get(..received).unwrap_or_default(), |kind, payload| {
                 if let Some(link) = link(kind, payload)? {
                     take(link);
                 }
@@ -97,7 +98,7 @@ mod tests {
 
     #[test]
     fn the_loopback_interface_is_there() {
-        let mut links = Links::by(Links::socket().expect("there is rtnetlink")).expect("it can be asked");
+        let links = Links::by(Links::socket().expect("there is rtnetlink")).expect("it can be asked");
         let mut found = Vec::new();
         assert!(links.take(|link| found.push(link)).expect("it answers"));
         assert!(found.contains(&Link::There(1)), "{found:?}");

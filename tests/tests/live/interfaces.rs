@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use observer_tests::live::{DEADLINE, Netns, Watch, is_emulated, limit_descriptors, until};
 use observer_tests::skip;
+use serde_json::Value;
 
 use super::to_port;
 
@@ -44,6 +45,25 @@ fn what_arrives_at_an_interface_that_comes_later_is_seen() {
     see_what_arrives(&watch, &client, &server);
     client.ip(&["link", "del", "here0"]);
     see_what_arrives(&watch, &client, &server);
+}
+
+#[test]
+fn what_goes_from_one_namespace_to_another_is_seen_once_in_each() {
+    let test = "from one namespace to another";
+    let (Some(client), Some(server)) = (Netns::new(test), Netns::new(test)) else { return };
+    client.link(&server, "wire", "10.0.0.1/24", "10.0.0.2/24");
+    let Some(watch) = Watch::start(test, &["--netns", "all"]) else { return };
+    let listener = server.serve("10.0.0.2:0", "echo", 1);
+    client.connect(SocketAddr::from(([10, 0, 0, 2], listener.port)), "send", 1).end();
+    for netns in [&client, &server] {
+        let is_ours = |record: &Value| to_port(listener.port)(record) && record["netns"] == netns.inode();
+        let record = watch.connection("the connection", is_ours);
+        let entries = record["timeline"]["entries"].as_array().expect("there is a timeline");
+        for kind in ["syn", "syn_ack"] {
+            let count = entries.iter().filter(|entry| entry["kind"] == kind).count();
+            assert_eq!(count, 1, "{kind}: {record:#}");
+        }
+    }
 }
 
 #[test]

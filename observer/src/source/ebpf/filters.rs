@@ -141,7 +141,7 @@ fn watched(changes: &rustix::fd::OwnedFd, inode: u32, links: &Links) -> Result<(
 impl Namespace {
     /// Takes in which interfaces there are.
     fn follow(&mut self, tools: &mut Tools<'_>) -> Result<()> {
-        let Some(links) = &mut self.links else { return Ok(()) };
+        let Some(links) = &self.links else { return Ok(()) };
         let (mut there, mut gone) = (BTreeSet::new(), BTreeSet::new());
         let is_whole = links.take(|link| match link {
             Link::There(index) => drop(there.insert(index)),
