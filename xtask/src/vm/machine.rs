@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::process;
 
 /// A kernel that has not come to an end by then hangs. One that is emulated on a busy machine takes its time.
-const DEADLINE: Duration = Duration::from_secs(400);
+const DEADLINE: Duration = Duration::from_secs(900);
 
 /// Boots, and returns the lines that the machine prints until it ends. What stands in `words` as `NAME=value` is the
 /// environment of its first process.
