@@ -154,6 +154,17 @@ pub const SERVERS: &[Need] = &[
     },
 ];
 
+/// Other observers of connections, beside which `bench live` measures; what is missing is left out.
+pub const OBSERVERS: &[Need] = &[
+    Need { what: "tcpdump", probe: Probe::Program("tcpdump"), packages: ["tcpdump"; 4] },
+    Need {
+        what: "tcplife and tcpstates",
+        probe: Probe::Program("tcplife"),
+        packages: ["libbpf-tools", "libbpf-tools", "bcc-tools", "bcc-tools"],
+    },
+    Need { what: "bpftrace", probe: Probe::Program("bpftrace"), packages: ["bpftrace"; 4] },
+];
+
 /// What building fuzz targets needs beyond [`BUILD`].
 pub const FUZZ: &[Need] =
     &[Need { what: "a C++ compiler", probe: Probe::Program("c++"), packages: ["g++", "gcc-c++", "g++", "gcc"] }];
@@ -343,7 +354,7 @@ mod tests {
     use super::*;
 
     fn all() -> impl Iterator<Item = &'static Need> {
-        [BUILD, LINT, TEST, SERVERS, FUZZ, EBPF, VM].into_iter().flatten()
+        [BUILD, LINT, TEST, SERVERS, OBSERVERS, FUZZ, EBPF, VM].into_iter().flatten()
     }
 
     #[test]

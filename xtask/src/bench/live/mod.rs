@@ -1,7 +1,7 @@
 //! `cargo xtask bench live`: what observing costs those who are observed.
 //!
-//! Every figure is a ratio: traffic while observed, to the same traffic just before and just after without. All of it
-//! goes over the loopback interface of a network namespace that is made for the purpose.
+//! Every figure is a ratio: traffic while observed, to the same traffic just before and just after without, after the same
+//! rest. All of it goes over the loopback interface of a network namespace that is made for the purpose.
 
 mod cost;
 pub mod stage;
@@ -18,7 +18,7 @@ use crate::{process, setup};
 /// Measure what `observer watch` costs those who are observed, beside its peers, by turns.
 #[derive(clap::Args)]
 pub struct Args {
-    /// How many rounds; peers take part in every sixth
+    /// How many rounds; peers, and nobody for a control, take part in every sixth
     #[arg(long, default_value_t = 31)]
     rounds: usize,
     /// How long each run lasts, in milliseconds
@@ -60,8 +60,13 @@ impl Args {
                 Some(0.92),
             ),
             Contender::new("bulk stream, MTU 1500, no GSO, default hooks", watch(&[]), "bulk", Some(0.95)),
+            Contender::new("lock-step connections, nobody", Observer::nobody(), "lockstep", None),
+            Contender::new("bulk stream, nobody", Observer::nobody(), "bulk", None),
         ];
         if !self.alone {
+            if let Err(error) = setup::ensure(setup::OBSERVERS) {
+                println!("{error:#}");
+            }
             contenders.extend(stage::PEERS.iter().filter_map(|peer| {
                 let mut observer = Observer::peer(&stage, peer)?;
                 if let Err(error) = observer.start().and_then(Running::stop) {
@@ -75,12 +80,15 @@ impl Args {
         for round in 0..self.rounds {
             let takes_part = |contender: &&mut Contender| contender.target.is_some() || round % PEERS_EVERY == 0;
             for contender in contenders.iter_mut().filter(takes_part) {
-                let before = stage.traffic(contender.traffic, length)?;
+                let rested = || {
+                    std::thread::sleep(REST);
+                    stage.traffic(contender.traffic, length)
+                };
+                let before = rested()?;
                 let running = contender.observer.start().with_context(|| format!("starting {}", contender.name))?;
-                std::thread::sleep(SETTLED);
-                let observed = stage.traffic(contender.traffic, length)?;
+                let observed = rested()?;
                 running.stop()?;
-                let after = stage.traffic(contender.traffic, length)?;
+                let after = rested()?;
                 let ratio = observed / f64::midpoint(before, after);
                 println!(
                     "{:>2}  {ratio:>6.3}  {}  ({observed:.0} of {before:.0} and {after:.0}/s)",
@@ -112,8 +120,9 @@ impl Args {
 /// many; nothing is judged by a peer's.
 const PEERS_EVERY: usize = 6;
 
-/// What an observer does at its start (among what earlier rounds have left behind) is not what it costs to leave it on.
-const SETTLED: Duration = Duration::from_millis(500);
+/// Before each run. What an observer does at its start (among what earlier rounds have left behind) is not what it costs to
+/// leave it on; and traffic right after other traffic goes faster than from rest, so that all get the same.
+const REST: Duration = Duration::from_millis(500);
 
 /// Connections a second at which the cost of each is taken.
 const STEADY: u32 = 5_000;

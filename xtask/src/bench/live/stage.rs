@@ -72,8 +72,8 @@ pub const PEERS: [Peer; 4] = [
         is_inside: true,
         words: &[&["tcpdump", "-i", "lo", "-w", "/dev/null", "tcp"]],
     },
-    Peer { name: "tcplife", is_inside: false, words: &[&["tcplife"], &["tcplife-bpfcc"]] },
-    Peer { name: "tcpstates", is_inside: false, words: &[&["tcpstates"], &["tcpstates-bpfcc"]] },
+    Peer { name: "tcplife", is_inside: false, words: &[&["tcplife"], &["bpf-tcplife"], &["tcplife-bpfcc"]] },
+    Peer { name: "tcpstates", is_inside: false, words: &[&["tcpstates"], &["bpf-tcpstates"], &["tcpstates-bpfcc"]] },
     Peer {
         name: "bpftrace, a line a state",
         is_inside: false,
@@ -103,6 +103,13 @@ impl Observer {
         let mut command = Command::new(observer);
         command.args(["watch", "--source", "ebpf"]).args(words);
         Self { command, ready: Some("observer: watching") }
+    }
+
+    /// Someone who looks on without seeing: what the measurement itself shows.
+    pub fn nobody() -> Self {
+        let mut command = Command::new("sleep");
+        command.arg("infinity");
+        Self { command, ready: None }
     }
 
     /// A peer, where it is installed.
