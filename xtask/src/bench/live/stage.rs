@@ -60,7 +60,7 @@ fn ip(args: &[&str]) -> Result<()> {
 /// Another program that observes connections.
 pub struct Peer {
     pub name: &'static str,
-    /// Whether it has to be where the traffic is; others see the whole kernel, by tracefs, which is not shown there.
+    /// Whether it has to be where the traffic is; others see the whole kernel, by tracefs.
     is_inside: bool,
     /// The names it goes by, with its arguments.
     words: &'static [&'static [&'static str]],
@@ -84,6 +84,15 @@ pub const PEERS: [Peer; 4] = [
         ]],
     },
 ];
+
+/// A command that sees tracefs, whether or not this system has mounted it.
+fn with_tracefs(program: &str) -> Command {
+    // Where it is mounted already, that is an error and no harm.
+    const MOUNTING: &str = "mount -t tracefs tracefs /sys/kernel/tracing 2>/dev/null; exec \"$0\" \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", MOUNTING, program]);
+    command
+}
 
 /// How an observer is started.
 pub struct Observer {
@@ -123,7 +132,7 @@ impl Observer {
             println!("not installed: {}", peer.name);
             return None;
         };
-        let mut command = if peer.is_inside { stage.command(name) } else { Command::new(name) };
+        let mut command = if peer.is_inside { stage.command(name) } else { with_tracefs(name) };
         command.args(args);
         Some(Self { command, ready: None })
     }
