@@ -51,7 +51,7 @@ fn the_own_namespace_is_the_one_that_this_process_is_in() {
         String::from_utf8(command.output().expect("it runs").stdout).expect("it is UTF-8")
     });
     let lines = |name: &str| text.lines().filter(|line| line.starts_with(name)).collect::<Vec<_>>();
-    let label = |netns: &Netns| format!("(netns {})", netns.inode());
+    let label = |netns: &Netns| format!("(netns {})", netns.name());
     let stacks = lines("the stack");
     let own: Vec<_> = stacks.iter().filter(|line| !line.contains("(netns")).collect();
     assert!(matches!(own.as_slice(), [line] if line.contains("resets sent")), "{text}");

@@ -1,5 +1,6 @@
 //! The live half: this host's connections and gauges, watched for a while.
 
+use std::collections::BTreeMap;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -97,7 +98,7 @@ impl Host {
         match output {
             Format::Text => {
                 let mut text = String::new();
-                doctor(page, &mut text, &doctor_page(self, found));
+                doctor(page, &mut text, &doctor_page(self, found, &namespace::names()));
                 out.extend_from_slice(text.as_bytes());
             }
             Format::Json => {
@@ -114,11 +115,12 @@ impl Host {
     }
 }
 
-fn doctor_page<'a>(host: &Host, found: &'a Found) -> crate::sink::Doctor<'a> {
+fn doctor_page<'a>(host: &Host, found: &'a Found, names: &'a BTreeMap<u32, String>) -> crate::sink::Doctor<'a> {
     crate::sink::Doctor {
         found: &found.found,
         readings: &found.readings,
         own: namespace::own().ok(),
+        names,
         unread: &found.unread,
         capture: &found.capture,
         how_long: host.how_long,

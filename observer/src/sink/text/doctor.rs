@@ -1,7 +1,7 @@
 //! `observer doctor` on this host: what is wrong, then the gauges as bars.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use observer::finding::growth;
@@ -20,6 +20,8 @@ pub struct Doctor<'a> {
     pub readings: &'a [GaugeRecord],
     /// The network namespace that this process is in.
     pub own: Option<u32>,
+    /// What namespaces are called, by their inodes.
+    pub names: &'a BTreeMap<u32, String>,
     /// What could not be read, and why.
     pub unread: &'a [String],
     /// What was watched.
@@ -60,14 +62,14 @@ pub fn draw(page: &Page, out: &mut String, doctor: &Doctor<'_>) {
         .found
         .iter()
         .for_each(|record| finding::kind(page, out, record, doctor.capture.first_seen.unwrap_or_default()));
-    let home = home(doctor.readings, doctor.own);
-    bars(page, out, doctor.readings, home);
-    close_wait(page, out, doctor.readings, home);
-    time_wait(page, out, doctor.readings, home);
+    let places = Places { home: home(doctor.readings, doctor.own), names: doctor.names };
+    bars(page, out, doctor.readings, places);
+    close_wait(page, out, doctor.readings, places);
+    time_wait(page, out, doctor.readings, places);
     states(page, out, doctor.readings);
-    tracked(page, out, doctor.readings, home);
-    firewall(page, out, doctor.readings, home);
-    rates(page, out, doctor.readings, home);
+    tracked(page, out, doctor.readings, places);
+    firewall(page, out, doctor.readings, places);
+    rates(page, out, doctor.readings, places);
     for what in doctor.unread {
         let first = Line::new().then(Tone::Notice, "not seen  ");
         page.paragraph(out, &first, &Line::new().then(Tone::Dim, escape(what)));
@@ -86,20 +88,32 @@ fn home(readings: &[GaugeRecord], own: Option<u32>) -> Option<u32> {
     if readings.iter().any(is_own) { own } else { readings.iter().find_map(|reading| reading.netns) }
 }
 
-/// A namespace, where it does not go without saying.
-fn elsewhere(netns: Option<u32>, home: Option<u32>) -> Option<String> {
-    netns.filter(|_| netns != home).map(|netns| format!("(netns\u{a0}{netns})"))
+/// Where readings are from.
+#[derive(Clone, Copy)]
+struct Places<'a> {
+    /// The namespace that goes without saying.
+    home: Option<u32>,
+    names: &'a BTreeMap<u32, String>,
+}
+
+impl Places<'_> {
+    /// A namespace, where it does not go without saying.
+    fn elsewhere(&self, netns: Option<u32>) -> Option<String> {
+        let netns = netns.filter(|_| netns != self.home)?;
+        let name = self.names.get(&netns).map_or_else(|| netns.to_string(), |name| escape(name));
+        Some(format!("(netns\u{a0}{name})"))
+    }
 }
 
 /// The fullest of what has a limit: name, bar, share, and how long it lasts.
-fn bars(page: &Page, out: &mut String, readings: &[GaugeRecord], home: Option<u32>) {
+fn bars(page: &Page, out: &mut String, readings: &[GaugeRecord], places: Places<'_>) {
     const BAR: usize = 20;
     let has_bar = |reading: &&GaugeRecord| reading.limit.is_some() && !WITHOUT_BAR.contains(&reading.name);
     let mut full: Vec<_> = readings.iter().filter(has_bar).collect();
     full.sort_by_key(|reading| Reverse((reading.fill().unwrap_or(0.0) * 1e6) as u64));
     // Queues, destinations and other namespaces are of interest only where there is something in them.
     let is_home = |reading: &GaugeRecord| {
-        reading.subject == Subject::default() && reading.netns.is_none_or(|netns| Some(netns) == home)
+        reading.subject == Subject::default() && reading.netns.is_none_or(|netns| Some(netns) == places.home)
     };
     full.retain(|reading| reading.value.0 > 0.0 || is_home(reading));
     for reading in full.into_iter().take(BARS) {
@@ -126,7 +140,7 @@ fn bars(page: &Page, out: &mut String, readings: &[GaugeRecord], home: Option<u3
         if let Some(left) = reading.time_left_ns {
             text.push(Tone::Notice, format!(" full\u{a0}in\u{a0}{}", units::time(left).replace(' ', "\u{a0}")));
         }
-        let what = subject(reading, home);
+        let what = subject(reading, places);
         if !what.is_empty() {
             text.push(Tone::Dim, format!(" {what}"));
         }
@@ -135,18 +149,18 @@ fn bars(page: &Page, out: &mut String, readings: &[GaugeRecord], home: Option<u3
 }
 
 /// What a reading is of, in words.
-fn subject(reading: &GaugeRecord, home: Option<u32>) -> String {
+fn subject(reading: &GaugeRecord, places: Places<'_>) -> String {
     let subject = &reading.subject;
     let mut words = Vec::new();
     words.extend(subject.process.as_ref().map(|process| format!("{}[{}]", escape(&process.name), process.pid)));
     words.extend(subject.listener.map(units::end));
     words.extend(subject.destination.map(|end| format!("→\u{a0}{}", units::end(end))));
-    words.extend(elsewhere(reading.netns, home));
+    words.extend(places.elsewhere(reading.netns));
     words.join(" ")
 }
 
 /// CLOSE-WAIT by process: how many, how fast they grow, how old they are, and how long the process's descriptors last.
-fn close_wait(page: &Page, out: &mut String, readings: &[GaugeRecord], home: Option<u32>) {
+fn close_wait(page: &Page, out: &mut String, readings: &[GaugeRecord], places: Places<'_>) {
     for reading in readings.iter().filter(|reading| reading.name == "close_wait") {
         let who = reading.subject.process.as_ref();
         let who = who.map_or("of no known process".to_string(), |who| format!("{}[{}]", escape(&who.name), who.pid));
@@ -169,14 +183,14 @@ fn close_wait(page: &Page, out: &mut String, readings: &[GaugeRecord], home: Opt
         if let Some(left) = reading.time_left_ns {
             text.push(Tone::Notice, format!(", EMFILE\u{a0}in\u{a0}{}", units::time(left).replace(' ', "\u{a0}")));
         }
-        text.push(Tone::Dim, elsewhere(reading.netns, home).map_or(String::new(), |netns| format!(" {netns}")));
+        text.push(Tone::Dim, places.elsewhere(reading.netns).map_or(String::new(), |netns| format!(" {netns}")));
         labelled(page, out, "close wait", &text);
     }
 }
 
 /// Where the connections in TIME-WAIT led, and whether their ports are taken again, by namespace.
-fn time_wait(page: &Page, out: &mut String, readings: &[GaugeRecord], home: Option<u32>) {
-    for netns in namespaces(readings, home) {
+fn time_wait(page: &Page, out: &mut String, readings: &[GaugeRecord], places: Places<'_>) {
+    for netns in namespaces(readings, places.home) {
         let here = || readings.iter().filter(|reading| reading.netns == netns);
         let led = here().filter(|reading| reading.name == "time_wait_of_destination");
         let mut words: Vec<_> = led
@@ -193,7 +207,7 @@ fn time_wait(page: &Page, out: &mut String, readings: &[GaugeRecord], home: Opti
             here().find(|one| one.name == "tcp_tw_reuse").map(|one| format!("tcp_tw_reuse\u{a0}{}", one.value.0)),
         );
         let mut text = Line::new().then(Tone::Plain, words.join(" · "));
-        text.push(Tone::Dim, elsewhere(netns, home).map_or(String::new(), |netns| format!(" {netns}")));
+        text.push(Tone::Dim, places.elsewhere(netns).map_or(String::new(), |netns| format!(" {netns}")));
         labelled(page, out, "time wait to", &text);
     }
 }
@@ -224,7 +238,7 @@ fn states(page: &Page, out: &mut String, readings: &[GaugeRecord]) {
 }
 
 /// What connection tracking tells of itself: new flows, and entries where they were read.
-fn tracked(page: &Page, out: &mut String, readings: &[GaugeRecord], home: Option<u32>) {
+fn tracked(page: &Page, out: &mut String, readings: &[GaugeRecord], places: Places<'_>) {
     let mut words = Vec::new();
     for reading in readings.iter().filter(|reading| reading.value.0 > 0.0) {
         let mut word = match (reading.name, &reading.subject) {
@@ -237,7 +251,7 @@ fn tracked(page: &Page, out: &mut String, readings: &[GaugeRecord], home: Option
             }
             _ => continue,
         };
-        if let Some(netns) = elsewhere(reading.netns, home) {
+        if let Some(netns) = places.elsewhere(reading.netns) {
             word.push_str(&format!("\u{a0}{netns}"));
         }
         words.push(word);
@@ -248,19 +262,19 @@ fn tracked(page: &Page, out: &mut String, readings: &[GaugeRecord], home: Option
 }
 
 /// Which rules dropped or rejected packets while it was watched.
-fn firewall(page: &Page, out: &mut String, readings: &[GaugeRecord], home: Option<u32>) {
+fn firewall(page: &Page, out: &mut String, readings: &[GaugeRecord], places: Places<'_>) {
     for reading in readings {
         let (Some(rule), Some(rate)) = (&reading.subject.rule, reading.rate) else { continue };
         let mut text = Line::new().then(Tone::Plain, format!("{} {}", escape(&rule.to_string()), growth(rate.0)));
         text.push(Tone::Dim, format!(", {}\u{a0}packets in all", units::count(reading.value.0 as u64)));
-        text.push(Tone::Dim, elsewhere(reading.netns, home).map_or(String::new(), |netns| format!(" {netns}")));
+        text.push(Tone::Dim, places.elsewhere(reading.netns).map_or(String::new(), |netns| format!(" {netns}")));
         labelled(page, out, "firewall", &text);
     }
 }
 
 /// What the stack of each namespace counted while it was watched: what did not happen is left out.
-fn rates(page: &Page, out: &mut String, readings: &[GaugeRecord], home: Option<u32>) {
-    for netns in namespaces(readings, home) {
+fn rates(page: &Page, out: &mut String, readings: &[GaugeRecord], places: Places<'_>) {
+    for netns in namespaces(readings, places.home) {
         let mut words = Vec::new();
         for reading in readings.iter().filter(|reading| reading.netns == netns) {
             match (reading.unit, reading.rate) {
@@ -275,7 +289,7 @@ fn rates(page: &Page, out: &mut String, readings: &[GaugeRecord], home: Option<u
         }
         if !words.is_empty() {
             let mut text = Line::new().then(Tone::Plain, words.join(" · "));
-            text.push(Tone::Dim, elsewhere(netns, home).map_or(String::new(), |netns| format!(" {netns}")));
+            text.push(Tone::Dim, places.elsewhere(netns).map_or(String::new(), |netns| format!(" {netns}")));
             labelled(page, out, "the stack", &text);
         }
     }
