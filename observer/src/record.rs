@@ -96,6 +96,9 @@ pub struct Endpoint {
     pub port: u16,
 }
 
+/// Where the numbers of connections begin that no packet opened: beyond those of frames.
+pub(crate) const WITHOUT_FRAME: u64 = 1 << 48;
+
 /// Everything known of one connection.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct ConnectionRecord {
@@ -355,6 +358,11 @@ fn display<T: std::fmt::Display, S: Serializer>(value: &T, serializer: S) -> Res
 }
 
 impl ConnectionRecord {
+    /// The number of the frame that opened it; `None` where it was the kernel that told of it first.
+    pub fn first_frame(&self) -> Option<u64> {
+        (self.id < WITHOUT_FRAME).then_some(self.id)
+    }
+
     /// Octets of payload that `side` had to send, each counted once; `None` where that is not known.
     pub fn unique_bytes_of(&self, side: Side) -> Option<u64> {
         let seen = self.unique_bytes.map(|bytes| *bytes.of(side));
@@ -362,6 +370,23 @@ impl ConnectionRecord {
             let again = self.info(side).and_then(|info| info.bytes_retrans).unwrap_or(0);
             self.bytes_of(side).map(|sent| sent.saturating_sub(again))
         })
+    }
+
+    /// Octets of payload that one end sent and that no segment in the timeline shows, each counted once: where the kernel's
+    /// filter passes on the first octets of each direction. `None` where that is not known.
+    pub fn unseen_bytes_of(&self, side: Side) -> Option<u64> {
+        if self.bytes.is_some() {
+            return Some(0);
+        }
+        let entries = self.timeline.as_ref().map_or(&[][..], |timeline| &timeline.entries);
+        let seen =
+            entries.iter().filter(|entry| entry.from == side && !entry.is_event()).map(|entry| entry.bytes).sum();
+        self.unique_bytes_of(side).map(|sent| sent.saturating_sub(seen))
+    }
+
+    /// Whether the timeline shows all payload: where it shows none, nothing was sent.
+    pub fn is_all_seen(&self) -> bool {
+        [Side::Client, Side::Server].into_iter().all(|side| self.unseen_bytes_of(side) == Some(0))
     }
 
     /// Octets of payload that one end sent: those on the wire, or where not all segments were seen, by the kernel's

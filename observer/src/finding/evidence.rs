@@ -4,14 +4,11 @@ use crate::record::{ConnectionRecord, DropRecord, Evidence, Notable, NotableKind
 use crate::time::Timestamp;
 use crate::units;
 
-/// Where the numbers of connections begin that no packet opened.
-const UNSEEN: u64 = 1 << 48;
-
 /// The first packet of a connection, which is `what`.
 pub fn first(record: &ConnectionRecord, from: Side, what: impl Into<String>) -> Evidence {
     Evidence {
         at: Some(record.first_seen),
-        frame: (record.id < UNSEEN).then_some(record.id),
+        frame: record.first_frame(),
         from: Some(from),
         what: what.into(),
         ..Evidence::default()

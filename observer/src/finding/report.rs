@@ -107,7 +107,7 @@ impl Report {
         self.together.merge(other.together);
     }
 
-    /// All there is, the worst first.
+    /// All there is, the worst first; of what is as bad, first what gauges show: a full queue or table is why connections fail.
     pub fn finish(mut self, context: &Context<'_>) -> Vec<FindingRecord> {
         for (place, case) in self.together.cases(context) {
             self.add_at(place, case);
@@ -122,7 +122,8 @@ impl Report {
             let severity = cases.iter().map(|case| case.finding.severity).max().unwrap_or(Severity::Info);
             records.push(FindingRecord { name: page.name, title: page.title, severity, count, cases });
         }
-        records.sort_by_key(|record| std::cmp::Reverse(record.severity));
+        let is_by_gauges = |record: &FindingRecord| record.cases.iter().any(|case| case.about.netns.is_some());
+        records.sort_by_key(|record| std::cmp::Reverse((record.severity, is_by_gauges(record))));
         records
     }
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::*;
 use crate::finding::{Context, Report, Thresholds};
 use crate::packet::IpVersion;
-use crate::record::{FindingRecord, Severity};
+use crate::record::{About, FindingRecord, Severity};
 use crate::socket::{Timer, TimerKind};
 
 const LISTEN: u8 = 10;
@@ -547,4 +547,27 @@ fn rules_that_are_met_are_told() {
     let met = [(FIREWALL_DROPPED, 120.0, Some(2.0)), (FIREWALL_REJECTED, 10.0, Some(1.0))];
     assert_eq!(rules([120, 10, 7]), met);
     assert_eq!(rules([120, 10, 7])[0].2, Some(1.0), "over all that was watched");
+}
+
+#[test]
+fn a_full_queue_stands_before_the_attempts_that_it_leaves_unanswered() {
+    let mut host = Host { sockets: vec![socket(LISTEN, 1, 80, 0)], ..Host::default() };
+    host.sockets[0].socket.recv_queue = 6;
+    host.sockets[0].socket.send_queue = 5;
+    host.sockets[0].drops = Some(0);
+    host.after(0);
+    host.sockets[0].drops = Some(9);
+    host.after(1);
+    let full = host.found();
+    assert_eq!((full[0].name, full[0].severity), ("accept-queue-overflow", Severity::Error));
+    let mut attempt = full[0].cases[0].clone();
+    attempt.about = About { connection: Some(1), ..About::default() };
+    attempt.finding.name = "unanswered-syn";
+    let thresholds = Thresholds::default();
+    let context = Context { thresholds: &thresholds, until: Timestamp::default(), lost: false };
+    let mut report = Report::default();
+    report.add(attempt);
+    report.gauges(crate::finding::Readings(&host.readings), &context);
+    let names: Vec<_> = report.finish(&context).into_iter().map(|record| record.name).collect();
+    assert_eq!(names, ["accept-queue-overflow", "unanswered-syn"]);
 }

@@ -54,7 +54,7 @@ use crate::kernel::{SocketId, SocketInput, StrayInput};
 use crate::keylog::Keys;
 use crate::packet::{Body, Datagram, Flags, IcmpError, Notes, Packet, Segment, Tuple};
 use crate::protocol::dns;
-use crate::record::{ConnectionRecord, EntryKind, LookupRecord, Side, Sides, TcpState};
+use crate::record::{ConnectionRecord, EntryKind, LookupRecord, Side, Sides, TcpState, WITHOUT_FRAME};
 use crate::time::Timestamp;
 
 /// What the tracker gives out.
@@ -124,9 +124,6 @@ pub struct Tracker {
     /// What was told of connections that turned remarkable, by their numbers.
     told: HashMap<u64, Turns>,
 }
-
-/// Where the numbers of connections begin that no packet opened: beyond those of packets.
-const UNSEEN: u64 = 1 << 48;
 
 /// What is kept of all connections together.
 #[derive(Debug, Default)]
@@ -471,7 +468,7 @@ impl Tracker {
         let tuple = if opener == 0 { key.ends() } else { key.ends().reversed() };
         self.unseen += 1;
         let notes = if is_here { Notes::OUTBOUND } else { Notes::empty() };
-        let packet = Packet { notes, ..Packet::placeholder(at, UNSEEN + self.unseen, tuple) };
+        let packet = Packet { notes, ..Packet::placeholder(at, WITHOUT_FRAME + self.unseen, tuple) };
         let segment = Segment { flags: Flags::SYN, ..Segment::default() };
         self.open(key, opener, &packet, &segment);
     }

@@ -47,7 +47,7 @@ pub fn draw(page: &Page, out: &mut String, record: &ConnectionRecord, detail: De
 
 /// Who, to whom, outcome, duration.
 fn head(page: &Page, out: &mut String, record: &ConnectionRecord, place: Option<&str>) {
-    let id = Line::new().then(Tone::Dim, format!("#{} ", record.id));
+    let id = record.first_frame().map_or_else(Line::new, |frame| Line::new().then(Tone::Dim, format!("#{frame} ")));
     let (words, tone) = words::outcome_of(record);
     let mut text =
         Line::new().then(Tone::Strong, format!("{} →\u{a0}{}", units::end(record.client), units::end(record.server)));

@@ -1,5 +1,7 @@
 //! A connection's timeline, a line an entry: time, direction, flags, what it meant, state reached.
 
+use std::borrow::Cow;
+
 use observer::record::{ConnectionRecord, EntryKind, Side, Sides, TcpState, TimelineEntry};
 use observer::time::{Nanos, Timestamp};
 
@@ -9,15 +11,16 @@ use super::{units, words};
 /// Draws the ladder. At most `limit` entries are shown: the first, the last, and what is remarkable between them.
 pub fn draw(page: &Page, out: &mut String, record: &ConnectionRecord, limit: usize) {
     let Some(timeline) = &record.timeline else { return };
-    let entries = &timeline.entries;
+    // The tracker keeps the first and the last entries, one more of the first where their number is odd.
+    let cut = (timeline.cut > 0).then(|| timeline.entries.len().div_ceil(2));
+    let (entries, cut) = gather(&timeline.entries, cut);
     let columns = Columns::new(page, record);
-    let shown = choose(entries, limit);
+    let shown = choose(&entries, limit);
+    let (is_all_seen, unseen) = (record.is_all_seen(), Unseen::after(&entries, record));
     let mut said = words::Said::default();
     let mut state = None;
     let mut last: Option<Timestamp> = None;
     let mut folded = Folded::default();
-    // The tracker keeps the first and the last entries, one more of the first where their number is odd.
-    let cut = (timeline.cut > 0).then(|| entries.len().div_ceil(2));
     columns.head(page, out);
     for (place, (entry, shown)) in entries.iter().zip(shown).enumerate() {
         let meaning = said.meaning(record, entry);
@@ -25,24 +28,81 @@ pub fn draw(page: &Page, out: &mut String, record: &ConnectionRecord, limit: usi
             folded.draw(page, out, &columns);
             columns.note(page, out, format!("⋮ here {} more entries were not kept", units::count(timeline.cut)));
         }
-        if !shown {
+        if shown {
+            folded.draw(page, out, &columns);
+            if let Some(last) = last.filter(|_| is_all_seen && cut != Some(place)) {
+                silence(page, out, &columns, record, last, entry.at);
+            }
+            columns.draw(page, out, record, entry, meaning, state != Some(entry.state));
+            state = Some(entry.state);
+            last = Some(last.unwrap_or(entry.until).max(entry.until));
+        } else {
             folded.add(entry);
             last = Some(entry.until);
-            continue;
         }
-        folded.draw(page, out, &columns);
-        if let Some(last) = last.filter(|_| cut != Some(place)) {
-            silence(page, out, &columns, record, last, entry.at);
+        for Unseen { side, bytes, .. } in unseen.iter().filter(|unseen| unseen.place == place) {
+            folded.draw(page, out, &columns);
+            let (bytes, side) = (units::bytes(*bytes), words::side(*side));
+            columns.note(page, out, format!("⋮ {bytes} more from the {side}, counted by the kernel, not seen"));
         }
-        columns.draw(page, out, record, entry, meaning, state != Some(entry.state));
-        state = Some(entry.state);
-        last = Some(last.unwrap_or(entry.until).max(entry.until));
     }
     folded.draw(page, out, &columns);
 }
 
+/// Within this time what the kernel does again it does for the same reason. A timeout is longer (TCP_RTO_MIN, 200 ms): those
+/// stand alone.
+const AT_ONCE: Nanos = Nanos::from_millis(100);
+
+/// The entries, those of the kernel that repeat each other at once taken together, with as many `packets` as there are; and
+/// the same place of them as `cut`.
+fn gather(entries: &[TimelineEntry], cut: Option<usize>) -> (Vec<Cow<'_, TimelineEntry>>, Option<usize>) {
+    let mut gathered: Vec<Cow<'_, TimelineEntry>> = Vec::new();
+    let mut cut_place = None;
+    for (place, entry) in entries.iter().enumerate() {
+        if cut == Some(place) {
+            cut_place = Some(gathered.len());
+        }
+        match gathered.last_mut().filter(|last| cut != Some(place) && repeats(last, entry)) {
+            Some(last) => {
+                let last = last.to_mut();
+                last.packets = last.packets.max(1) + 1;
+                last.until = entry.until;
+            }
+            None => gathered.push(Cow::Borrowed(entry)),
+        }
+    }
+    (gathered, cut_place)
+}
+
+fn repeats(before: &TimelineEntry, entry: &TimelineEntry) -> bool {
+    let what = |entry: &TimelineEntry| (entry.kind, entry.from, entry.state);
+    matches!(entry.kind, EntryKind::Retransmit | EntryKind::Drop)
+        && what(entry) == what(before)
+        && entry.detail == before.detail
+        && entry.at.since(before.until) < AT_ONCE
+}
+
+/// Payload that was not seen.
+struct Unseen {
+    /// The entry it comes after: the last of its sender that was.
+    place: usize,
+    side: Side,
+    bytes: u64,
+}
+
+impl Unseen {
+    fn after(entries: &[Cow<'_, TimelineEntry>], record: &ConnectionRecord) -> Vec<Self> {
+        let of = |side: Side| {
+            let bytes = record.unseen_bytes_of(side).filter(|bytes| *bytes > 0)?;
+            let place = entries.iter().rposition(|entry| entry.from == side && !entry.is_event() && entry.bytes > 0)?;
+            Some(Self { place, side, bytes })
+        };
+        [Side::Client, Side::Server].into_iter().filter_map(of).collect()
+    }
+}
+
 /// Which entries are shown.
-fn choose(entries: &[TimelineEntry], limit: usize) -> Vec<bool> {
+fn choose(entries: &[Cow<'_, TimelineEntry>], limit: usize) -> Vec<bool> {
     let mut shown = vec![entries.len() <= limit; entries.len()];
     if entries.len() <= limit {
         return shown;

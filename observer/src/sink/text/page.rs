@@ -110,14 +110,17 @@ impl Line {
         self.spans.iter().all(|(_, text)| text.is_empty())
     }
 
-    /// This text in lines of at most `width` columns, broken at spaces; a word that is longer is broken anywhere.
+    /// This text in lines of at most `width` columns, broken at spaces, but not before a number's unit; a word that is longer
+    /// is broken anywhere.
     pub fn wrap(&self, width: usize) -> Vec<Self> {
         let mut filler = Filler { width: width.max(1), ..Filler::default() };
         // A word may have several tones.
-        let mut word = Vec::new();
+        let mut word: Vec<(Tone, &str)> = Vec::new();
         for (tone, text) in &self.spans {
             for (number, part) in text.split(' ').enumerate() {
-                if number > 0 {
+                if number > 0 && is_unit(part) && word.last().is_some_and(|(_, before)| ends_in_digit(before)) {
+                    word.push((*tone, " "));
+                } else if number > 0 {
                     filler.add(&word);
                     word.clear();
                 }
@@ -190,6 +193,16 @@ impl Filler {
         }
         self.full
     }
+}
+
+/// Whether a word is a unit, whatever stands behind it.
+fn is_unit(word: &str) -> bool {
+    const UNITS: [&str; 13] = ["%", "ns", "µs", "ms", "s", "min", "h", "d", "B", "kB", "MB", "GB", "octets"];
+    UNITS.contains(&word.trim_end_matches(|letter: char| ",.;:)".contains(letter)))
+}
+
+fn ends_in_digit(word: &str) -> bool {
+    word.ends_with(|letter: char| letter.is_ascii_digit())
 }
 
 /// Columns that text takes in which no character controls the terminal.
@@ -285,6 +298,14 @@ mod tests {
             &Line::new().then(Tone::Plain, "one two three").then(Tone::Bad, "four-and-more five"),
         );
         assert_eq!(out, "ab one two\n   threefour\n   -and-more\n   five\n");
+    }
+
+    #[test]
+    fn a_number_stays_with_its_unit() {
+        let lines = Line::new().then(Tone::Plain, "it took 10.3 ms, then 5 s").wrap(11);
+        let texts: Vec<_> =
+            lines.iter().map(|line| line.spans.iter().map(|(_, text)| text.as_str()).collect::<String>()).collect();
+        assert_eq!(texts, ["it took", "10.3 ms,", "then 5 s"]);
     }
 
     #[test]

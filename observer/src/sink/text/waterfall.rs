@@ -60,7 +60,7 @@ fn rows(record: &ConnectionRecord, scale: &Scale) -> Vec<Row> {
     for side in [Side::Client, Side::Server] {
         rows.extend(no_window(record, entries, side, scale));
     }
-    if record.handshake.syn.is_none() || record.handshake.syn_ack.is_some() {
+    if record.is_all_seen() && (record.handshake.syn.is_none() || record.handshake.syn_ack.is_some()) {
         rows.extend(idle(entries, scale));
     }
     rows.extend(close(record, scale));

@@ -372,8 +372,17 @@ fn icmp(record: &ConnectionRecord, entry: &TimelineEntry) -> Line {
 fn kernel(entry: &TimelineEntry) -> Line {
     let who = side(entry.from);
     let because = entry.detail.as_ref().map_or(String::new(), |detail| format!(": {detail}"));
+    let over = || units::time(entry.until.since(entry.at));
     let (tone, text) = match entry.kind {
+        EntryKind::Retransmit if entry.packets > 1 => {
+            let segments = units::number_of(entry.packets, "segment");
+            (Tone::Bad, format!("the {who}'s kernel sends {segments} again over {}{because}", over()))
+        }
         EntryKind::Retransmit => (Tone::Bad, format!("the {who}'s kernel sends a segment again{because}")),
+        EntryKind::Drop if entry.packets > 1 => {
+            let packets = units::number_of(entry.packets, "packet");
+            (Tone::Bad, format!("{packets} of the {who} are dropped over {}{because}", over()))
+        }
         EntryKind::NotRetransmitted => {
             (Tone::Bad, format!("the {who}'s kernel does not send the segment again{because}"))
         }
