@@ -28,7 +28,7 @@ impl Args {
         setup::ensure(setup::BUILD)?;
         setup::ensure(setup::FUZZ)?;
         let targets = if self.targets.is_empty() { targets()? } else { self.targets };
-        targets.iter().try_for_each(|target| run(target, self.seconds))
+        targets.iter().try_for_each(|target| run(target, self.seconds, Build::Fast))
     }
 }
 
@@ -45,14 +45,26 @@ pub fn targets() -> Result<Vec<String>> {
     Ok(names)
 }
 
+/// How a target is built.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Build {
+    /// To try as many inputs as it can.
+    Fast,
+    /// To be there soon.
+    Soon,
+}
+
 /// Builds a target and runs it for `seconds`; an input that makes it fail is an error.
-pub fn run(target: &str, seconds: u64) -> Result<()> {
+pub fn run(target: &str, seconds: u64, build: Build) -> Result<()> {
     let found = process::target_dir().join("fuzz-corpus").join(target);
     fs::create_dir_all(&found).with_context(|| format!("making {}", found.display()))?;
     eprintln!("fuzz target {target} for {seconds} s");
     let mut command = cargo();
     // The compiler's coverage options are not stable yet. No sanitizer: the library has no unsafe code to watch.
     command.env("RUSTC_BOOTSTRAP", "1").args(["fuzz", "run", "--fuzz-dir", "tests/fuzz", "--sanitizer", "none"]);
+    if build == Build::Soon {
+        command.arg("--dev");
+    }
     command.arg("--target-dir").arg(process::target_dir().join("fuzz")).arg(target);
     // What is found goes to the first folder; real captures and the target's own seeds are where to start from.
     let seeds = ["captures".into(), format!("tests/fuzz/seeds/{target}")].map(|folder| process::root().join(folder));
