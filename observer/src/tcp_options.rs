@@ -62,6 +62,7 @@ pub struct TcpOptions {
 impl TcpOptions {
     /// Reads options from the octets between the fixed header and the payload. What does not parse ends the reading and
     /// is marked `malformed`; what was read before it counts.
+    #[inline]
     pub fn parse(octets: &[u8]) -> Self {
         // What nearly every data segment carries.
         if let Some((&[kind::NOP, kind::NOP, kind::TIMESTAMPS, 10], &[a, b, c, d, e, f, g, h])) =
@@ -73,6 +74,7 @@ impl TcpOptions {
         if octets.is_empty() { Self::default() } else { Self::parse_any(octets) }
     }
 
+    #[inline(never)]
     fn parse_any(octets: &[u8]) -> Self {
         let mut options = Self::default();
         for option in iter(octets) {

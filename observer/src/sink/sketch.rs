@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use foldhash::{HashMap, HashMapExt};
@@ -71,7 +72,7 @@ impl Distribution {
         let (Some(first), Some(last)) = (self.coarse.iter().position(held), self.coarse.iter().rposition(held)) else {
             return Vec::new();
         };
-        let bound = |number: usize| (1..RANGES).contains(&number).then(|| bound(number));
+        let bound = |number: usize| number.checked_sub(1).and_then(|number| BOUNDS.get(number)).copied();
         let counts = self.coarse.iter().enumerate().take(last + 1).skip(first);
         counts.map(|(number, count)| (bound(number), bound(number + 1), *count)).collect()
     }
@@ -95,15 +96,20 @@ fn middle(bucket: u64) -> u64 {
     low + (1 << shift) / 2
 }
 
-/// The lower bound of a range; range 0 has none.
-fn bound(range: usize) -> Nanos {
-    let decade = 10u64.pow((range as u32 - 1) / 3);
-    let step = [1, 2, 5].get((range - 1) % 3).copied().unwrap_or(1);
-    Nanos::from_micros(decade * step)
-}
+/// The lower bounds of the ranges, but for the first, which has none.
+const BOUNDS: [Nanos; RANGES - 1] = {
+    let mut bounds = [Nanos::from_micros(1); RANGES - 1];
+    let mut range = 0;
+    while range < bounds.len() {
+        let step = [1, 2, 5][range % 3];
+        bounds[range] = Nanos::from_micros(10u64.pow(range as u32 / 3) * step);
+        range += 1;
+    }
+    bounds
+};
 
 fn range(time: Nanos) -> usize {
-    (1..RANGES).rev().find(|range| time >= bound(*range)).unwrap_or(0)
+    BOUNDS.partition_point(|bound| *bound <= time)
 }
 
 /// Who sent most: exact sums by address and port while there are not too many of them, and by ever shorter prefixes of
@@ -115,17 +121,23 @@ fn range(time: Nanos) -> usize {
 pub struct Talkers {
     level: usize,
     loads: HashMap<Talker, Load>,
+    /// What came last. It is added together: the places of several come from memory at once, where each alone would be
+    /// waited for.
+    latest: Vec<(Talker, Load)>,
 }
 
 /// Keys that are kept apart.
 const MOST: usize = 1 << 12;
+
+/// How many are added together.
+const LATEST: usize = 64;
 
 /// How many bits of an IPv4 and of an IPv6 address are kept at each level, and whether the port is.
 const LEVELS: [(u32, u32, bool); 6] =
     [(32, 128, true), (32, 128, false), (24, 48, false), (16, 32, false), (8, 16, false), (0, 0, false)];
 
 /// An end of connections, or a network of ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Talker {
     /// The address, or the first of the network.
     pub ip: IpAddr,
@@ -151,31 +163,42 @@ pub struct Load {
 impl Talkers {
     /// Keeps addresses apart, and their ports as well where `ports` is set.
     pub fn new(ports: bool) -> Self {
-        Self { level: usize::from(!ports), loads: HashMap::new() }
+        Self { level: usize::from(!ports), loads: HashMap::new(), latest: Vec::with_capacity(LATEST) }
     }
 
     /// Takes in one connection of `end`.
     pub fn add(&mut self, end: Endpoint, load: Load) {
-        let talker = Talker { ip: end.ip, prefix: 0, port: Some(end.port) }.at(self.level);
-        self.loads.entry(talker).or_default().add(load);
+        self.latest.push((Talker { ip: end.ip, prefix: 0, port: Some(end.port) }, load));
+        if self.latest.len() == LATEST {
+            self.add_latest();
+        }
+    }
+
+    fn add_latest(&mut self) {
+        for (talker, load) in self.latest.drain(..) {
+            self.loads.entry(talker.at(self.level)).or_default().add(load);
+        }
         self.shorten();
     }
 
     /// Takes in all of another one.
-    pub fn merge(&mut self, other: &Self) {
+    pub fn merge(&mut self, mut other: Self) {
+        self.add_latest();
+        other.add_latest();
         if other.level > self.level {
             self.level = other.level;
             self.regroup();
         }
-        for (talker, load) in &other.loads {
-            self.loads.entry(talker.at(self.level)).or_default().add(*load);
+        for (talker, load) in other.loads {
+            self.loads.entry(talker.at(self.level)).or_default().add(load);
         }
         self.shorten();
     }
 
     /// The `count` of most octets.
-    pub fn top(&self, count: usize) -> Vec<(Talker, Load)> {
-        let mut all: Vec<_> = self.loads.iter().map(|(talker, load)| (*talker, *load)).collect();
+    pub fn into_top(mut self, count: usize) -> Vec<(Talker, Load)> {
+        self.add_latest();
+        let mut all: Vec<_> = self.loads.into_iter().collect();
         all.sort_unstable_by_key(|(talker, load)| (Reverse(*load), *talker));
         all.truncate(count);
         all
@@ -192,6 +215,19 @@ impl Talkers {
         for (talker, load) in std::mem::take(&mut self.loads) {
             self.loads.entry(talker.at(self.level)).or_default().add(load);
         }
+    }
+}
+
+/// In one step, where the derived one takes one for each field.
+impl Hash for Talker {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let (version, ip) = match self.ip {
+            IpAddr::V4(ip) => (0, ip.to_bits().into()),
+            IpAddr::V6(ip) => (1, ip.to_bits()),
+        };
+        let port = self.port.map_or(0, |port| u64::from(port) << 1 | 1);
+        state.write_u128(ip);
+        state.write_u64(u64::from(self.prefix) << 32 | port << 1 | version);
     }
 }
 
@@ -315,7 +351,7 @@ mod tests {
             let end = Endpoint { ip: Ipv4Addr::from(0x0a00_0000 + number).into(), port: 80 };
             talkers.add(end, Load { bytes: 1, connections: 1, packets: 1, retransmitted: 0 });
         }
-        let top = talkers.top(1);
+        let top = talkers.into_top(1);
         let (talker, load) = top.first().expect("a talker");
         assert_eq!((talker.to_string().as_str(), load.bytes), ("10.0.0.0/24", 256));
     }

@@ -240,8 +240,8 @@ impl Totals {
             self.found(name, severity, count);
         }
         self.rtt.merge(&other.rtt);
-        self.servers.merge(&other.servers);
-        self.clients.merge(&other.clients);
+        self.servers.merge(other.servers);
+        self.clients.merge(other.clients);
         self.list.merge(other.list);
     }
 }

@@ -272,6 +272,7 @@ impl Flow {
 }
 
 /// Says what `segment`, captured at `at`, is, and remembers it. `fwd` is the direction it goes in, `rev` the other.
+#[inline]
 pub fn analyse(
     fwd: &mut Flow,
     rev: &mut Flow,
@@ -288,6 +289,7 @@ pub fn analyse(
 
 /// The short way of what most segments are: the next one in order, which no rule names. Says whether the segment was one;
 /// if not, nothing has changed.
+#[inline]
 fn takes_next(
     fwd: &mut Flow,
     rev: &Flow,
@@ -326,6 +328,7 @@ fn takes_next(
 }
 
 /// The long way, which is any segment's.
+#[inline(never)]
 fn analyse_any(
     fwd: &mut Flow,
     rev: &mut Flow,

@@ -277,6 +277,7 @@ impl Connection {
 
     /// Whether a segment that direction `from` sent at `now` belongs to a new connection with the same key; the packet
     /// before it, of any connection, came at `previous`.
+    #[inline]
     pub(super) fn is_succeeded_by(
         &self,
         from: u8,
@@ -285,10 +286,13 @@ impl Connection {
         now: Timestamp,
         config: &Config,
     ) -> bool {
-        if config.timeouts == Timeouts::Never && !segment.flags.contains(Flags::SYN) {
-            // Time alone ends none.
-            return false;
-        }
+        // Time alone ends none.
+        let may_be = config.timeouts != Timeouts::Never || segment.flags.contains(Flags::SYN);
+        may_be && self.is_succeeded(from, segment, previous, now, config)
+    }
+
+    #[inline(never)]
+    fn is_succeeded(&self, from: u8, segment: &Segment, previous: Timestamp, now: Timestamp, config: &Config) -> bool {
         if config.sampled {
             return self.is_succeeded_by_syn(from, segment);
         }

@@ -149,13 +149,17 @@ impl Duplicates {
         }
         self.count = self.count.wrapping_add(1);
         let trace = Trace { tag: tag_of(seen.fingerprint), number: self.count };
-        // Of what may be the same packet no second trace is kept.
-        let age =
-            |old: &&mut Trace| u32::from(old.tag == trace.tag) << 16 | u32::from(trace.number.wrapping_sub(old.number));
-        let oldest = self.rows.get_mut(row_of(seen.fingerprint)).and_then(|row| row.iter_mut().max_by_key(age));
-        if let (Some(oldest), Some(place)) = (oldest, self.packets.get_mut(trace.place())) {
-            (*oldest, *place) = (trace, seen);
-        }
+        let Some(place) = self.packets.get_mut(trace.place()) else { return };
+        let Some(row) = self.rows.get_mut(row_of(seen.fingerprint)) else { return };
+        *place = seen;
+        // The latest stands first. Of what may be the same packet no second trace is kept.
+        let [a, b, c, d] = *row;
+        *row = match row.iter().position(|old| old.tag == trace.tag) {
+            Some(0) => [trace, b, c, d],
+            Some(1) => [trace, a, c, d],
+            Some(2) => [trace, a, b, d],
+            _ => [trace, a, b, c],
+        };
     }
 }
 

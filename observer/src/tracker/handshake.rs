@@ -141,6 +141,7 @@ impl Handshake {
     }
 
     /// Takes in a segment that direction `from` sent; `peer_isn` is the initial sequence number of the other direction.
+    #[inline]
     pub(super) fn segment(
         &mut self,
         from: u8,
@@ -171,6 +172,7 @@ impl Handshake {
         Part::None
     }
 
+    #[inline(never)]
     fn syn(&mut self, from: u8, segment: &Segment, options: &TcpOptions, at: Timestamp) {
         if self.syn == Moment::NONE {
             self.syn.set(at);
@@ -190,6 +192,7 @@ impl Handshake {
         self.offer(from, segment, options);
     }
 
+    #[inline(never)]
     fn syn_ack(&mut self, from: u8, segment: &Segment, options: &TcpOptions, at: Timestamp) {
         if self.syn_ack == Moment::NONE {
             self.syn_ack.set(at);

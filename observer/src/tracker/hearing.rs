@@ -18,6 +18,7 @@ const MOST_HOLDING: usize = 1 << 16;
 
 impl Connection {
     /// Has the protocol take what the segment at hand brings.
+    #[inline]
     pub(super) fn listen(
         &mut self,
         from: u8,
@@ -26,10 +27,21 @@ impl Connection {
         config: &Config,
         keys: Option<&Arc<Keys>>,
     ) {
-        let ends = segment.flags.intersects(Flags::FIN | Flags::RST);
-        if self.is_unknown || !config.protocols || (segment.len == 0 && !ends) {
-            return;
+        let brings = segment.len > 0 || segment.flags.intersects(Flags::FIN | Flags::RST);
+        if brings && !self.is_unknown && config.protocols {
+            self.hear(from, input, segment, config, keys);
         }
+    }
+
+    #[inline(never)]
+    fn hear(
+        &mut self,
+        from: u8,
+        input: &PacketInput<'_>,
+        segment: &Segment,
+        config: &Config,
+        keys: Option<&Arc<Keys>>,
+    ) {
         let at = input.packet.at;
         let start = segment.seq.plus(segment.flags.contains(Flags::SYN).into());
         if segment.len > 0 {
@@ -72,6 +84,7 @@ impl Connection {
         self.heard_of_conversation(config)
     }
 
+    #[inline(never)]
     fn heard_of_conversation(&mut self, config: &Config) -> Option<Heard> {
         let heard = self.conversation.as_mut()?.heard()?;
         (!self.passes(config)).then_some(heard)

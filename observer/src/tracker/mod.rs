@@ -3,6 +3,7 @@
 //! `handle` takes in, `poll` gives out; time is an argument.
 
 pub mod analysis;
+mod books;
 mod config;
 mod connection;
 mod correction;
@@ -39,9 +40,8 @@ pub use analysis::AnalysisSet;
 pub use config::{Config, Timeouts};
 pub use turn::States;
 
+use self::books::{Books, Over};
 use self::connection::{Connection, Listed};
-use self::duplicate::Duplicates;
-use self::hearing::Holding;
 use self::lookups::Lookups;
 use self::overheard::Overheard;
 use self::quic::Flows;
@@ -51,7 +51,6 @@ use self::turn::Turns;
 use crate::flow;
 use crate::input::{Input, PacketInput};
 use crate::kernel::{SocketId, SocketInput, StrayInput};
-use crate::keylog::Keys;
 use crate::packet::{Body, Datagram, Flags, IcmpError, Notes, Packet, Segment, Tuple};
 use crate::protocol::dns;
 use crate::record::{ConnectionRecord, EntryKind, LookupRecord, Side, Sides, TcpState, WITHOUT_FRAME};
@@ -125,27 +124,6 @@ pub struct Tracker {
     told: HashMap<u64, Turns>,
 }
 
-/// What is kept of all connections together.
-#[derive(Debug, Default)]
-struct Books {
-    duplicates: Duplicates,
-    /// Connections that are over, and since when; the longest first. Some may be gone, or not over any more.
-    over: VecDeque<Over>,
-    /// The same of those that are over as far as is known, but whose other end should have a socket here as well.
-    half_over: VecDeque<Over>,
-    holding: Holding,
-    counts: Counts,
-    /// What opens encrypted records, where anything does.
-    keys: Option<Arc<Keys>>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Over {
-    since: Timestamp,
-    hash: u64,
-    id: u64,
-}
-
 impl Tracker {
     /// A tracker that has seen nothing.
     pub fn new(config: Config) -> Self {
@@ -177,36 +155,28 @@ impl Tracker {
     }
 
     /// Takes in one thing that a source saw, and says what it did to its connection. `None` where it belongs to none.
+    #[inline]
     pub fn handle(&mut self, input: Input<'_>) -> Option<Effect> {
-        let input = match input {
-            Input::Packet(input) => input,
-            Input::Socket(socket) => {
-                self.socket(socket);
-                return None;
-            }
-            Input::Stray(stray) => {
-                self.stray(stray);
-                return None;
-            }
-            Input::Socketless(since) => {
-                self.end_socketless(since);
-                return None;
-            }
-            Input::Keys(keys) => {
-                self.books.keys = Some(Arc::clone(keys));
-                return None;
-            }
-        };
+        match input {
+            Input::Packet(input) => return self.packet(&input),
+            Input::Socket(socket) => self.socket(socket),
+            Input::Stray(stray) => self.stray(stray),
+            Input::Socketless(since) => self.end_socketless(since),
+            Input::Keys(keys) => self.books.keys = Some(Arc::clone(keys)),
+        }
+        None
+    }
+
+    fn packet(&mut self, input: &PacketInput<'_>) -> Option<Effect> {
         self.table.pass(input.packet.number);
         let effect = match &input.packet.body {
             Body::Tcp(_) if outcome::leaves_aside(input.packet, input.layers, &self.config) => {
-                let (key, from) = self.key(&input);
-                self.table.get(&key).into_iter().for_each(|connection| connection.left_aside(from, input.packet));
+                self.leave_aside(input);
                 None
             }
-            Body::Tcp(segment) => self.segment(&input, segment),
-            Body::Icmp(error) => self.icmp(&input, error),
-            Body::Udp(datagram) => self.datagram(&input, *datagram),
+            Body::Tcp(segment) => self.segment(input, segment),
+            Body::Icmp(error) => self.icmp(input, error),
+            Body::Udp(datagram) => self.datagram(input, *datagram),
         };
         self.previous = input.packet.at;
         effect
@@ -348,29 +318,41 @@ impl Tracker {
         first.into_iter().flatten().min()
     }
 
+    #[inline(never)]
+    fn leave_aside(&mut self, input: &PacketInput<'_>) {
+        let (key, from) = self.key(input);
+        self.table.get(&key).into_iter().for_each(|connection| connection.left_aside(from, input.packet));
+    }
+
+    // Always inlined, like what it leads to for most packets: calls were a tenth of what a packet costs.
+    #[inline(always)]
     fn segment(&mut self, input: &PacketInput<'_>, segment: &Segment) -> Option<Effect> {
         let (key, from) = self.key(input);
-        if let Some(connection) = self.table.get(&key)
-            && !connection.is_succeeded_by(from, segment, self.previous, input.packet.at, &self.config)
-        {
-            let effect = self.books.take(connection, &key, from, input, segment, &self.config);
-            if let Some(heard) = connection.heard(segment, &self.config) {
-                self.look_up(input.packet, from, heard);
+        let mut is_opened = false;
+        loop {
+            if let Some(connection) = self.table.get(&key)
+                && (is_opened
+                    || !connection.is_succeeded_by(from, segment, self.previous, input.packet.at, &self.config))
+            {
+                // The way of every packet: in one place, so that there is one copy of all that it leads through.
+                let effect = self.books.take(connection, &key, from, input, segment, &self.config);
+                if let Some(heard) = connection.heard(segment, &self.config) {
+                    self.look_up(input.packet, from, heard);
+                }
+                self.keep_few_over();
+                self.keep_little(input.packet.at);
+                return Some(effect);
             }
-            self.keep_few_over();
-            self.keep_little(input.packet.at);
-            return Some(effect);
+            if is_opened {
+                return None;
+            }
+            self.open(&key, from, input.packet, segment);
+            is_opened = true;
         }
-        self.open(&key, from, input.packet, segment);
-        let connection = self.table.get(&key)?;
-        let effect = self.books.take(connection, &key, from, input, segment, &self.config);
-        if let Some(heard) = connection.heard(segment, &self.config) {
-            self.look_up(input.packet, from, heard);
-        }
-        Some(effect)
     }
 
     /// Has connections give up payload that they keep, while there is too much of it.
+    #[inline]
     fn keep_little(&mut self, at: Timestamp) {
         while self.books.holding.is_too_much(self.config.most_held)
             && let Some((hash, id)) = self.books.holding.oldest()
@@ -389,6 +371,7 @@ impl Tracker {
     }
 
     /// Opens a connection for the segment at hand, in place of a former one with the same key.
+    #[inline(never)]
     fn open(&mut self, key: &Key<'_>, from: u8, packet: &Packet, segment: &Segment) {
         let former = self.table.get(key).map(|former| former.id);
         if let Some(former) = former.and_then(|id| self.table.remove(key.hash, id)) {
@@ -497,10 +480,10 @@ impl Tracker {
     }
 
     /// The key of a packet, and its direction.
-    #[inline]
+    #[inline(always)]
     fn key<'a>(&self, input: &PacketInput<'a>) -> (Key<'a>, u8) {
         let tuple = &input.packet.tuple;
-        let key = if self.config.is_keyed_by_tuple() && !input.layers.is_empty() {
+        let key = if !input.layers.is_empty() && self.config.is_keyed_by_tuple() {
             Key::new(flow::hash(tuple, &[], self.config.seed), tuple, &[])
         } else {
             Key::new(input.packet.hash, tuple, input.layers)
@@ -539,14 +522,20 @@ impl Tracker {
         }
     }
 
+    #[inline]
     fn keep_few_over(&mut self) {
         if self.books.over.len() > MOST_OVER {
-            self.give_out_over();
-            // Those whose turn is next have been left alone for long.
-            let mut next = self.books.over.iter().map(|over| over.hash);
-            next.next().into_iter().for_each(|hash| self.table.foresee_more(hash));
-            next.next().into_iter().for_each(|hash| self.table.foresee(hash));
+            self.keep_fewer_over();
         }
+    }
+
+    #[inline(never)]
+    fn keep_fewer_over(&mut self) {
+        self.give_out_over();
+        // Those whose turn is next have been left alone for long.
+        let mut next = self.books.over.iter().map(|over| over.hash);
+        next.next().into_iter().for_each(|hash| self.table.foresee_more(hash));
+        next.next().into_iter().for_each(|hash| self.table.foresee(hash));
     }
 
     fn give_out(&mut self, connection: &Connection) {
@@ -558,42 +547,6 @@ impl Tracker {
         }
         self.books.counts.connections += 1;
         self.out.push_back(Event::Connection(connection.record(&self.config)));
-    }
-}
-
-impl Books {
-    /// Has `connection` take in a segment that direction `from` sent.
-    fn take(
-        &mut self,
-        connection: &mut Connection,
-        key: &Key<'_>,
-        from: u8,
-        input: &PacketInput<'_>,
-        segment: &Segment,
-        config: &Config,
-    ) -> Effect {
-        let held = if segment.len > 0 { connection.held() } else { 0 };
-        let done = connection.segment(from, input, segment, config, (&mut self.duplicates, self.keys.as_ref()));
-        if segment.len > 0 {
-            self.holding.change(connection, key.hash, held);
-        }
-        self.counts.duplicates += u64::from(done.duplicate);
-        self.list_if_over(connection, key.hash, config);
-        connection.effect(from, done)
-    }
-
-    fn list_if_over(&mut self, connection: &mut Connection, hash: u64, config: &Config) {
-        if connection.listed == Listed::Over || !connection.is_over() {
-            return;
-        }
-        let over = Over { since: connection.last_seen, hash, id: connection.id };
-        if !connection.lacks_a_socket(config) {
-            connection.listed = Listed::Over;
-            self.over.push_back(over);
-        } else if connection.listed == Listed::No {
-            connection.listed = Listed::HalfOver;
-            self.half_over.push_back(over);
-        }
     }
 }
 

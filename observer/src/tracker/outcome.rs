@@ -161,6 +161,7 @@ impl Outcome {
 
     /// Takes in a segment: its direction, whether the capture holds its whole payload, and how long after the
     /// connection's first packet it came.
+    #[inline(always)]
     pub(super) fn segment(&mut self, from: u8, segment: &Segment, whole: bool, age: Nanos) {
         let me = End::sending(from);
         if !self.takes_next(me, segment, whole) {
@@ -170,6 +171,7 @@ impl Outcome {
 
     /// The short way of what most segments are: the next one between two established ends that lack nothing, of a kind
     /// that is in the history. Says whether the segment was one; if not, nothing has changed.
+    #[inline]
     fn takes_next(&mut self, me: End, segment: &Segment, whole: bool) -> bool {
         const NO_HANDSHAKE: Facts = Facts::ORIGINATOR_SEEN.union(Facts::RESPONDER_SEEN);
         let holes = self.trouble.as_deref().map_or(&[None, None], |trouble| &trouble.beyond_hole);
@@ -204,6 +206,7 @@ impl Outcome {
     }
 
     /// The long way, which is any segment's.
+    #[inline(never)]
     fn takes_any(&mut self, me: End, segment: &Segment, whole: bool, age: Nanos) {
         let peer = me.peer();
         let flags = segment.flags;

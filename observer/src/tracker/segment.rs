@@ -145,6 +145,7 @@ impl Connection {
     }
 
     /// Takes in a segment where not every one is seen: nothing is said that depends on the others.
+    #[inline(never)]
     fn sampled_segment(
         &mut self,
         from: u8,
@@ -215,6 +216,7 @@ impl Connection {
         }
     }
 
+    #[inline(always)]
     fn take_outcome(&mut self, from: u8, packet: &Packet, segment: &Segment, config: &Config) {
         // Zeek leaves aside a header it does not have all of, and goes by the IP length, whatever the layer around it says.
         let zeek = config.timeouts == Timeouts::Zeek;
@@ -228,12 +230,18 @@ impl Connection {
         self.outcome.segment(from, &segment, whole, packet.at.since(self.first_seen));
     }
 
+    #[inline]
     fn take_state(&mut self, from: u8, segment: &Segment, at: Timestamp) {
+        let goes_on = self.sent.iter().all(|end| end.state == TcpState::Estab) && !segment.flags.syn_fin_rst();
+        if !goes_on {
+            self.change_state(from, segment, at);
+        }
+    }
+
+    #[inline(never)]
+    fn change_state(&mut self, from: u8, segment: &Segment, at: Timestamp) {
         let flags = segment.flags;
         let [fwd, rev] = both(&mut self.sent, from);
-        if !flags.syn_fin_rst() && fwd.state == TcpState::Estab && rev.state == TcpState::Estab {
-            return;
-        }
         if flags.contains(Flags::FIN) {
             fwd.fin(segment.end());
         }
@@ -266,6 +274,7 @@ impl Connection {
         }
     }
 
+    #[inline(never)]
     fn log_segment(&mut self, from: u8, packet: &Packet, segment: &Segment, part: Part, done: Done, config: &Config) {
         let flags = segment.flags;
         let kind = match part {

@@ -105,6 +105,7 @@ impl End {
     }
 
     /// Takes in a segment of this end; `last` is when its last one was captured, if there was one.
+    #[inline]
     pub(super) fn segment(&mut self, packet: &Packet, segment: &Segment, last: Option<Timestamp>) {
         self.packets += 1;
         if let Some(last) = last {
@@ -165,8 +166,15 @@ impl End {
         self.known.contains(Known::TTL).then_some(self.ttl)
     }
 
+    #[inline]
     fn marks(&mut self, tos: u8, flags: Flags) {
-        let ecn = tos & ECN_MASK;
+        if tos & ECN_MASK != 0 || flags.intersects(Flags::ECE | Flags::CWR | Flags::URG) {
+            self.take_marks(tos & ECN_MASK, flags);
+        }
+    }
+
+    #[inline(never)]
+    fn take_marks(&mut self, ecn: u8, flags: Flags) {
         let echoes = flags.intersects(Flags::ECE | Flags::CWR) && !flags.contains(Flags::SYN);
         if ecn == 0 && !echoes && !flags.contains(Flags::URG) {
             return;

@@ -47,6 +47,13 @@ struct Entry<T> {
     connection: T,
 }
 
+impl Entry<Box<Connection>> {
+    #[inline]
+    fn is_of(&self, key: &Key<'_>) -> bool {
+        self.hash == key.hash && self.connection.has_key(key)
+    }
+}
+
 /// What finds a connection again: its last packet's number, its hash, its identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
@@ -77,6 +84,7 @@ impl<'a> Key<'a> {
     }
 
     /// Whether these ends, lower one first, are the same.
+    #[inline]
     pub(super) fn is_of(&self, ends: &Tuple) -> bool {
         let tuple = self.tuple;
         let [low, high] = [(&tuple.src, tuple.sport), (&tuple.dst, tuple.dport)];
@@ -170,12 +178,19 @@ impl Table {
         self.most_awake = self.least_awake.max(self.awake.len() + self.awake.len() / 2);
     }
 
+    #[inline]
     pub(super) fn get(&mut self, key: &Key<'_>) -> Option<&mut Connection> {
-        let is_same = |entry: &Entry<Box<Connection>>| entry.hash == key.hash && entry.connection.has_key(key);
         let bucket = self.lately.get(key.hash as usize % LATELY).copied().unwrap_or_default();
-        if self.awake.get_bucket(bucket).is_some_and(is_same) {
+        if self.awake.get_bucket(bucket).is_some_and(|entry| entry.is_of(key)) {
             return self.awake.get_bucket_mut(bucket).map(|entry| &mut *entry.connection);
         }
+        self.look_for(key)
+    }
+
+    /// The long way of [`get`](Self::get), which finds what was not foreseen.
+    #[inline(never)]
+    fn look_for(&mut self, key: &Key<'_>) -> Option<&mut Connection> {
+        let is_same = |entry: &Entry<Box<Connection>>| entry.is_of(key);
         match self.awake.find_entry(key.hash, is_same) {
             Ok(entry) => Some(&mut *entry.into_mut().connection),
             Err(absent) => {

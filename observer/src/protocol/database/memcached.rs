@@ -57,13 +57,10 @@ pub(in super::super) fn recognise(octets: &[u8]) -> Guess {
         let rest = octets.strip_prefix(known);
         rest.is_some_and(|rest| matches!(rest, [b' ' | b'\r' | b'\n', ..]))
     };
-    let may_be = |known: &str| {
-        let known = known.as_bytes();
-        // Nearly always the first letter is enough to tell.
-        let begins_so = octets.first().is_none_or(|first| known.first() == Some(first));
-        begins_so && (known.starts_with(octets) || is_behind(known))
-    };
-    if !COMMANDS.iter().any(|(known, _)| may_be(known)) {
+    // Nearly always the first octet is enough to tell.
+    let begins_so = octets.first().is_none_or(u8::is_ascii_lowercase);
+    let may_be = |(known, _): &(&str, usize)| known.as_bytes().starts_with(octets) || is_behind(known.as_bytes());
+    if !begins_so || !COMMANDS.iter().any(may_be) {
         let is_begun = octets.first().is_none_or(|first| *first == REQUEST && octets.len() < 6);
         return if is_begun { Guess::Unsure } else { Guess::No };
     }

@@ -65,8 +65,8 @@ pub fn summary(
     if totals.connections > 0 {
         round_trips(page, out, &totals.rtt);
         losses(page, out, &totals);
-        talkers(page, out, "Busiest servers", &totals.servers.top(TALKERS));
-        talkers(page, out, "Busiest clients", &totals.clients.top(TALKERS));
+        talkers(page, out, "Busiest servers", &totals.servers.into_top(TALKERS));
+        talkers(page, out, "Busiest clients", &totals.clients.into_top(TALKERS));
     }
     super::lookups::draw(page, out, lookups);
     quality(page, out, capture);

@@ -140,15 +140,18 @@ impl Endpoint {
     }
 
     /// The sequence number of a segment this end sent, relative to its start.
+    #[inline]
     pub fn relative_to_sent(&self, seq: Seq) -> Relative {
         self.relative(seq, self.last, self.last_wraps)
     }
 
     /// An acknowledgment number its peer sent, relative to its start.
+    #[inline]
     pub fn relative_to_acked(&self, ack: Seq) -> Relative {
         self.relative(ack, self.acked, self.acked_wraps)
     }
 
+    #[inline]
     fn relative(&self, seq: Seq, known: Seq, wraps: u8) -> Relative {
         let wraps = if seq.before(known) && seq.0 > known.0 {
             wraps.saturating_sub(1)
@@ -161,6 +164,7 @@ impl Endpoint {
     }
 
     /// Takes in an acknowledgment number that its peer sent.
+    #[inline]
     pub fn acknowledge(&mut self, ack: Seq) {
         let ahead = ack.delta(self.acked);
         if ahead > 0 && (ack != Seq(0) || ahead <= TOO_LARGE_JUMP) {
@@ -170,6 +174,7 @@ impl Endpoint {
     }
 
     /// Takes in the end of a segment that this end sent, and says whether the segment retransmits payload.
+    #[inline]
     pub fn advance(&mut self, segment: &Segment) -> bool {
         let end = sequence_end(segment);
         let ahead = end.delta(self.last);
@@ -193,6 +198,7 @@ impl Endpoint {
 
     /// Takes in the payload of a segment that follows on what was sent and delivered, with nothing to be looked at closer.
     /// Says whether it was such a segment; if not, nothing has changed.
+    #[inline(always)]
     pub fn takes_next(&mut self, segment: &Segment) -> bool {
         let seq = self.relative_to_sent(segment.seq);
         let upper = seq.seq.plus(segment.len);
