@@ -214,7 +214,8 @@ pub struct IcmpError {
     pub mtu: Option<u32>,
     /// Sequence number of the quoted segment.
     pub seq: Seq,
-    /// Control bits of the quoted segment; `None` where the quote ends before them (RFC 792 asks for 8 octets only).
+    /// Control bits of the quoted segment; `None` where the quote, as far as captured, ends before its window (RFC 792 asks
+    /// for 8 octets only).
     pub flags: Option<Flags>,
 }
 
@@ -260,6 +261,9 @@ bitflags! {
         const TRUNCATED_IP = 0x0100;
         /// The capture ends before the TCP options do: [`Span::options`] is cut to what is there.
         const OPTIONS_CUT = 0x0200;
+        /// The capture ends inside the fixed part of the TCP header, behind the window: urgent pointer and checksum are not
+        /// known, and [`Span::start`] is where the capture ends.
+        const HEADER_CUT = 0x2000;
         /// It was sent from the host that it was seen on. Set by live sources alone.
         const OUTBOUND = 0x0400;
         /// It asks for somebody who listens on the host that it was seen on. Likewise.
@@ -484,9 +488,9 @@ impl Decoded {
     }
 
     /// The fixed part of the TCP header of `packet`, where `capture` holds the bytes that were decoded; `None` for an ICMP
-    /// error.
+    /// error, and where not all of it was captured.
     pub fn header_of<'a>(&'a self, packet: &Packet, capture: &'a [u8]) -> Option<&'a [u8; 20]> {
-        let Body::Tcp(_) = packet.body else { return None };
+        let (Body::Tcp(_), false) = (packet.body, packet.notes.contains(Notes::HEADER_CUT)) else { return None };
         let bytes = if packet.tail.reassembled { &self.reassembled } else { capture };
         let end = packet.tail.start as usize;
         bytes.get(end.checked_sub(20)?..end)?.try_into().ok()

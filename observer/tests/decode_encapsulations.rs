@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use decode_against::{Seen, decoder, tshark, tshark_is_there};
 use observer::capture::{Chunk, Reader};
 use observer::decode::{Checksums, Decoder};
-use observer::packet::{Body, Decoded};
+use observer::packet::{Body, Decoded, Notes};
 use proptest::prelude::*;
 
 /// A frame, and what is to be seen in it.
@@ -320,6 +320,26 @@ fn tshark_finds_the_same() {
     assert!(failures.is_empty(), "{failures:#?}");
 }
 
+/// What tells what a segment does is all up to its window: a capture may end behind that.
+#[test]
+fn a_header_that_is_cut_behind_its_window_is_a_segment() {
+    const IPV4: usize = 14 + 20;
+    const IPV6: usize = 14 + 40;
+    let whole = [(IPV4, ethernet(0x0800, &packet4())), (IPV6, ethernet(0x86dd, &packet6()))];
+    for (before, frame) in whole {
+        for kept in 0..=20 {
+            let octets = pcap(ETHERNET, &[(&frame[..before + kept], frame.len() as u32)]);
+            let file = temporary(&format!("header-{before}-{kept}"), &octets);
+            let wanted = if kept < 16 { Vec::new() } else { vec![wanted_over(before == IPV6)] };
+            assert_eq!(decoder(&file).segments.remove(&1).unwrap_or_default(), wanted, "{kept} octets");
+            if tshark_is_there() {
+                let theirs = tshark(&file).segments.remove(&1).unwrap_or_default();
+                assert_eq!(theirs, wanted, "{kept} octets, to tshark");
+            }
+        }
+    }
+}
+
 /// A datagram in fragments that come in any order is the segment it was; so is one whose fragments come twice.
 #[test]
 fn fragments_are_put_together_as_tshark_does() {
@@ -362,7 +382,11 @@ fn fragments_are_put_together_as_tshark_does() {
 }
 
 fn wanted(case: &Case) -> Seen {
-    let (src, dst) = if case.v6 { ("2001:db8::1 1234", "2001:db8::2 80") } else { ("10.1.1.1 1234", "10.2.2.2 80") };
+    wanted_over(case.v6)
+}
+
+fn wanted_over(v6: bool) -> Seen {
+    let (src, dst) = if v6 { ("2001:db8::1 1234", "2001:db8::2 80") } else { ("10.1.1.1 1234", "10.2.2.2 80") };
     Seen { src: src.to_owned(), dst: dst.to_owned(), flags: 0x18, seq: 1000, len: 5 }
 }
 
@@ -406,7 +430,8 @@ proptest! {
             prop_assert_eq!(payload.len(), packet.tail.payload as usize);
             if let Body::Tcp(segment) = packet.body {
                 prop_assert!(packet.tail.payload <= segment.len && segment.len <= wire);
-                prop_assert!(decoded.header_of(packet, &chunk.bytes).is_some());
+                let is_cut = packet.notes.contains(Notes::HEADER_CUT);
+                prop_assert_eq!(decoded.header_of(packet, &chunk.bytes).is_none(), is_cut);
             }
         }
     }
@@ -457,8 +482,12 @@ fn the_fuzzer_knows_every_encapsulation() {
 /// A pcap file of the given link type.
 fn capture(name: &str, link: u32, frames: &[&[u8]]) -> PathBuf {
     let frames: Vec<(&[u8], u32)> = frames.iter().map(|frame| (*frame, frame.len() as u32)).collect();
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("encapsulations-{name}-{link}.pcap"));
-    fs::write(&path, pcap(link, &frames)).expect("a capture can be written");
+    temporary(&format!("{name}-{link}"), &pcap(link, &frames))
+}
+
+fn temporary(name: &str, octets: &[u8]) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("encapsulations-{name}.pcap"));
+    fs::write(&path, octets).expect("a capture can be written");
     path
 }
 

@@ -29,7 +29,8 @@ fn compare(name: &str, frames: &[Frame], switches: &[&str]) {
 fn lines(command: &mut Command) -> Vec<String> {
     let output = command.env("TZ", "America/New_York").output().expect("the program runs");
     let text = String::from_utf8(output.stdout).expect("lines are ASCII");
-    text.lines().filter(|line| line.contains("Flags [")).map(up_to_length).collect()
+    let is_segment = |line: &&str| line.contains("Flags [") || line.ends_with("[|tcp]");
+    text.lines().filter(is_segment).map(up_to_length).collect()
 }
 
 fn up_to_length(line: &str) -> String {
@@ -323,6 +324,16 @@ fn cut_at_every_octet_of_the_options() {
         }
     }
     compare("cut", &cut, &["-tttt"]);
+}
+
+#[test]
+fn cut_behind_the_window() {
+    let cut = [false, true].into_iter().flat_map(|six| {
+        let whole = Segment { six, options: vec![1; 12], payload: 5, ..Segment::default() }.frame(0);
+        let header = whole.octets.len() - 5 - 12 - 20;
+        (16..20).map(move |kept| Frame { octets: whole.octets[..header + kept].to_vec(), ..whole.clone() })
+    });
+    compare("cut-header", &cut.collect::<Vec<_>>(), &["-tttt"]);
 }
 
 #[test]

@@ -155,7 +155,7 @@ impl Printer {
             effect
         });
         let Body::Tcp(segment) = &packet.body else { return Ok(()) };
-        let Some(header) = decoded.header_of(packet, &chunk.bytes) else { return Ok(()) };
+        let header = decoded.header_of(packet, &chunk.bytes);
         let Some(left) = self.left.checked_sub(1) else { return Ok(()) };
         self.left = left;
         self.lines.write(&mut self.out, Shown { packet, segment, header, options, carried });

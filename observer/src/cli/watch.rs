@@ -236,8 +236,8 @@ impl Teller for Printer {
                     && wanted
                     && !self.silent
                     && let Body::Tcp(segment) = &packet.body
-                    && let Some(header) = decoded.header_of(packet, bytes)
                 {
+                    let header = decoded.header_of(packet, bytes);
                     let (options, _) = decoded.tail_of(packet, bytes);
                     self.lines.write(&mut self.buffer, Shown { packet, segment, header, options, carried: 0 });
                     self.buffer.push(b'\n');

@@ -86,6 +86,11 @@ impl<'a> Bytes<'a> {
         }
     }
 
+    /// What follows the first `count` octets on the wire, where the capture ends before that: none of it was captured.
+    pub(super) fn beyond(self, count: u32) -> Self {
+        Self { data: &[], start: self.start + self.captured(), wire: self.wire.saturating_sub(count) }
+    }
+
     /// The same, cut to at most `wire` octets.
     pub(super) fn limit(self, wire: u32) -> Self {
         if wire >= self.wire {

@@ -43,7 +43,8 @@ impl Walk<'_> {
         let (src, dst, version, segment) = quoted_segment(quote)?;
         let (&[p, q, r, s, seq @ ..], rest) = segment.split::<8>()?;
         let tuple = Tuple { src, dst, sport: be16([p, q]), dport: be16([r, s]), version };
-        let flags = rest.peek().ok().map(|&[_, _, _, _, a, b]| Flags::from_bits_truncate(be16([a & 1, b])));
+        // As of a segment, all up to the window.
+        let flags = rest.peek().ok().map(|&[_, _, _, _, a, b, _, _]| Flags::from_bits_truncate(be16([a & 1, b])));
         let error = IcmpError { from: ip.src, kind, code, mtu, seq: Seq(u32::from_be_bytes(seq)), flags };
         self.emit(&ip, tuple, Body::Icmp(error), Bytes::new(&[], rest.start(), 0), 0);
         self.decoder.counts.icmp_errors += 1;

@@ -66,7 +66,7 @@ pub struct Counts {
     pub malformed: u64,
     /// Frames of which the capture kept only the first part (snapshot length), however much of it could be used.
     pub truncated: u64,
-    /// Those among the truncated whose headers are not there to the end of the fixed TCP header.
+    /// Those among the truncated whose headers are not there up to the window in the TCP header.
     pub cut: u64,
     /// IP fragments seen.
     pub fragments: u64,

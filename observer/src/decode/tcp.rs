@@ -11,6 +11,9 @@ use super::{Checksums, checksum};
 /// Octets of the header without options.
 pub(super) const HEADER: u32 = 20;
 
+/// Octets of it that tell what a segment does: all up to its window. After them come its checksum and urgent pointer.
+const TELLING: usize = 16;
+
 /// What every TCP header begins with.
 pub(super) struct Header {
     pub sport: u16,
@@ -39,8 +42,18 @@ impl Header {
 impl Walk<'_> {
     /// A TCP segment: `bytes` is all of the IP payload.
     pub(super) fn tcp(&mut self, mut ip: Ip, bytes: Bytes<'_>) -> Outcome {
-        let (header, tail) = bytes.split::<{ HEADER as usize }>()?;
-        let Header { sport, dport, claimed, mut segment } = Header::read(header);
+        let (header, tail) = match bytes.split() {
+            Ok((header, tail)) => (*header, tail),
+            Err(Miss::Cut) => {
+                let (known, _) = bytes.split::<TELLING>()?;
+                ip.notes |= Notes::HEADER_CUT;
+                let mut header = [0; HEADER as usize];
+                header.iter_mut().zip(known).for_each(|(octet, known)| *octet = *known);
+                (header, bytes.beyond(HEADER))
+            }
+            Err(miss) => return Err(miss),
+        };
+        let Header { sport, dport, claimed, mut segment } = Header::read(&header);
         segment.len = (tail.wire() + HEADER).saturating_sub(claimed);
         if claimed < HEADER && !self.decoder.short_headers {
             return Err(Miss::Malformed);

@@ -537,13 +537,17 @@ fn of<T>(values: &mut [T; 2], end: End) -> &mut T {
 ///
 /// 1. under `--checksums drop`, where the IPv4 header checksum is wrong, or the IP length is 0 (a segment taken before
 ///    segmentation offload has no right checksum either);
-/// 2. with `--timeouts zeek`, where the IP length is more than the frame has. A PPPoE length that is too small does not
-///    count: the frame has more.
+/// 2. with `--timeouts zeek`, where the IP length is more than the frame has, or the fixed part of the TCP header was not
+///    captured whole. A PPPoE length that is too small does not count: the frame has more.
 pub(super) fn leaves_aside(packet: &Packet, layers: &[Layer], config: &Config) -> bool {
     let is_pppoe = || layers.iter().any(|layer| matches!(layer, Layer::Pppoe(_)));
     let unchecked = packet.notes.intersects(Notes::BAD_IP_CHECKSUM | Notes::LENGTH_ZERO);
+    let is_incomplete = || {
+        let beyond_the_frame = packet.notes.contains(Notes::TRUNCATED_IP) && !is_pppoe();
+        packet.notes.contains(Notes::HEADER_CUT) || beyond_the_frame
+    };
     (config.drop_bad_checksums && packet.tuple.version == IpVersion::V4 && unchecked)
-        || (config.timeouts == Timeouts::Zeek && packet.notes.contains(Notes::TRUNCATED_IP) && !is_pppoe())
+        || (config.timeouts == Timeouts::Zeek && is_incomplete())
 }
 
 /// Whether a history is that of a SYN that its sender aborted: `^`, `S`, then no other of the originator's letters that

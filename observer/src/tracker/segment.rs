@@ -79,8 +79,10 @@ impl Connection {
         let mut analysis = analysis::analyse(fwd_flow, rev_flow, &mut self.shared, segment, &options, at);
         analysis.set(AnalysisSet::REUSED_PORTS, analysis.contains(AnalysisSet::REUSED_PORTS) || self.reuses_ports);
         self.reuses_ports = false;
-        if config.strict_wireshark && packet.notes.intersects(Notes::BAD_HEADER_LENGTH | Notes::OPTIONS_CUT) {
-            // Wireshark takes in such a segment, and says nothing of it: it fails over the options first.
+        if config.strict_wireshark
+            && packet.notes.intersects(Notes::BAD_HEADER_LENGTH | Notes::OPTIONS_CUT | Notes::HEADER_CUT)
+        {
+            // Wireshark takes in such a segment, and says nothing of it: it fails over the rest of the header first.
             analysis = AnalysisSet::empty();
         }
         if segment.len > 0 {

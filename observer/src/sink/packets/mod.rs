@@ -37,8 +37,8 @@ pub struct Shown<'a> {
     pub packet: &'a Packet,
     /// Its segment.
     pub segment: &'a Segment,
-    /// The fixed part of its TCP header.
-    pub header: &'a [u8; 20],
+    /// The fixed part of its TCP header; `None` where the capture ends inside of it.
+    pub header: Option<&'a [u8; 20]>,
     /// Its TCP options, as far as captured.
     pub options: &'a [u8],
     /// See [`observer::capture::Frame::carried`].
@@ -74,6 +74,7 @@ impl Lines {
         }
         self.stamps.write(out, packet.at, carried);
         ends(out, packet);
+        let Some(header) = header else { return out.extend_from_slice(b":  [|tcp]") };
 
         let relative = self.relative(packet, segment);
         out.extend_from_slice(b": Flags [");
