@@ -1,5 +1,7 @@
 //! What rules point at.
 
+use std::net::IpAddr;
+
 use crate::record::{ConnectionRecord, DropRecord, Evidence, Notable, NotableKind, Side, TcpState};
 use crate::time::Timestamp;
 use crate::units;
@@ -28,6 +30,18 @@ pub fn frame(time: Timestamp, frame: u64, from: Side, what: impl Into<String>) -
 /// What was counted and has neither time nor sender.
 pub fn fact(what: impl Into<String>) -> Evidence {
     Evidence { what: what.into(), ..Evidence::default() }
+}
+
+/// What a socket's counters say, of those that are known, each with the kernel's name.
+pub fn counters(counters: &[(&str, Option<u64>)]) -> Evidence {
+    let known = counters.iter().filter_map(|(name, count)| Some(format!("{name} {}", (*count)?)));
+    fact(format!("tcp_info: {}", known.collect::<Vec<_>>().join(", ")))
+}
+
+/// Where one end is.
+pub fn address(record: &ConnectionRecord, side: Side) -> IpAddr {
+    let end = if side == Side::Client { record.client } else { record.server };
+    end.ip
 }
 
 /// Segments of one kind that one end sent; `None` where there were none. `one` says what a segment of them is.

@@ -25,7 +25,7 @@ const PAGE: Page = Page {
          it up.",
     ],
     remedy: &[
-        "See whether the other host is there: `mtr -T -P {PORT} {SERVER}`",
+        "See whether the other host is there: `mtr -n {PEER}`",
         "Where something on the way forgets idle connections, ask more often than that: `sysctl -w \
          net.ipv4.tcp_keepalive_time=120`, or TCP_KEEPIDLE in the program",
     ],
@@ -60,7 +60,8 @@ impl Finding for KeepAliveTimeout {
         let what = format!("The {other} did not answer the {who}'s last {}.", units::number_of(count, "keep-alive"));
         let verdict = Verdict::new(Severity::Error, what)
             .by(evidence::notable(record, NotableKind::KeepAlive, by, "keep-alive"))
-            .by(evidence::notable(record, NotableKind::Rst, by, "RST"));
+            .by(evidence::notable(record, NotableKind::Rst, by, "RST"))
+            .with("PEER", evidence::address(record, by.other()));
         Some(verdict)
     }
 }

@@ -23,7 +23,8 @@ const PAGE: Page = Page {
     ],
     rule: &[
         "All segments of the connection were seen; or this host's socket counted those that it took for lost (`lost` of \
-         `struct tcp_sock`), less the SYNs among them, and sent payload again (its `bytes_retrans`).",
+         `struct tcp_sock`) and sent again (`total_retrans`), less the SYNs among them and those of which the other end says \
+         that it had them (`dsack_dups`), and sent payload again (its `bytes_retrans`).",
         "At least packet_loss_segments segments of one end were sent again after a timeout (RFC 6298), after duplicate \
          ACKs (RFC 5681) or to repair what SACK reports (RFC 6675): needless repetitions do not count.",
         "That is packet_loss_percent or more of the segments that it sent.",
@@ -31,7 +32,7 @@ const PAGE: Page = Page {
         "No ICMP error told it that its segments are too large: to send smaller ones is no loss (RFC 1191).",
     ],
     remedy: &[
-        "Find the hop: `mtr -T -P {PORT} {SERVER}`",
+        "Find the hop, from the end that sent again: `mtr -n {PEER}`",
         "Look at the drops of the interfaces on both ends: `ip -s link`, `ethtool -S eth0 | grep -iE 'drop|err|miss'`",
         "Look at the queue: `tc -s qdisc`",
     ],
@@ -67,13 +68,15 @@ impl Finding for PacketLoss {
         {
             return None;
         }
-        let gaps = *record.analysis?.lost_segment.of(by);
+        // A gap may also be filled by what was only late.
+        let gaps = evidence::of(record, NotableKind::Repair, by).is_some();
         let seen_twice = record.bytes?.of(by) > record.unique_bytes?.of(by);
         let (receiver, sender) = (super::verdict::name(by.other()), super::verdict::name(by));
-        let place = match (gaps > 0, seen_twice) {
+        let place = match (gaps, seen_twice) {
             (true, true) => "on both sides of the capture".to_string(),
             (true, false) => format!("between the {sender} and the capture"),
-            _ => format!("between the capture and the {receiver}"),
+            (false, true) => format!("between the capture and the {receiver}"),
+            (false, false) => "on the way".to_string(),
         };
         let what = format!(
             "The {sender} sent {} of its {} again ({}): they were lost {place}.",
@@ -82,8 +85,9 @@ impl Finding for PacketLoss {
             units::percent(again, sent)
         );
         let verdict = Verdict::new(Severity::Warning, what)
-            .by(evidence::notable(record, NotableKind::LostSegment, by, "segment after a gap"))
-            .by(evidence::notable(record, NotableKind::Retransmission, by, "retransmission"));
+            .by(evidence::notable(record, NotableKind::LostSegment, by, "segment after a gap").filter(|_| gaps))
+            .by(evidence::notable(record, NotableKind::Retransmission, by, "retransmission"))
+            .with("PEER", evidence::address(record, by.other()));
         Some(verdict)
     }
 }
@@ -114,17 +118,21 @@ fn by_sockets(record: &ConnectionRecord, context: &Context<'_>) -> Option<Verdic
     let of = |side: Side| {
         let info = record.socket(side)?.info?;
         let (lost, sent) = (u64::from(info.lost?), u64::from(info.data_segs_out?));
-        // The kernel counts SYNs and FINs as well, which are no segments with payload.
-        let lost = lost.saturating_sub(syns_again(record, side));
+        // What is taken for lost and then acknowledged without having been sent again was only late; and what the other
+        // end had already was not lost either. The kernel counts SYNs and FINs as well, which are no segments with payload.
+        let again = info.total_retrans.map_or(lost, u64::from);
+        let needless = info.dsack_dups.map_or(0, u64::from);
+        let lost = lost.min(again).saturating_sub(syns_again(record, side)).saturating_sub(needless);
         let no_payload = sent == 0 || info.bytes_retrans == Some(0);
         if no_payload || evidence::closes_in_vain(record, side) || was_told_to_shrink(record, side) {
             return None;
         }
         let much = lost >= thresholds.packet_loss_segments
             && lost.saturating_mul(100) >= sent.saturating_mul(thresholds.packet_loss_percent);
-        much.then_some((lost, sent, side))
+        much.then_some((lost, sent, side, info))
     };
-    let (lost, sent, side) = [Side::Client, Side::Server].into_iter().filter_map(of).max_by_key(|(lost, ..)| *lost)?;
+    let (lost, sent, side, info) =
+        [Side::Client, Side::Server].into_iter().filter_map(of).max_by_key(|(lost, ..)| *lost)?;
     let (sender, receiver) = (super::verdict::name(side), super::verdict::name(side.other()));
     let what = format!(
         "The {sender}'s kernel took {} of its {} for lost ({}), on the way to the {receiver}.",
@@ -132,8 +140,13 @@ fn by_sockets(record: &ConnectionRecord, context: &Context<'_>) -> Option<Verdic
         units::number_of(sent, "segment"),
         units::percent(lost, sent)
     );
-    let again = record.socket(side).and_then(|socket| socket.info?.bytes_retrans);
-    let again = again.map_or(String::new(), |bytes| format!(", bytes_retrans {bytes}"));
-    let counters = evidence::fact(format!("tcp_info: lost {lost}, data_segs_out {sent}{again}"));
-    Some(Verdict::new(Severity::Warning, what).by([counters]))
+    let counters = [
+        ("lost", info.lost.map(u64::from)),
+        ("total_retrans", info.total_retrans.map(u64::from)),
+        ("dsack_dups", info.dsack_dups.map(u64::from)),
+        ("data_segs_out", Some(sent)),
+        ("bytes_retrans", info.bytes_retrans),
+    ];
+    let counters = evidence::counters(&counters);
+    Some(Verdict::new(Severity::Warning, what).by([counters]).with("PEER", evidence::address(record, side.other())))
 }

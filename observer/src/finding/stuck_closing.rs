@@ -33,7 +33,7 @@ const PAGE: Page = Page {
     ],
     remedy: &[
         "See them and their timers: `ss -tno state fin-wait-1 state fin-wait-2 state last-ack state closing`",
-        "See whether the other end is there: `mtr -T -P {PORT} {SERVER}`",
+        "See whether the other end is there: `mtr -n {PEER}`",
         "See how long the kernel waits: `sysctl net.ipv4.tcp_fin_timeout net.ipv4.tcp_orphan_retries`",
     ],
     instead_of: &[],
@@ -78,7 +78,7 @@ impl Finding for StuckClosing {
             side,
             "retransmission",
         ));
-        Some(verdict)
+        Some(verdict.with("PEER", evidence::address(record, side.other())))
     }
 
     fn gauges(&self, readings: Readings<'_>, context: &Context<'_>) -> Vec<(About, Verdict)> {
@@ -103,7 +103,8 @@ impl Finding for StuckClosing {
                 state.name(),
                 units::time(oldest),
             );
-            Some((readings::about(reading), Verdict::new(Severity::Warning, what).by([readings::evidence(reading)])))
+            let verdict = Verdict::new(Severity::Warning, what).by([readings::evidence(reading)]);
+            Some((readings::about(reading), verdict.with_known("PEER", subject.destination.map(|end| end.ip))))
         };
         readings.of("closing").filter_map(verdict).collect()
     }

@@ -24,7 +24,7 @@ const PAGE: Page = Page {
         "It held payload: a FIN alone keeps nobody waiting.",
     ],
     remedy: &[
-        "Look for the loss: `mtr -T -P {PORT} {SERVER}`, `ip -s link`",
+        "Look for the loss, from the end that sent again: `mtr -n {PEER}`, `ip -s link`",
         "See that both ends use RACK and TLP: `sysctl net.ipv4.tcp_recovery net.ipv4.tcp_early_retrans`",
     ],
     instead_of: &[],
@@ -58,6 +58,6 @@ impl Finding for TailLoss {
             if probes == 1 { "once".to_string() } else { units::number_of(probes, "time") }
         );
         let again = evidence::notable(record, NotableKind::Retransmission, by, "retransmission");
-        Some(Verdict::new(Severity::Warning, what).by(again))
+        Some(Verdict::new(Severity::Warning, what).by(again).with("PEER", evidence::address(record, by.other())))
     }
 }

@@ -220,7 +220,7 @@ fn sockets_that_are_stuck_while_closing_are_told_though_they_were_there_before()
     let found = stuck(FIN_WAIT_1, TimerKind::On, 9, 6).found();
     let case = &found[0].cases[0];
     assert!(case.finding.what.starts_with("1 connection to 10.0.0.2:80 in FIN-WAIT-1"), "{}", case.finding.what);
-    assert!(case.finding.remedy.iter().any(|step| step.contains("-P 80 10.0.0.2")), "{:?}", case.finding.remedy);
+    assert!(case.finding.remedy.iter().any(|step| step.contains("mtr -n 10.0.0.2")), "{:?}", case.finding.remedy);
     assert_eq!(stuck(FIN_WAIT_2, TimerKind::TimeWait, 30, 0).names(), [("stuck-closing", Severity::Warning)]);
     assert_eq!(stuck(FIN_WAIT_2, TimerKind::TimeWait, 31, 0).names(), [], "less than half of its time is over");
     let mut held = stuck(FIN_WAIT_2, TimerKind::KeepAlive, 1, 0);

@@ -35,6 +35,8 @@ pub enum NotableKind {
     SynAckAgain,
     /// Payload or FIN that was sent again because it was missing.
     Retransmission,
+    /// The same of which no octet had been captured before: what was sent first was lost before the capture point.
+    Repair,
     /// Payload that was sent again although it had been acknowledged.
     Spurious,
     /// An ACK that says that what the other end sent again had arrived already (DSACK, RFC 2883).

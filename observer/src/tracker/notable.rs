@@ -108,9 +108,10 @@ impl Connection {
             Some(_) => Some(NotableKind::Retransmission),
             None => None,
         };
+        let repair = done.repairs.then_some(NotableKind::Repair);
         let named = NAMES.into_iter().filter(|(name, _)| done.analysis.contains(*name)).map(|(_, kind)| kind);
         let reset = flags.contains(Flags::RST).then_some(NotableKind::Rst);
-        for kind in kind.into_iter().chain(named).chain(reset) {
+        for kind in kind.into_iter().chain(repair).chain(named).chain(reset) {
             self.note_one(kind, from, packet);
         }
     }
@@ -193,7 +194,7 @@ pack_fields! {
 
 pack_values! {
     NotableKind {
-        SynAgain, SynAckAgain, Retransmission, Spurious, Dsack, OutOfOrder, LostSegment, ZeroWindow, WindowFull, KeepAlive, Rst,
-        Icmp, OptionsDiffer,
+        SynAgain, SynAckAgain, Retransmission, Repair, Spurious, Dsack, OutOfOrder, LostSegment, ZeroWindow, WindowFull,
+        KeepAlive, Rst, Icmp, OptionsDiffer,
     }
 }

@@ -26,6 +26,8 @@ pub(super) struct Done {
     pub(super) analysis: AnalysisSet,
     /// What made its sender send it again.
     pub(super) retransmission: Option<RetransmissionCause>,
+    /// No octet of what was sent again had been captured before.
+    pub(super) repairs: bool,
     pub(super) duplicate: bool,
 }
 
@@ -88,7 +90,7 @@ impl Connection {
         if segment.len > 0 {
             let data = fwd.payload(segment, (Some(fwd_flow.in_flight(rev_flow)), rev.acked()), at);
             if !config.strict_wireshark {
-                let (seen, acknowledged) = (data.last_was_seen, rev_flow.acknowledges());
+                let (seen, acknowledged) = (data.last_new == 0, rev_flow.acknowledges());
                 let sent = Sent { tsval: options.timestamps.map(|(value, _)| value), ip_id: packet.ip_id };
                 analysis = data.holes.correct(analysis, segment, sent, seen, acknowledged);
             }
@@ -121,7 +123,9 @@ impl Connection {
                 strain.sent(at, round_trip);
             }
         }
-        let done = Done { analysis, retransmission, duplicate: false };
+        let is_new = fwd.data.as_ref().is_some_and(|data| segment.len > 0 && data.last_new == segment.len);
+        let repairs = is_new && retransmission.is_some();
+        let done = Done { analysis, retransmission, repairs, duplicate: false };
         let part = self.handshake.segment(from, segment, &options, rev.isn(), at);
         if part == Part::SynAck && rev.isn().is_some_and(|isn| segment.ack.after(isn.plus(1))) {
             self.handshake.data_in_syn_accepted();

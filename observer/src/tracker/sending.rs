@@ -61,8 +61,8 @@ pub(super) struct Data {
     pub(super) bytes: u64,
     pub(super) unique_bytes: u64,
     seen: RangeSet,
-    /// All of the last segment's payload was captured before.
-    pub(super) last_was_seen: bool,
+    /// Octets of the last segment's payload that had not been captured before.
+    pub(super) last_new: u32,
     first_at: Moment,
     last_at: Moment,
     max_in_flight: u32,
@@ -209,7 +209,7 @@ impl End {
         data.bytes += u64::from(segment.len);
         let new = data.seen.insert(start, segment.len);
         data.unique_bytes += u64::from(new);
-        data.last_was_seen = new == 0;
+        data.last_new = new;
         data.first_at.set_once(at);
         data.last_at.set(at);
         data.last_len = segment.len;
@@ -328,7 +328,7 @@ pub(super) fn hops(ttl: u8) -> u8 {
 pack_fields! {
     End { packets, max_idle, isn, acked, fin_end, window, state, known, retransmits, ttl, data, rare }
     Data {
-        bytes, unique_bytes, seen, last_was_seen, first_at, last_at, max_in_flight, max_segment, largest, passed, last_len, round_trips,
+        bytes, unique_bytes, seen, last_new, first_at, last_at, max_in_flight, max_segment, largest, passed, last_len, round_trips,
         holes, strain,
     }
     Rare { ecn, urgent, bad_checksums, partial_checksums, zero_since, zero_window }

@@ -65,6 +65,22 @@ fn what_its_socket_took_for_lost_is_packet_loss() {
 }
 
 #[test]
+fn what_had_arrived_or_was_only_late_is_no_loss() {
+    let needless = TcpInfo { total_retrans: Some(30), dsack_dups: Some(29), ..lossy(45, 1000, 30_000) };
+    let found_of = |info| found(&record(&socket(TcpState::Estab, info)), 10);
+    let spurious = found_of(needless);
+    assert_eq!(names(&spurious), ["spurious-retransmission"]);
+    assert!(spurious[0].what.contains("29 of its 1,000 segments again (2.9 %) that had arrived"), "{}", spurious[0].what);
+    let both = found_of(TcpInfo { dsack_dups: Some(15), ..needless });
+    assert_eq!(names(&both), ["packet-loss", "spurious-retransmission"]);
+    assert!(both[0].what.contains("15 of its 1,000 segments for lost"), "{}", both[0].what);
+    let late = TcpInfo { total_retrans: Some(2), dsack_dups: Some(0), ..lossy(45, 1000, 2000) };
+    assert_eq!(names(&found_of(late)), [""; 0], "what was acknowledged without being sent again was not lost");
+    let doubled = TcpInfo { total_retrans: Some(0), dsack_dups: Some(40), ..lossy(0, 1000, 0) };
+    assert_eq!(names(&found_of(doubled)), [""; 0], "the network doubled them");
+}
+
+#[test]
 fn a_fin_that_is_sent_again_is_no_loss_of_segments() {
     for state in [TcpState::FinWait1, TcpState::Closing, TcpState::LastAck] {
         let found = found(&record(&socket(state, lossy(6, 8, 2000))), 1);
