@@ -24,7 +24,13 @@ const MOST_WAITING: usize = 1 << 16;
 const MOST_TOGETHER: usize = 1 << 12;
 
 /// Reads a recording to its end into `sink`. Returns the sink and what was read.
-pub fn run<S: Sink>(source: &mut dyn Source, config: Config, keys: KeyLog, sink: S) -> Result<(Vec<S>, CaptureRecord)> {
+pub fn run<S: Sink>(
+    source: &mut dyn Source,
+    config: Config,
+    keys: KeyLog,
+    mut sink: S,
+) -> Result<(Vec<S>, CaptureRecord)> {
+    sink.replays_recording();
     let begin = Begin {
         at: Timestamp::default(),
         sampled: true,

@@ -128,7 +128,7 @@ fn wireshark_shows_processes(file: &Path, live: &[Value], port: u16) {
     let lines = String::from_utf8(shown.stdout).expect("it is UTF-8");
     let records: Vec<_> = connections(live).into_iter().filter(|record| record["server"]["port"] == port).collect();
     assert_eq!((lines.lines().count(), records.len()), (3, 3), "{lines}");
-    for (line, record) in lines.lines().zip(records) {
+    for (line, record) in lines.lines().zip(&records) {
         let (pid, _) = owners(record, "client")[0];
         assert!(line.contains(&format!("PID: {pid}")), "{pid} in {line}");
         assert!(line.contains("sampled"), "{line}");
@@ -139,6 +139,15 @@ fn wireshark_shows_processes(file: &Path, live: &[Value], port: u16) {
     };
     let frames = live.iter().find(|object| object["type"] == "capture").expect("it is told")["frames"].as_u64();
     assert_eq!(Some(count("ip") as u64), frames, "every packet is there");
+    for record in records {
+        let id = record["id"].to_string();
+        let told = run(observer().expect("there is an observer"), &["replay", name, "--connection", &id]);
+        let text = String::from_utf8(told.stdout).expect("it is UTF-8");
+        let from = text.lines().skip_while(|line| !line.trim_start().starts_with("Wireshark"));
+        let words: Vec<_> = from.take_while(|line| !line.is_empty()).flat_map(str::split_whitespace).skip(1).collect();
+        let ends = format!("tcp.port == {port} && tcp.port == {}", record["client"]["port"]);
+        assert_eq!(count(&words.join(" ")), count(&ends), "its display filter selects it: {words:?}");
+    }
     assert_eq!(count("_ws.malformed || _ws.expert.group == \"Malformed\""), 0);
     let dumped = run("tcpdump", &["-nr", name]);
     assert!(dumped.status.success(), "{}", String::from_utf8_lossy(&dumped.stderr));

@@ -54,6 +54,9 @@ pub trait Sink: Send + Sized {
         Ok(())
     }
 
+    /// What comes is read from a recording.
+    fn replays_recording(&mut self) {}
+
     /// Nothing more comes to this sink that was seen first before the frame that `first` tells, which takes some work to
     /// find out.
     fn settle(&mut self, _first: impl FnOnce() -> u64) -> anyhow::Result<()> {

@@ -70,7 +70,11 @@ fn what_had_arrived_or_was_only_late_is_no_loss() {
     let found_of = |info| found(&record(&socket(TcpState::Estab, info)), 10);
     let spurious = found_of(needless);
     assert_eq!(names(&spurious), ["spurious-retransmission"]);
-    assert!(spurious[0].what.contains("29 of its 1,000 segments again (2.9 %) that had arrived"), "{}", spurious[0].what);
+    assert!(
+        spurious[0].what.contains("29 of its 1,000 segments again (2.9 %) that had arrived"),
+        "{}",
+        spurious[0].what
+    );
     let both = found_of(TcpInfo { dsack_dups: Some(15), ..needless });
     assert_eq!(names(&both), ["packet-loss", "spurious-retransmission"]);
     assert!(both[0].what.contains("15 of its 1,000 segments for lost"), "{}", both[0].what);

@@ -16,6 +16,8 @@ pub enum Detail {
     Brief,
     /// All there is, as for `--connection`.
     Full,
+    /// The same, of a recording: Wireshark numbers its marks as well as its packets.
+    Recorded,
 }
 
 /// Ladder entries of a connection that is one of several.
@@ -39,7 +41,7 @@ pub fn draw(page: &Page, out: &mut String, record: &ConnectionRecord, detail: De
     }
     let limit = match detail {
         Detail::Brief => BRIEF_LADDER,
-        Detail::Full => usize::MAX,
+        Detail::Full | Detail::Recorded => usize::MAX,
     };
     ladder::draw(page, out, record, limit);
     page.blank(out);
@@ -62,7 +64,7 @@ fn head(page: &Page, out: &mut String, record: &ConnectionRecord, place: Option<
 }
 
 fn facts(record: &ConnectionRecord, detail: Detail) -> Vec<(&'static str, Line)> {
-    let full = detail == Detail::Full;
+    let full = detail != Detail::Brief;
     let mut facts = Vec::new();
     if full {
         facts.push(("first seen", plain(record.first_seen.to_string())));
@@ -92,7 +94,7 @@ fn facts(record: &ConnectionRecord, detail: Detail) -> Vec<(&'static str, Line)>
     if full {
         facts.extend(record.history.as_ref().map(|history| ("history", plain(history.clone()))));
         facts.push(("community", plain(record.community_id.to_string())));
-        facts.push(("Wireshark", plain(display_filter(record))));
+        facts.push(("Wireshark", plain(display_filter(record, detail))));
     }
     facts
 }
@@ -346,8 +348,8 @@ fn tags(tags: &Tags) -> Option<String> {
 }
 
 /// The display filter that selects this connection in Wireshark and tshark. The ends alone do not where ports were used
-/// again, so it names the frames as well, or the times where they lie in more than one file.
-pub fn display_filter(record: &ConnectionRecord) -> String {
+/// again, so it names the frames as well, or the times where frames have other numbers there.
+fn display_filter(record: &ConnectionRecord, detail: Detail) -> String {
     let transport = if record.transport == Transport::Tcp { "tcp" } else { "udp" };
     let family = if record.client.ip.is_ipv4() { "ip" } else { "ipv6" };
     let ends = format!(
@@ -356,7 +358,7 @@ pub fn display_filter(record: &ConnectionRecord) -> String {
     );
     let entries = record.timeline.as_ref().map_or(&[][..], |timeline| &timeline.entries);
     match (entries.first(), entries.last()) {
-        (Some(first), Some(last)) if first.file == last.file => {
+        (Some(first), Some(last)) if first.file == last.file && detail != Detail::Recorded => {
             let end = entries.iter().map(|entry| entry.last_frame).max().unwrap_or(last.last_frame);
             format!("{ends} && frame.number >= {} && frame.number <= {end}", first.frame)
         }

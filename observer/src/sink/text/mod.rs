@@ -82,6 +82,12 @@ impl Sink for Text {
         })
     }
 
+    fn replays_recording(&mut self) {
+        if self.view.detail == Detail::Full {
+            self.view.detail = Detail::Recorded;
+        }
+    }
+
     fn lookup(&mut self, record: Box<LookupRecord>) -> Result<()> {
         self.lookups.add(&record);
         self.together.lookup(&record);
