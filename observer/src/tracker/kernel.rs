@@ -295,6 +295,13 @@ impl Kernel {
                 *entry.state.of_mut(side) = *state;
                 *fins.of_mut(side) |= has_sent_fin(*state);
             }
+            // It waits once it has acknowledged the other end's FIN, with a segment that the filter does not pass on.
+            let other = entry.from.other();
+            if *entry.state.of(entry.from) == TcpState::TimeWait && socket(other).is_none() {
+                let last = now.of_mut(other);
+                *last = if *last == TcpState::LastAck { TcpState::Closed } else { *last };
+                *entry.state.of_mut(other) = *last;
+            }
         }
     }
 

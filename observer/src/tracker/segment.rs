@@ -171,12 +171,12 @@ impl Connection {
         rev.take_isn_from_ack(segment);
         let part = self.handshake.segment(from, segment, options, rev.isn(), at);
         self.take_state(from, segment, at);
-        self.close_unacknowledged(from);
         self.take_outcome(from, packet, segment, config);
         self.listen(from, input, segment, config, keys);
         if self.is_logged(config) {
             self.log_segment(from, packet, segment, part, Done::default(), config);
         }
+        self.close_unacknowledged(from);
         Done::default()
     }
 

@@ -6,7 +6,7 @@ use super::{Config, Effect, Event, Timeouts, Tracker};
 use crate::finding::{Context, Thresholds, judge};
 use crate::flow;
 use crate::input::{Input, PacketInput};
-use crate::kernel::{KernelEvent, StrayInput};
+use crate::kernel::{KernelEvent, SocketInput, StrayInput};
 use crate::packet::{
     Address, Body, Flags, FrameId, IcmpError, IpVersion, Layer, Notes, Packet, Segment, Span, Tunnel, TunnelKind, Tuple,
 };
@@ -448,4 +448,44 @@ fn a_late_reset_that_meets_no_socket_makes_no_connection_of_this_host() {
     wire.drop(other, SERVER, PSH_ACK);
     let clients: Vec<_> = wire.finish().iter().map(|record| record.client.port).collect();
     assert_eq!(clients, [other.1], "what is dropped on its way through is worth telling");
+}
+
+#[test]
+fn an_end_elsewhere_closes_as_the_packets_and_the_socket_here_show() {
+    use TcpState::{CloseWait, Closed, Estab, FinWait1, FinWait2, LastAck, TimeWait};
+    let mut wire = Wire::new(Config { sampled: true, timeline_entries: 100, ..Config::default() });
+    wire.open(CLIENT, 100);
+    let mut events = Vec::new();
+    let mut change = |wire: &Wire, from, to| {
+        let at = wire.now.plus(Nanos(1));
+        events.push(KernelEvent {
+            at,
+            kind: EntryKind::State,
+            states: (from, to),
+            detail: None,
+            source: Source::State,
+        });
+    };
+    change(&wire, Estab, FinWait1);
+    wire.send(CLIENT, SERVER, FIN_ACK, 101, 501, 0);
+    // Its own FIN is acknowledged by the other end's, of which the kernel tells in two steps.
+    wire.send(SERVER, CLIENT, FIN_ACK, 501, 102, 0);
+    change(&wire, FinWait1, FinWait2);
+    change(&wire, FinWait2, Closed);
+    let socket = SocketInput {
+        tuple: between(CLIENT, SERVER),
+        events,
+        looked_at: false,
+        gone: true,
+        ..SocketInput::client(Closed, wire.now)
+    };
+    wire.tracker.handle(Input::Socket(&socket));
+    let records = wire.finish();
+    let entries = &records[0].timeline.as_ref().expect("it was asked for").entries;
+    let states: Vec<_> = entries.iter().map(|entry| (entry.state.client, entry.state.server)).collect();
+    let closing = states.get(states.len() - 5..).expect("there were more before");
+    let expected =
+        [(FinWait1, Estab), (FinWait1, CloseWait), (FinWait1, LastAck), (FinWait2, LastAck), (TimeWait, Closed)];
+    assert_eq!(closing, expected);
+    assert_eq!(*records[0].tcp_state, Sides { client: TimeWait, server: Closed });
 }
