@@ -46,6 +46,7 @@ impl Report {
                 connection: Some(record.id),
                 client: Some(record.client),
                 server: Some(record.server),
+                netns: record.netns,
                 ..About::default()
             };
             self.add(Case { about, finding: finding.clone() });
@@ -114,18 +115,27 @@ impl Report {
         }
         let mut records: Vec<FindingRecord> = Vec::new();
         for (place, Group { count, mut cases }) in self.groups {
-            let grown = self.counters.iter().filter(|((of, _), _)| *of == place).take(COUNTERS);
-            for (_, evidence) in grown {
-                cases.iter_mut().for_each(|case| case.finding.evidence.push(evidence.clone()));
+            for case in &mut cases {
+                let is_here = |(_, netns, _): &Counter| may_concern(*netns, &case.about);
+                let grown = self.counters.iter().filter(|((of, counter), _)| *of == place && is_here(counter));
+                case.finding.evidence.extend(grown.take(COUNTERS).map(|(_, evidence)| evidence.clone()));
             }
             let Some(page) = FINDINGS.get(place).map(|finding| finding.page()) else { continue };
             let severity = cases.iter().map(|case| case.finding.severity).max().unwrap_or(Severity::Info);
             records.push(FindingRecord { name: page.name, title: page.title, severity, count, cases });
         }
-        let is_by_gauges = |record: &FindingRecord| record.cases.iter().any(|case| case.about.netns.is_some());
+        let is_gauge = |about: &About| about.netns.is_some() && about.connection.is_none();
+        let is_by_gauges = |record: &FindingRecord| record.cases.iter().any(|case| is_gauge(&case.about));
         records.sort_by_key(|record| std::cmp::Reverse((record.severity, is_by_gauges(record))));
         records
     }
+}
+
+/// Whether what a network namespace counts can have to do with a case: what stays on a host never leaves its namespace.
+fn may_concern(netns: Option<u32>, about: &About) -> bool {
+    let ips = about.client.map(|end| end.ip).zip(about.server.map(|end| end.ip));
+    let stays = ips.is_some_and(|(client, server)| client == server || server.is_loopback());
+    !stays || about.netns.is_none() || netns.is_none() || netns == about.netns
 }
 
 /// What a verdict says of something that is no connection.

@@ -147,7 +147,7 @@ pub struct About {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(default)]
     pub name: Option<String>,
-    /// Inode of the network namespace whose gauges show it.
+    /// Inode of the network namespace of the connection, or of that whose gauges show it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(default)]
     pub netns: Option<u32>,
