@@ -107,9 +107,8 @@ impl<'a> Info<'a> {
         }
         self.write_rates(out)?;
         self.write_limits(out)?;
-        if !listens {
-            self.number(out, "unacked", 24)?;
-        }
+        // Of a listener, how many wait to be accepted.
+        self.number(out, "unacked", 24)?;
         let (now, total) = (self.small(36).unwrap_or(0), self.small(100).unwrap_or(0));
         if now > 0 || total > 0 {
             write!(out, " retrans:{now}/{total}")?;
