@@ -235,7 +235,13 @@ impl Teller for Printer<'_> {
         let is_traced = |record: &ConnectionRecord| {
             record.processes.iter().any(|process| process.pid.is_some_and(|pid| self.traced.contains(&pid)))
         };
-        let records = std::mem::take(&mut self.all).into_iter().filter(is_traced);
+        let mut records = std::mem::take(&mut self.all).into_iter().filter(is_traced).peekable();
+        if records.peek().is_none() {
+            eprintln!(
+                "observer: no connection was seen of it; one that fails before its first packet (no route, no free port) \
+                 has none to be seen by"
+            );
+        }
         let mut together = Together::new(Thresholds::default());
         match self.output {
             Output::Text => {
