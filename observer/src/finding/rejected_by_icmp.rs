@@ -22,8 +22,9 @@ const PAGE: Page = Page {
         "admin prohibited, host prohibited: a firewall rejects it on purpose (nft `reject with icmpx admin-prohibited`).",
         "port unreachable, for TCP: a firewall rejects it (the default of `reject`).",
         "time exceeded: a routing loop.",
-        "No ICMP error was seen and the kernel says EHOSTUNREACH: nobody answers to ARP on the client's own network; \
-         ENETUNREACH: the client itself has no route.",
+        "Host unreachable from the client itself, or EHOSTUNREACH without an ICMP error: nobody answers to ARP or neighbour \
+         discovery on its own network. (Without any route, connect(2) fails with ENETUNREACH before there is a packet: \
+         nothing is seen of that.)",
     ],
     rule: &[
         "The client sent a SYN, and no SYN-ACK came.",
@@ -34,6 +35,7 @@ const PAGE: Page = Page {
     ],
     remedy: &[
         "Look at {FROM}, which sent it: its routes and its firewall",
+        "On the client, see whether the next hop answers: `ip neigh show`",
         "See the route that is taken: `ip route get {SERVER}` and `traceroute -T -p {PORT} {SERVER}`",
         "Where {FROM} runs nftables, find the rule: `nft list ruleset | grep -n reject`",
     ],
@@ -52,6 +54,11 @@ const fn rejects(v4: bool, kind: u8, code: u8) -> bool {
         (true, 11) | (false, 1 | 3) => true,
         _ => false,
     }
+}
+
+/// Host unreachable, and what ICMPv6 calls address unreachable.
+const fn is_host(v4: bool, kind: u8, code: u8) -> bool {
+    matches!((v4, kind, code), (true, 3, 1) | (false, 1, 3))
 }
 
 impl Finding for RejectedByIcmp {
@@ -80,10 +87,25 @@ impl Finding for RejectedByIcmp {
             .icmp
             .iter()
             .find(|error| error.to == Side::Client && rejects(v4, error.icmp_type, error.icmp_code))?;
-        let whose = if error.from == record.server.ip { "the server itself" } else { "on the way" };
         let (name, from) = (error.name, error.from);
-        let what = format!("{from} ({whose}) answered the SYN to {} with ICMP {name}.", units::end(record.server));
-        let icmp = evidence::notable(record, NotableKind::Icmp, Side::Client, "ICMP error").map(|mut icmp| {
+        let whose = match from {
+            _ if from == record.server.ip => "the server itself",
+            _ if from == record.client.ip => "the client itself",
+            _ => "on the way",
+        };
+        let icmp = evidence::notable(record, NotableKind::Icmp, Side::Client, "ICMP error");
+        let gone = record.socket(Side::Client).and_then(|socket| socket.gone);
+        let is_late = gone.is_some_and(|gone| error.at > gone);
+        let late = if is_late { ", after its program had given up" } else { "" };
+        let server = units::end(record.server);
+        let what = if from == record.client.ip && is_host(v4, error.icmp_type, error.icmp_code) {
+            format!(
+                "Nobody on the client's own network answers for the way to {server}: ICMP {name} from itself{late}."
+            )
+        } else {
+            format!("{from} ({whose}) answered the SYN to {server} with ICMP {name}{late}.")
+        };
+        let icmp = icmp.map(|mut icmp| {
             // The other end's segment is quoted; neither end sent it.
             icmp.from = None;
             icmp.what = format!("ICMP {name} from {from}");

@@ -333,7 +333,7 @@ fn tls_that_fails_or_should_not_be_spoken() {
 
 #[test]
 fn an_icmp_error_ends_an_attempt() {
-    let quoted = |icmp_type, icmp_code, mtu, open: bool| {
+    let said = |icmp_type, icmp_code, mtu, open: bool, by_client: bool| {
         let mut stage = Stage::new();
         if open {
             stage.open().send(Side::Client, "P.", &http_get("/"));
@@ -341,7 +341,7 @@ fn an_icmp_error_ends_an_attempt() {
             stage.syn();
         }
         let mut record = stage.record();
-        let (at, from) = (record.last_seen, host(254));
+        let (at, from) = (record.last_seen, if by_client { record.client.ip } else { host(254) });
         record.icmp.push(IcmpRecord {
             at,
             frame: 9,
@@ -354,8 +354,15 @@ fn an_icmp_error_ends_an_attempt() {
         });
         let thresholds = Thresholds::default();
         let context = Context { thresholds: &thresholds, until: at.plus(Nanos::from_secs(30)), lost: false };
-        judge(&record, &context).iter().map(|finding| finding.name).collect::<Vec<_>>()
+        judge(&record, &context)
     };
+    let quoted = |icmp_type, icmp_code, mtu, open: bool| {
+        said(icmp_type, icmp_code, mtu, open, false).iter().map(|finding| finding.name).collect::<Vec<_>>()
+    };
+    let whose = |icmp_code, by_client| said(3, icmp_code, None, false, by_client).remove(0).what;
+    assert!(whose(1, false).contains("(on the way) answered the SYN"), "{}", whose(1, false));
+    assert!(whose(13, true).contains("(the client itself) answered the SYN"), "{}", whose(13, true));
+    assert!(whose(1, true).starts_with("Nobody on the client's own network answers"), "{}", whose(1, true));
     assert_eq!(quoted(3, 13, None, false), ["rejected-by-icmp"]);
     assert_eq!(quoted(3, 4, Some(1400), false), [""; 0], "that is the MTU");
     assert_eq!(quoted(3, 13, None, true), [""; 0], "it was open already");
