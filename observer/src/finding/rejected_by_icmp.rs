@@ -23,8 +23,8 @@ const PAGE: Page = Page {
         "port unreachable, for TCP: a firewall rejects it (the default of `reject`).",
         "time exceeded: a routing loop.",
         "Host unreachable from the client itself, or EHOSTUNREACH without an ICMP error: nobody answers to ARP or neighbour \
-         discovery on its own network. (Without any route, connect(2) fails with ENETUNREACH before there is a packet: \
-         nothing is seen of that.)",
+         discovery on its own network (without any route, connect(2) fails with ENETUNREACH before there is a packet: \
+         nothing is seen of that).",
     ],
     rule: &[
         "The client sent a SYN, and no SYN-ACK came.",

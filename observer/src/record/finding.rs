@@ -153,6 +153,13 @@ pub struct About {
     pub netns: Option<u32>,
 }
 
+impl About {
+    /// The number of the frame that opened the connection; `None` where it was the kernel that told of it first.
+    pub fn first_frame(&self) -> Option<u64> {
+        self.connection.filter(|id| *id < super::WITHOUT_FRAME)
+    }
+}
+
 impl Finding {
     /// Leaves out the numbers of frames: there is no file in which they could be looked up.
     pub fn forget_frames(&mut self) {

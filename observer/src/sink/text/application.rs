@@ -352,15 +352,11 @@ fn http_facts(http: &HttpRecord) -> Line {
         text.push_str(&format!(", upgraded to {upgrade}"));
     }
     if let Some(spread) = &http.first_byte_ns {
+        let [min, max, median] = [spread.min_ns, spread.max_ns, spread.median_ns].map(units::time);
         text.push_str(&match http.responses {
-            1 => format!("; first octet after {}", units::time(spread.median_ns)),
-            _ => format!(
-                "; first octet after {} to {}, median {}{}",
-                units::time(spread.min_ns),
-                units::time(spread.max_ns),
-                units::time(spread.median_ns),
-                most_of(spread, http.responses)
-            ),
+            1 => format!("; first octet after {median}"),
+            _ if min == max => format!("; first octet after {median} each{}", most_of(spread, http.responses)),
+            _ => format!("; first octet after {min} to {max}, median {median}{}", most_of(spread, http.responses)),
         });
     }
     if let Some(spread) = http.transfer_ns.filter(|_| http.responses > 1) {

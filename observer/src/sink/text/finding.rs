@@ -159,7 +159,7 @@ fn about(about: &About) -> String {
         (Some(client), Some(server)) => Some(format!("{} → {}", units::end(client), units::end(server))),
         _ => None,
     };
-    let id = about.connection.map(|id| format!("#{id}"));
+    let id = about.first_frame().map(|frame| format!("#{frame}"));
     [id, ends].into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
