@@ -1,7 +1,7 @@
 //! Packets, as they arrive and as they leave. What is wanted of them goes to the ring buffer.
 //!
-//! Segments with SYN, FIN or RST are passed on, and the first octets of payload of each direction whose SYN was seen;
-//! bulk data costs a look at its headers. ICMP errors that quote a segment are passed on, too. Of datagrams, those of this
+//! Segments with SYN, FIN or RST are passed on, those with a window of 0, and the first octets of payload of each direction
+//! whose SYN was seen; bulk data costs a look at its headers. ICMP errors that quote a segment are passed on, too. Of datagrams, those of this
 //! host's own lookups of names are passed on, and those with which connections of QUIC and DTLS begin.
 //!
 //! Those that arrive are seen by a filter on packet sockets, which queues nothing there; those that leave by a program on
@@ -128,7 +128,10 @@ fn look(context: &SkBuffContext, interface: u32, direction: u32, passage: impl F
     // SAFETY: as above.
     let (protocol, len) = unsafe { ((*context.skb.skb).protocol, (*context.skb.skb).len) };
     let wanted = match Headers::of(context, protocol) {
-        Some(Headers::Tcp(headers)) => headers.wanted(len, interface, direction),
+        Some(Headers::Tcp(headers)) => match headers.wanted(len, interface, direction) {
+            0 if headers.is_full => headers.len,
+            wanted => wanted,
+        },
         Some(Headers::Error) => len.min(HEADERS as u32),
         Some(Headers::Udp(message)) if message.is_wanted(interface, direction) => len,
         _ => 0,
@@ -208,6 +211,8 @@ struct Segment {
     /// Octets before the payload.
     len: u32,
     flags: u8,
+    /// Its sender has no room for data (RFC 9293, section 3.8.6).
+    is_full: bool,
     /// Of addresses and ports, in their order.
     hash: u64,
     /// Of the addresses, whichever is whose.
@@ -278,8 +283,8 @@ impl Segment {
         }
         let hash = mix(ends[0]) ^ ends[1] ^ u64::from(tcp[0]).rotate_left(32);
         let pair = (ends[0].wrapping_add(ends[1]) >> 32) as u32;
-        let [offset, flags, ..] = tcp[3].to_ne_bytes();
-        Some(Self { len: transport + u32::from(offset >> 4) * 4, flags, hash, pair, ports })
+        let [offset, flags, window @ ..] = tcp[3].to_ne_bytes();
+        Some(Self { len: transport + u32::from(offset >> 4) * 4, flags, is_full: window == [0, 0], hash, pair, ports })
     }
 
     /// Its set of slots at an interface. A connection's directions have neighbouring sets, and so have connections that are

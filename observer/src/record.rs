@@ -150,6 +150,10 @@ pub struct ConnectionRecord {
     pub retransmissions: Option<Sides<Retransmissions>>,
     /// How data flowed, by sender; `null` where not all segments were seen.
     pub flow: Option<Sides<FlowFacts>>,
+    /// How long each end kept its window at 0, at least, in nanoseconds: where not all segments were seen, those with a
+    /// window of 0 are, and what opens it again is not. Absent where it never was, and where `flow` has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub zero_window_ns: Option<Sides<Nanos>>,
     /// How the connection was closed.
     #[serde(skip_serializing_if = "TcpOnly::is_absent")]
     #[schemars(default, with = "Close")]

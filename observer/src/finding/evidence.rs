@@ -64,6 +64,13 @@ fn number_of(count: u64, one: &str) -> String {
     format!("{}{rest}", units::number_of(count, noun))
 }
 
+/// How often one end sent its SYN or SYN-ACK again.
+pub fn syns_again(record: &ConnectionRecord, side: Side) -> u64 {
+    let handshake = &record.handshake;
+    let again = if side == Side::Client { handshake.syn_retransmissions } else { handshake.syn_ack_retransmissions };
+    again.into()
+}
+
 /// What is known of the segments of one kind that one end sent.
 pub fn of(record: &ConnectionRecord, kind: NotableKind, from: Side) -> Option<&Notable> {
     record.notable.iter().find(|notable| notable.kind == kind && notable.from == from)

@@ -24,6 +24,7 @@ mod connection_churn;
 mod conntrack_full;
 mod descriptors_exhausted;
 mod dns_failure;
+mod dropped_by_host;
 mod ecn_broken;
 mod ephemeral_ports;
 mod half_open;
@@ -91,6 +92,7 @@ pub const FINDINGS: &[&dyn Finding] = &[
     &stale_pooled_connection::StalePooledConnection,
     &abortive_close::AbortiveClose,
     &middlebox::Middlebox,
+    &dropped_by_host::DroppedByHost,
     &packet_loss::PacketLoss,
     &tail_loss::TailLoss,
     &spurious_retransmission::SpuriousRetransmission,

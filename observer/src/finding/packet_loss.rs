@@ -97,14 +97,7 @@ pub fn lost(record: &ConnectionRecord, side: Side) -> Option<u64> {
     let causes = record.retransmissions?;
     let causes = causes.of(side);
     let all = causes.rto + causes.fast + causes.sack_repaired + causes.tail_loss_probe;
-    Some(all.saturating_sub(syns_again(record, side)))
-}
-
-/// How often one end sent its SYN or SYN-ACK again.
-fn syns_again(record: &ConnectionRecord, side: Side) -> u64 {
-    let handshake = &record.handshake;
-    let again = if side == Side::Client { handshake.syn_retransmissions } else { handshake.syn_ack_retransmissions };
-    again.into()
+    Some(all.saturating_sub(evidence::syns_again(record, side)))
 }
 
 /// Whether an ICMP error told one end that its segments are too large.
@@ -122,7 +115,7 @@ fn by_sockets(record: &ConnectionRecord, context: &Context<'_>) -> Option<Verdic
         // end had already was not lost either. The kernel counts SYNs and FINs as well, which are no segments with payload.
         let again = info.total_retrans.map_or(lost, u64::from);
         let needless = info.dsack_dups.map_or(0, u64::from);
-        let lost = lost.min(again).saturating_sub(syns_again(record, side)).saturating_sub(needless);
+        let lost = lost.min(again).saturating_sub(evidence::syns_again(record, side)).saturating_sub(needless);
         let no_payload = sent == 0 || info.bytes_retrans == Some(0);
         if no_payload || evidence::closes_in_vain(record, side) || was_told_to_shrink(record, side) {
             return None;

@@ -39,7 +39,7 @@ const PAGE: Page = Page {
         "See the route that is taken: `ip route get {SERVER}` and `traceroute -T -p {PORT} {SERVER}`",
         "Where {FROM} runs nftables, find the rule: `nft list ruleset | grep -n reject`",
     ],
-    instead_of: &["unanswered-syn"],
+    instead_of: &["unanswered-syn", "dropped-by-host"],
     proof: Proof {
         shown: "observer/src/finding/tests/many.rs::an_icmp_error_ends_an_attempt",
         near_miss: "observer/src/finding/tests/many.rs::an_icmp_error_ends_an_attempt",

@@ -105,6 +105,8 @@ thresholds! {
     packet_loss_percent: u64 = 1,
     /// Segments that were lost, at least.
     packet_loss_segments: u64 = 3,
+    /// Packets of one end that this host dropped for one reason, at least.
+    dropped_packets: u64 = 3,
     /// Least time that a window is closed.
     zero_window: Nanos = Nanos::from_millis(200),
     /// Least time that a window is closed from which on it is an error.

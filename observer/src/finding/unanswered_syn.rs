@@ -45,7 +45,7 @@ const PAGE: Page = Page {
         "On {SERVER}, see what drops it: `observer watch --port {PORT}`, `nft list ruleset`, `nstat -az TcpExtListenDrops \
          TcpExtIPReversePathFilter`",
     ],
-    instead_of: &[],
+    instead_of: &["dropped-by-host"],
     proof: Proof {
         shown: "tests/tests/live/verdicts.rs::refused_and_unanswered_are_two_things",
         near_miss: "observer/src/finding/tests.rs::a_syn_has_a_second_to_be_answered",

@@ -1,7 +1,7 @@
 //! A receiver does not read.
 
 use super::{Context, Finding, Page, Proof, RestsOn, Verdict, evidence};
-use crate::record::{ConnectionRecord, NotableKind, Severity, Side};
+use crate::record::{ConnectionRecord, NotableKind, Severity, Side, Sides};
 use crate::units;
 
 /// See [`PAGE`].
@@ -21,7 +21,9 @@ const PAGE: Page = Page {
     ],
     rule: &[
         "One end sent a window of 0 without SYN, FIN or RST (RFC 9293, section 3.8.6).",
-        "The window stayed closed for zero_window or longer, all times added up; an error from zero_window_long on.",
+        "The window stayed closed for zero_window or longer, all times added up; an error from zero_window_long on. Where \
+         what opens it is not seen (live), it was closed between two segments with a window of 0 that acknowledge the same: \
+         the answers to the sender's probes.",
     ],
     remedy: &[
         "At {STALLED}, see what has not been read: `ss -tnmp 'dst {PEER}'` (Recv-Q)",
@@ -41,9 +43,11 @@ impl Finding for ZeroWindow {
     }
 
     fn connection(&self, record: &ConnectionRecord, context: &Context<'_>) -> Option<Verdict> {
-        let flow = record.flow?;
-        let by = [Side::Client, Side::Server].into_iter().max_by_key(|side| flow.of(*side).zero_window_ns)?;
-        let closed = flow.of(by).zero_window_ns;
+        let all_seen =
+            record.flow.map(|flow| Sides { client: flow.client.zero_window_ns, server: flow.server.zero_window_ns });
+        let closed = all_seen.or(record.zero_window_ns)?;
+        let by = [Side::Client, Side::Server].into_iter().max_by_key(|side| *closed.of(*side))?;
+        let closed = *closed.of(by);
         let thresholds = context.thresholds;
         if closed < thresholds.zero_window {
             return None;
@@ -54,7 +58,9 @@ impl Finding for ZeroWindow {
             Side::Server => (record.server, record.client),
         };
         let who = super::verdict::name(by);
-        let what = format!("The {who} held its window at 0 for {}: its program did not read.", units::time(closed));
+        let least = if all_seen.is_none() { "at least " } else { "" };
+        let what =
+            format!("The {who} held its window at 0 for {least}{}: its program did not read.", units::time(closed));
         let verdict = Verdict::new(severity, what)
             .by(evidence::notable(record, NotableKind::ZeroWindow, by, "zero window"))
             .with("STALLED", stalled.ip)

@@ -128,6 +128,8 @@ impl Connection {
                 client: sent.client.facts(sent.server, self.last_seen),
                 server: sent.server.facts(sent.client, self.last_seen),
             }),
+            zero_window_ns: Some(sent.map(|end| end.zero_window()))
+                .filter(|closed| !whole && closed.client.max(closed.server) > Nanos::default()),
             close: close.into(),
             name,
             dns,

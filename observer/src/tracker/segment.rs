@@ -169,15 +169,26 @@ impl Connection {
         fwd.segment(packet, segment, None);
         fwd.take_isn(segment);
         rev.take_isn_from_ack(segment);
+        // Who has closed reads no more, and may well say so.
+        let is_full = segment.window == 0
+            && !segment.flags.intersects(Flags::SYN | Flags::FIN | Flags::RST)
+            && fwd.fin_end().is_none();
+        if is_full {
+            fwd.window_closed(segment.ack, at);
+            self.note_one(NotableKind::ZeroWindow, from, packet);
+        }
+        let [_, rev] = both(&mut self.sent, from);
         let part = self.handshake.segment(from, segment, options, rev.isn(), at);
         self.take_state(from, segment, at);
         self.take_outcome(from, packet, segment, config);
         self.listen(from, input, segment, config, keys);
+        let analysis = if is_full { AnalysisSet::ZERO_WINDOW } else { AnalysisSet::empty() };
+        let done = Done { analysis, ..Done::default() };
         if self.is_logged(config) {
-            self.log_segment(from, packet, segment, part, Done::default(), config);
+            self.log_segment(from, packet, segment, part, done, config);
         }
         self.close_unacknowledged(from);
-        Done::default()
+        done
     }
 
     /// Where both ends have sent a FIN, the ACK of the later one is not waited for: it is no segment that is passed on.

@@ -86,6 +86,8 @@ struct Rare {
     partial_checksums: u64,
     zero_since: Moment,
     zero_window: Nanos,
+    /// What the last segment with a window of 0 acknowledged, where not every segment is seen.
+    zero_ack: Seq,
 }
 
 impl End {
@@ -236,6 +238,22 @@ impl End {
         }
     }
 
+    /// Takes in a window of 0 where what opens it again is not seen: it was closed since the last one if that acknowledged
+    /// the same, for then nothing was taken in between.
+    pub(super) fn window_closed(&mut self, ack: Seq, at: Timestamp) {
+        let rare = self.rare.get_or_insert_default();
+        if let Some(since) = rare.zero_since.get().filter(|_| rare.zero_ack == ack) {
+            rare.zero_window.0 = rare.zero_window.0.saturating_add(at.since(since).0);
+        }
+        rare.zero_since.set(at);
+        rare.zero_ack = ack;
+    }
+
+    /// How long this end is known to have kept its window at 0, before the last segment that says so.
+    pub(super) fn zero_window(&self) -> Nanos {
+        self.rare.as_ref().map_or(Nanos::default(), |rare| rare.zero_window)
+    }
+
     /// Ends the time with a window of 0, if there is one: at `at`.
     pub(super) fn window_opens(&mut self, at: Timestamp) {
         if let Some(rare) = &mut self.rare
@@ -331,7 +349,7 @@ pack_fields! {
         bytes, unique_bytes, seen, last_new, first_at, last_at, max_in_flight, max_segment, largest, passed, last_len, round_trips,
         holes, strain,
     }
-    Rare { ecn, urgent, bad_checksums, partial_checksums, zero_since, zero_window }
+    Rare { ecn, urgent, bad_checksums, partial_checksums, zero_since, zero_window, zero_ack }
 }
 
 pack_flags!(Known);

@@ -138,7 +138,10 @@ impl Connection {
             let rare = self.rare.as_deref();
             let syns = kernel.map_or(handshake, |plight| plight.syns_again);
             let again = kernel.map_or_else(|| self.again(direction).saturating_sub(handshake), |plight| plight.again);
+            // Where every segment is seen, the analysis counts those with a window of 0.
+            let stays_closed = self.sent.get(direction).is_some_and(|end| end.zero_window() > Nanos::default());
             let closed = kernel.is_some_and(|plight| plight.window_closed)
+                || stays_closed
                 || rare
                     .and_then(|rare| rare.analysis.get(direction))
                     .is_some_and(|counts| counts.of(AnalysisSet::ZERO_WINDOW) > 0);

@@ -44,6 +44,11 @@ fn to_port(port: u16) -> impl Fn(&Value) -> bool {
     move |record| record["server"]["port"] == port
 }
 
+/// What is wrong with a connection, by name.
+fn findings(record: &Value) -> Vec<&str> {
+    record["findings"].as_array().into_iter().flatten().filter_map(|finding| finding["name"].as_str()).collect()
+}
+
 /// A namespace and an observer of it alone.
 fn stage(test: &str, args: &[&str]) -> Option<(Netns, Watch)> {
     let netns = Netns::new(test)?;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use observer_tests::live::{Actor, Netns, Watch, is_emulated};
 use observer_tests::run::observer;
 
-use super::{stage, to_port, v4};
+use super::{findings, stage, to_port, v4};
 
 /// A rule of the firewall that drops what comes in.
 fn drop_incoming(netns: &Netns, what: &str) {
@@ -48,7 +48,12 @@ fn a_reader_that_does_not_read_is_told() {
     let Some((netns, watch)) = stage("a zero window", &["--interval", "0.5"]) else { return };
     let server = netns.serve("127.0.0.1:0", "hold", 1);
     let _client = netns.connect(v4(server.port), "pour", 1);
-    watch.turned("zero_window", to_port(server.port));
+    let record = watch.turned("zero_window", to_port(server.port));
+    // What closes the window is passed on, each time that it is asked whether it is open again.
+    watch.update("how long it was closed", |record| {
+        to_port(server.port)(record) && findings(record).contains(&"zero-window")
+    });
+    assert!(record["packets"].is_null(), "the rest is not: {record:#}");
 }
 
 #[test]

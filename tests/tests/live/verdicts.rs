@@ -8,7 +8,7 @@ use observer_tests::run::{objects, observer};
 use observer_tests::skip;
 use serde_json::Value;
 
-use super::{between, stage, to_port, v4};
+use super::{between, findings, stage, to_port, v4};
 
 /// A table of the firewall with these rules for what comes in; `false`, after saying so, where there is none.
 fn firewall(test: &str, netns: &Netns, rules: &[String]) -> bool {
@@ -16,11 +16,6 @@ fn firewall(test: &str, netns: &Netns, rules: &[String]) -> bool {
     let lines = rules.iter().map(|rule| format!("; add rule inet t c {rule}"));
     let made = netns.try_run("nft", &[&lines.fold(table.to_string(), |all, line| all + &line)]);
     made.inspect_err(|why| skip(test, why)).is_ok()
-}
-
-/// What is wrong with a connection, by name.
-fn findings(record: &Value) -> Vec<&str> {
-    record["findings"].as_array().into_iter().flatten().filter_map(|finding| finding["name"].as_str()).collect()
 }
 
 #[test]
@@ -126,6 +121,40 @@ fn a_fin_that_nobody_acknowledges_is_no_loss_of_segments() {
     let record = record.expect("it is told in the end");
     assert_eq!(findings(record), ["stuck-closing"], "{record:#}");
     drop(server);
+}
+
+#[test]
+fn what_this_host_drops_is_no_fault_of_the_peer() {
+    let test = "an answer that the firewall drops";
+    let Some((netns, watch)) = stage(test, &["--interval", "0.5"]) else { return };
+    let server = netns.serve("127.0.0.1:0", "echo", 1);
+    let answers = format!("tcp sport {} tcp flags & (syn | psh) == psh drop", server.port);
+    if !firewall(test, &netns, &[answers]) {
+        return;
+    }
+    let _client = netns.connect(v4(server.port), "send", 1);
+    let is_it = |record: &Value| to_port(server.port)(record) && !findings(record).is_empty();
+    let record = watch.update("an answer that is dropped", is_it);
+    assert_eq!(findings(&record), ["dropped-by-host"], "{record:#}");
+    let what = record["findings"][0]["what"].as_str().unwrap_or_default();
+    assert!(what.contains("firewall dropped") && what.contains("of the server"), "{what}");
+}
+
+#[test]
+fn full_segments_that_vanish_elsewhere_are_a_black_hole() {
+    let test = "a black hole";
+    let Some((netns, watch)) = stage(test, &["--interval", "0.5"]) else { return };
+    let Some(elsewhere) = Netns::new(test) else { return };
+    netns.link(&elsewhere, "hole", "10.82.0.1/24", "10.82.0.2/24");
+    let server = netns.serve("10.82.0.1:0", "http", 1);
+    // The handshake and the request pass, and the start of the answer does not.
+    if !firewall(test, &elsewhere, &[format!("tcp sport {} meta length gt 1300 drop", server.port)]) {
+        return;
+    }
+    let _client = elsewhere.connect(([10, 82, 0, 1], server.port).into(), "get", 1);
+    let is_it = |record: &Value| to_port(server.port)(record) && !findings(record).is_empty();
+    let record = watch.update("a black hole", is_it);
+    assert_eq!(findings(&record), ["mtu-black-hole"], "{record:#}");
 }
 
 #[test]

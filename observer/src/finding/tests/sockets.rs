@@ -5,7 +5,10 @@ use super::stage::Stage;
 use crate::input::Input;
 use crate::kernel::{KernelEvent, SocketInput};
 use crate::record::Side::{Client, Server};
-use crate::record::{ConnState, ConnectionRecord, EntryKind, Finding, KernelSocket, Source, TcpInfo, TcpState};
+use crate::record::{
+    Confidence, ConnState, ConnectionRecord, DropRecord, EntryKind, Finding, KernelSocket, Severity, Source, TcpInfo,
+    TcpState,
+};
 use crate::time::{Nanos, Timestamp};
 use crate::tracker::{Config, Event, Tracker};
 
@@ -100,6 +103,98 @@ fn syns_that_are_sent_again_are_no_loss_of_segments() {
     assert_eq!(names(&found(&connected, 10)), ["packet-loss"]);
     connected.handshake.syn_retransmissions = 4;
     assert_eq!(names(&found(&connected, 10)), [""; 0], "two of them had payload");
+}
+
+/// A socket whose full segments are sent again and again.
+fn hanging() -> TcpInfo {
+    TcpInfo {
+        mss: Some(1448),
+        total_retrans: Some(4),
+        bytes_retrans: Some(4 * 1448),
+        bytes_acked: Some(300),
+        snd_wnd: Some(64_000),
+        ..TcpInfo::default()
+    }
+}
+
+#[test]
+fn full_segments_that_are_never_acknowledged_are_a_black_hole() {
+    let found_of = |info| found(&record(&socket(TcpState::Estab, info)), 10);
+    let hole = found_of(hanging());
+    assert_eq!(names(&hole), ["mtu-black-hole"]);
+    assert!(hole[0].what.contains("of 1.45 kB were sent again 4 times"), "{}", hole[0].what);
+    assert_eq!(hole[0].confidence, Confidence::Medium, "the other end may be gone");
+    let mut heard = record(&socket(TcpState::Estab, hanging()));
+    let there = |bytes_again| {
+        let info = TcpInfo { bytes_retrans: Some(bytes_again), ..TcpInfo::default() };
+        record(&socket(TcpState::Estab, info)).kernel.and_then(|kernel| kernel.client.clone())
+    };
+    heard.kernel.as_mut().expect("a socket was seen").server = there(0);
+    let hole = found(&heard, 10);
+    assert_eq!((names(&hole), hole[0].confidence), (vec!["mtu-black-hole"], Confidence::High));
+    heard.kernel.as_mut().expect("a socket was seen").server = there(100);
+    assert_eq!(names(&found(&heard, 10)), [""; 0], "nothing passes");
+    let near = [
+        (TcpInfo { total_retrans: Some(2), bytes_retrans: Some(2 * 1448), ..hanging() }, "twice may be"),
+        (TcpInfo { bytes_retrans: Some(4 * 300), ..hanging() }, "small ones"),
+        (TcpInfo { bytes_acked: Some(20_000), ..hanging() }, "as large a one may have passed"),
+        (TcpInfo { snd_wnd: Some(0), ..hanging() }, "the window is closed"),
+        (TcpInfo { bytes_retrans: Some(0), ..hanging() }, "nothing but SYNs and FINs"),
+    ];
+    for (info, why) in near {
+        assert_eq!(names(&found_of(info)), [""; 0], "{why}");
+    }
+}
+
+/// The client's connection, of which this host dropped so many of the server's packets for that reason.
+fn dropped(reason: &str, count: u64) -> ConnectionRecord {
+    let mut record = record(&socket(TcpState::Estab, TcpInfo::default()));
+    let drop = DropRecord { from: Server, reason: Some(reason.to_string()), count, first: START, last: START };
+    record.drops.push(drop);
+    record
+}
+
+#[test]
+fn what_tcp_itself_drops_is_no_drop_by_the_host() {
+    let found_of = |reason, count| found(&dropped(reason, count), 10);
+    for (reason, who) in
+        [("NETFILTER_DROP", "This host's firewall dropped 3 packets of the server"), ("QDISC_DROP", "no room")]
+    {
+        let found = found_of(reason, 3);
+        assert_eq!(names(&found), ["dropped-by-host"]);
+        assert!(found[0].what.contains(who), "{}", found[0].what);
+        assert_eq!(names(&found_of(reason, 2)), [""; 0], "two may be");
+    }
+    assert_eq!(found_of("NETFILTER_DROP", 3)[0].severity, Severity::Error);
+    assert_eq!(found_of("TCP_CSUM", 3)[0].severity, Severity::Warning);
+    for reason in ["TCP_OLD_DATA", "TCP_ZEROWINDOW", "NO_SOCKET", "TCP_INVALID_SEQUENCE"] {
+        assert_eq!(names(&found_of(reason, 9)), [""; 0], "{reason}");
+    }
+    let mut in_order = dropped("NETFILTER_DROP", 3);
+    in_order.conn_state = ConnState::SF;
+    assert_eq!(found(&in_order, 10)[0].severity, Severity::Warning);
+    let mut syns = dropped("NETFILTER_DROP", 3);
+    syns.drops[0].from = Client;
+    syns.kernel.as_mut().and_then(|kernel| kernel.client.as_mut()).expect("it has a socket").state = TcpState::SynSent;
+    assert!(!names(&found(&syns, 10)).contains(&"dropped-by-host"), "that is unanswered-syn");
+}
+
+#[test]
+fn a_window_that_is_still_closed_when_asked_was_closed_in_between() {
+    let closed = |acks: &[(u64, u32)]| {
+        let mut stage = Stage::sampled();
+        stage.open().send(Client, "P.", &[b'x'; 1000]);
+        stage.window[1] = 0;
+        for (millis, ack) in acks {
+            stage.after(*millis).send_ack(Server, *ack);
+        }
+        stage.finish_after(5_000)
+    };
+    let found = closed(&[(1, 0), (200, 0), (400, 0)]);
+    assert_eq!(names(&found), ["zero-window"]);
+    assert!(found[0].what.contains("at least 600 ms"), "{}", found[0].what);
+    assert_eq!(names(&closed(&[(1, 0), (900, 500)])), [""; 0], "it has taken something in between");
+    assert_eq!(names(&closed(&[(1, 0)])), [""; 0], "it may have opened at once");
 }
 
 /// A client whose kernel sent a RST for that reason, after a request of 100 octets and so many of its answer.

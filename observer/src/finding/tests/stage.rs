@@ -59,6 +59,11 @@ impl Stage {
         }
     }
 
+    /// The same where not every packet is seen.
+    pub fn sampled() -> Self {
+        Self { tracker: Tracker::new(Config { sampled: true, ..Config::default() }), ..Self::new() }
+    }
+
     /// Both ends permit SACK.
     pub fn sack(&mut self) -> &mut Self {
         self.sack = true;
@@ -239,6 +244,8 @@ impl Stage {
         let options = given.as_deref().unwrap_or(usual);
         let len = payload.len() as u32;
         let window = self.window[end];
+        // Both ends are hosts of their own, and the client's is where observer is.
+        let outbound = if from == Side::Client { Notes::OUTBOUND } else { Notes::empty() };
         let segment = Segment { seq: Seq(seq), ack: Seq(ack), flags, window, urgent: 0, len };
         let packet = Packet {
             at: self.now,
@@ -250,7 +257,7 @@ impl Stage {
             ttl: self.ttl[end],
             tos: self.tos[end],
             ip_id: self.ip_id,
-            notes: if self.whole { Notes::DONT_FRAGMENT } else { Notes::empty() },
+            notes: if self.whole { Notes::DONT_FRAGMENT | outbound } else { outbound },
             layers: None,
             tail: Span { options: options.len() as u8, payload: len, ..Span::default() },
             missing: 0,

@@ -55,6 +55,7 @@ impl Flow {
             analysis: None,
             retransmissions: None,
             flow: None,
+            zero_window_ns: None,
             close: TcpOnly::absent(),
             name,
             protocol,
