@@ -449,6 +449,7 @@ impl Run<'_> {
     fn finish(mut self) -> Result<()> {
         // What was sent first, so that what a look shows follows on it; then what was sent since.
         self.drain_all()?;
+        self.source.count()?;
         self.look()?;
         self.drain_all()?;
         let Self { live, teller, translations, .. } = &mut self;

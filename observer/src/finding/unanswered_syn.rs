@@ -90,7 +90,10 @@ impl Finding for UnansweredSyn {
         if told || given_up || (again == 0 && waited < context.thresholds.unanswered_after) {
             return None;
         }
-        let syns = units::number_of(u64::from(again) + 1, "SYN");
+        let seen = u64::from(again) + 1;
+        // A socket that was there before has sent some that were not seen; it sends nothing else.
+        let existed = record.socket(Side::Client).filter(|socket| socket.existed);
+        let counted = existed.and_then(|socket| socket.info?.segs_out).map(u64::from).filter(|sent| *sent > seen);
         // Who asks once only may not have meant it.
         let (severity, time) =
             if again == 0 { (Severity::Warning, waited) } else { (Severity::Error, record.duration_ns) };
@@ -103,7 +106,14 @@ impl Finding for UnansweredSyn {
             Some(reason) => format!(": this host dropped it ({reason})"),
             None => ": this host dropped it".to_string(),
         });
-        let what = format!("{} did not answer {syns} in {}{dropped}.", units::end(record.server), units::time(time));
+        let (syns, time) = match counted {
+            None => (units::number_of(seen, "SYN"), units::time(time)),
+            Some(sent) => (
+                format!("{}, {} of them", units::number_of(sent, "SYN"), units::count(seen)),
+                format!("the {} that it was watched", units::time(time)),
+            ),
+        };
+        let what = format!("{} did not answer {syns} in {time}{dropped}.", units::end(record.server));
         let verdict = Verdict::new(severity, what)
             .by([evidence::first(record, Side::Client, "SYN")])
             .by(evidence::notable(record, NotableKind::SynAgain, Side::Client, "SYN sent again"))

@@ -286,8 +286,8 @@ impl Recorder {
 }
 
 /// What is said of an interface of the kernel's filter.
-const SAMPLED: &str = "sampled: of each connection only SYN, FIN, RST and the first octets of each direction, as \
-                       observer's eBPF filter passes them on";
+const SAMPLED: &str = "sampled: of each connection only SYN, FIN, RST, windows of 0 and the first octets of each \
+                       direction, as observer's eBPF filter passes them on";
 
 /// What is said of the whole.
 fn comment(begin: &Begin) -> &'static str {

@@ -33,6 +33,11 @@ pub struct Doctor<'a> {
     pub effort: (u32, Duration, Duration),
 }
 
+/// From this share on it is told when something will be full, and where less is taken, if it is that soon: one connection
+/// more or less lets anything grow.
+const FILLING: f64 = 0.1;
+const SOON: Nanos = Nanos::from_secs(3600);
+
 /// Bars that are drawn, the fullest first.
 const BARS: usize = 12;
 
@@ -137,7 +142,7 @@ fn bars(page: &Page, out: &mut String, readings: &[GaugeRecord], places: Places<
             text.push_str(&format!(" {}", growth(rate.0)));
         }
         let mut text = Line::new().then(Tone::Plain, text);
-        if let Some(left) = reading.time_left_ns {
+        if let Some(left) = reading.time_left_ns.filter(|left| fill >= FILLING || *left <= SOON) {
             text.push(Tone::Notice, format!(" full\u{a0}in\u{a0}{}", units::time(left).replace(' ', "\u{a0}")));
         }
         let what = subject(reading, places);

@@ -1,6 +1,8 @@
 //! One connection in a line: what `observer watch` prints when it ends; and one lookup that failed.
 
-use observer::record::{ConnState, ConnectionRecord, KernelSocket, LookupRecord, OwnerHow, ProcessRecord, Side, Turn};
+use observer::record::{
+    ConnState, ConnectionRecord, KernelSocket, LookupRecord, OwnerHow, ProcessRecord, Side, TcpState, Turn,
+};
 use observer::time::Timestamp;
 
 use super::page::{Line, Page, Tone};
@@ -116,14 +118,17 @@ fn figures(record: &ConnectionRecord) -> Vec<String> {
 
 fn troubles(record: &ConnectionRecord) -> Vec<String> {
     let mut parts = Vec::new();
-    let syns = record.handshake.syn_retransmissions;
+    // What a socket has sent in SYN-SENT are SYNs, before the watch as well.
+    let asks = record.tcp_state.client == TcpState::SynSent;
+    let seen = u64::from(record.handshake.syn_retransmissions);
+    let syns = if asks { record.retransmitted_by(Side::Client).max(seen) } else { seen };
     if syns > 0 {
-        parts.push(format!("{} sent again", units::number_of(syns.into(), "SYN")));
+        parts.push(format!("{} sent again", units::number_of(syns, "SYN")));
     }
     for side in [Side::Client, Side::Server] {
         let who = words::side(side);
         let again = record.retransmitted_by(side);
-        let beyond = if side == Side::Client { again.saturating_sub(syns.into()) } else { again };
+        let beyond = if side == Side::Client { again.saturating_sub(syns) } else { again };
         if beyond > 0 {
             parts.push(format!("{who} sent {} again", units::number_of(beyond, "segment")));
         }
