@@ -153,9 +153,9 @@ fn full_segments_that_vanish_elsewhere_are_a_black_hole() {
         return;
     }
     let _client = elsewhere.connect(([10, 82, 0, 1], server.port).into(), "get", 1);
-    let is_it = |record: &Value| to_port(server.port)(record) && !findings(record).is_empty();
-    let record = watch.update("a black hole", is_it);
-    assert_eq!(findings(&record), ["mtu-black-hole"], "{record:#}");
+    // Before Linux 5.15 the counters are read while the socket goes on, and may not fit together at once.
+    let is_it = |record: &Value| to_port(server.port)(record) && findings(record) == ["mtu-black-hole"];
+    watch.update("a black hole", is_it);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The kernel's numbers by name: reasons, errors, places in its code.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
@@ -46,7 +47,7 @@ impl Names {
         Self {
             drops: of("skb_drop_reason", "SKB_DROP_REASON_"),
             resets: of("sk_rst_reason", "SK_RST_REASON_"),
-            symbols: if with_places { Symbols::read() } else { Symbols::default() },
+            symbols: if with_places { Symbols::open() } else { Symbols::default() },
         }
     }
 
@@ -109,17 +110,36 @@ fn named(names: &HashMap<i64, Box<str>>, number: i32) -> Option<String> {
     Some(names.get(&number.into()).map_or_else(|| format!("reason {number:#x}"), |name| name.to_string()))
 }
 
-/// The kernel's functions by address; none where it hides them.
+/// The kernel's functions by address; none where it hides them. To read them all takes a tenth of a second, and most watches
+/// see nothing dropped: they are read when the first is asked for. Whether they are hidden was decided when the file was
+/// opened (kallsyms_open of kernel/kallsyms.c).
 #[derive(Debug, Default)]
 struct Symbols {
+    file: Option<File>,
+    read: OnceCell<Places>,
+}
+
+/// Functions, in order of their places.
+#[derive(Debug, Default)]
+struct Places {
     /// Where each begins, in order, and where its name ends in `names`.
     places: Vec<(u64, u32)>,
     names: String,
 }
 
 impl Symbols {
-    fn read() -> Self {
-        let Ok(file) = File::open("/proc/kallsyms") else { return Self::default() };
+    fn open() -> Self {
+        Self { file: File::open("/proc/kallsyms").ok(), ..Self::default() }
+    }
+
+    /// The function that an address lies in.
+    fn at(&self, address: u64) -> Option<&str> {
+        self.read.get_or_init(|| self.file.as_ref().map(Places::read).unwrap_or_default()).at(address)
+    }
+}
+
+impl Places {
+    fn read(file: &File) -> Self {
         let mut found: Vec<(u64, Box<str>)> = Vec::new();
         for line in BufReader::new(file).lines().map_while(Result::ok) {
             let mut words = line.split_ascii_whitespace();
@@ -130,15 +150,14 @@ impl Symbols {
             }
         }
         found.sort_unstable();
-        let mut symbols = Self::default();
+        let mut all = Self::default();
         for (address, name) in found {
-            symbols.names.push_str(&name);
-            symbols.places.push((address, symbols.names.len() as u32));
+            all.names.push_str(&name);
+            all.places.push((address, all.names.len() as u32));
         }
-        symbols
+        all
     }
 
-    /// The function that an address lies in.
     fn at(&self, address: u64) -> Option<&str> {
         let place = self.places.partition_point(|(start, _)| *start <= address).checked_sub(1)?;
         let (_, end) = self.places.get(place)?;
