@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use observer::finding::Thresholds;
-use observer::record::{CaptureRecord, ConnectionRecord, Object};
+use observer::record::{CaptureRecord, ConnectionRecord, Object, ProcessRecord};
 use observer::tracker::Config;
 use tokio::process::{Child, Command};
 
@@ -175,11 +175,16 @@ struct Printer<'a> {
 }
 
 impl Printer<'_> {
-    /// Adds a process whose parent, or parent's parent, and so on, is traced, as far as they still live.
-    fn follow_ancestors(&mut self, pid: Option<u32>, parent: Option<u32>) {
+    /// Adds a process whose parent, or parent's parent, and so on, is traced, as far as they were seen to start each other or
+    /// still live.
+    fn follow_ancestors(&mut self, process: &ProcessRecord) {
         /// No shell starts shells any deeper.
         const DEEPEST: usize = 32;
-        let (Some(pid), mut ancestor) = (pid, parent) else { return };
+        let (Some(pid), mut ancestor) = (process.pid, process.parent_pid) else { return };
+        if process.ancestors.iter().any(|ancestor| self.traced.contains(ancestor)) {
+            self.traced.insert(pid);
+            return;
+        }
         for _ in 0..DEEPEST {
             match ancestor {
                 Some(known) if self.traced.contains(&known) => {
@@ -218,7 +223,7 @@ impl Teller for Printer<'_> {
         {
             self.traced.extend(self.child.get());
             for process in &record.processes {
-                self.follow_ancestors(process.pid, process.parent_pid);
+                self.follow_ancestors(process);
             }
             self.all.push(*record);
         }

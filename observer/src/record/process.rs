@@ -26,6 +26,10 @@ pub struct ProcessRecord {
     pub uid: Option<u32>,
     /// Process identifier of its parent.
     pub parent_pid: Option<u32>,
+    /// Process identifiers of its parent, of its parent's parent and so on, as far as they were seen to start each other;
+    /// not told.
+    #[serde(skip)]
+    pub ancestors: Vec<u32>,
     /// Name of the container it runs in.
     pub container: Option<String>,
     /// Identifier of that container.

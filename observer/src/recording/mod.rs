@@ -190,6 +190,7 @@ mod tests {
             args: Some("-s https://example.org".to_string()),
             uid: Some(1000),
             parent_pid: Some(1),
+            ancestors: Vec::new(),
             container: Some("docker/0123456789ab".to_string()),
             container_id: Some("0123456789ab".to_string()),
             pod: Some("p".to_string()),

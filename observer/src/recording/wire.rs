@@ -377,6 +377,7 @@ impl TryFrom<WireProcess> for ProcessRecord {
             args: wire.args,
             uid: wire.uid,
             parent_pid: wire.parent_pid,
+            ancestors: Vec::new(),
             container: wire.container,
             container_id: wire.container_id,
             pod: wire.pod,

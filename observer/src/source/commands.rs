@@ -1,6 +1,7 @@
 //! What processes were started with, those that are gone too.
 
 use std::collections::{HashMap, VecDeque};
+use std::iter::successors;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -52,6 +53,8 @@ struct Beginning {
     at: u64,
     /// It is a copy of another, whose command line it has.
     is_copy: bool,
+    /// That other.
+    parent: Option<Process>,
     /// The process's name from then on.
     comm: [u8; 16],
     /// `None` where it could not be read, or is not known.
@@ -72,20 +75,28 @@ pub struct Found {
 impl Commands {
     /// A process begins to run a program at `at`.
     pub fn executed(&mut self, process: Process, at: u64, comm: [u8; 16], command: Option<Command>) {
-        self.add(process, Beginning { at, is_copy: false, comm, command });
+        self.add(process, Beginning { at, is_copy: false, parent: None, comm, command });
     }
 
     /// A process begins at `at`, as a copy of `parent`. Gives whether it is known what that ran.
     pub fn forked(&mut self, process: Process, at: u64, comm: [u8; 16], parent: Process) -> bool {
         let command = self.ran_at(parent, at);
         let is_known = command.is_some();
-        self.add(process, Beginning { at, is_copy: true, comm, command });
+        self.add(process, Beginning { at, is_copy: true, parent: Some(parent), comm, command });
         is_known
     }
 
     /// What a process ran at a moment.
     pub fn ran_at(&self, process: Process, at: u64) -> Option<Command> {
         self.histories.get(&process)?.iter().rev().find(|one| one.at <= at)?.command.clone()
+    }
+
+    /// Who started a process, who started that, and so on, as far as that was heard of: those that are gone, too.
+    pub fn ancestors(&self, process: Process) -> impl Iterator<Item = Process> {
+        /// No shell starts shells any deeper.
+        const DEEPEST: usize = 32;
+        let parent = |process: &Process| self.histories.get(process)?.front()?.parent;
+        successors(parent(&process), parent).take(DEEPEST)
     }
 
     /// A process that is a copy, and has run nothing since then, was found to have this command line, or its parent was.
@@ -278,6 +289,18 @@ mod tests {
         commands.executed(SHELL, 60, comm("sh"), command("sh two"));
         commands.forked(CURL, 55, comm("sh"), SHELL);
         assert_eq!(line(&commands, CURL, "sh", 70..=70).as_deref(), Some("sh one"));
+    }
+
+    #[test]
+    fn who_started_a_process_is_known_when_they_are_gone() {
+        let mut commands = Commands::default();
+        let between = Process { pid: 6, started: 95 };
+        commands.forked(between, 50, comm("sh"), SHELL);
+        commands.executed(between, 51, comm("timeout"), command("timeout 3 curl"));
+        commands.forked(CURL, 55, comm("timeout"), between);
+        commands.executed(CURL, 56, comm("curl"), command("curl"));
+        assert_eq!(commands.ancestors(CURL).collect::<Vec<_>>(), [between, SHELL]);
+        assert_eq!(commands.ancestors(Process { started: 1, ..CURL }).count(), 0, "it is another");
     }
 
     #[test]

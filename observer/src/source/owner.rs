@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use observer::record::{OwnerHow, ProcessRecord};
 use observer_ebpf::{How, Task};
 
-use super::commands::{Command, Commands, Found};
+use super::commands::{Command, Commands, Found, Process};
 use super::stat::Stat;
 
 /// How long what was read of a process is believed: within it, no process identifier is given out twice.
@@ -100,6 +100,7 @@ impl Owners {
 
     fn look_up(&mut self, task: &Task, how: How, cgroup: u64, ran: Option<&Found>) -> ProcessRecord {
         let args = arguments(task, ran);
+        let process = Process { pid: task.pid, started: task.started };
         let cgroup = self.cgroup(cgroup);
         let cgroup = cgroup.as_deref();
         ProcessRecord {
@@ -109,6 +110,7 @@ impl Owners {
             args: args.map(|args| ProcessRecord::arguments(args.get(1..).unwrap_or_default())),
             uid: Some(task.uid),
             parent_pid: (task.parent != 0).then_some(task.parent),
+            ancestors: self.commands.ancestors(process).map(|process| process.pid).collect(),
             container: cgroup.and_then(|cgroup| cgroup.container.clone()),
             container_id: cgroup.and_then(|cgroup| cgroup.container_id.clone()),
             pod: cgroup.and_then(|cgroup| cgroup.pod.clone()),
@@ -280,7 +282,6 @@ fn pod(part: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::commands::Process;
 
     /// This process, as the kernel's programs would tell of it.
     fn own() -> Task {

@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use observer_tests::live::{Actor, DEADLINE, Netns, gives};
+use observer_tests::live::{Actor, DEADLINE, Netns, gives, hooks};
 use observer_tests::run::{objects, observer};
 use observer_tests::skip;
 use serde_json::Value;
@@ -139,6 +139,28 @@ fn what_this_host_drops_is_no_fault_of_the_peer() {
     assert_eq!(findings(&record), ["dropped-by-host"], "{record:#}");
     let what = record["findings"][0]["what"].as_str().unwrap_or_default();
     assert!(what.contains("firewall dropped") && what.contains("of the server"), "{what}");
+}
+
+#[test]
+fn what_is_dropped_on_arrival_is_drawn_where_it_arrives() {
+    let test = "a drop in the ladder";
+    let (Some(netns), Some(elsewhere)) = (Netns::new(test), Netns::new(test)) else { return };
+    if hooks(test).is_none() {
+        return;
+    }
+    netns.link(&elsewhere, "wire", "10.83.0.1/24", "10.83.0.2/24");
+    let server = elsewhere.serve("10.83.0.2:0", "echo", 1);
+    let answers = format!("tcp sport {} tcp flags & (syn | psh) == psh drop", server.port);
+    if !firewall(test, &netns, &[answers]) {
+        return;
+    }
+    // Who starts it is gone by the time that its connection is told: it is followed all the same.
+    let waits = format!("timeout 1 {} connect 10.83.0.2:{} send 1 >&2; true", Actor::path(), server.port);
+    let observer = observer().expect("there is an observer").to_str().expect("it is UTF-8");
+    let told = netns.output(observer, &["trace", "--netns", &netns.inode().to_string(), "--", "sh", "-c", &waits]);
+    let drops: Vec<_> = told.lines().filter(|line| line.contains("of the server") && line.contains('●')).collect();
+    assert!(!drops.is_empty(), "{told}");
+    assert!(drops.iter().all(|line| line.find('●') < line.find('│')), "it is the client's host that drops: {told}");
 }
 
 #[test]

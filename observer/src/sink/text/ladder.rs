@@ -178,6 +178,8 @@ struct Columns {
     arrow: Option<usize>,
     /// Where the states stand; `None` puts them behind the words.
     state: Option<usize>,
+    /// The end that is on this host, where the other is elsewhere: what this host drops, it drops there.
+    here: Option<Side>,
 }
 
 /// Columns of `FIN-WAIT-1 / CLOSE-WAIT`.
@@ -196,7 +198,11 @@ impl Columns {
             _ => Some(18),
         };
         let state = (page.width >= 110).then(|| page.width.min(150).saturating_sub(STATES));
-        Self { time: seconds.to_string().len() + 1 + MICROS, arrow, state }
+        let here = match [Side::Client, Side::Server].map(|side| record.socket(side).map(|_| side)) {
+            [Some(side), None] | [None, Some(side)] => Some(side),
+            _ => None,
+        };
+        Self { time: seconds.to_string().len() + 1 + MICROS, arrow, state, here }
     }
 
     /// Names the lifelines.
@@ -290,7 +296,8 @@ impl Columns {
 impl Columns {
     /// A mark on the lifeline of the end that an event of the kernel is about.
     fn event(&self, line: &mut Line, entry: &TimelineEntry, tone: Tone) {
-        let at_client = entry.from == Side::Client;
+        let dropped_at = self.here.filter(|_| entry.kind == EntryKind::Drop);
+        let at_client = dropped_at.unwrap_or(entry.from) == Side::Client;
         let Some(between) = self.arrow else {
             let column = line.width() + SHORT_ARROW;
             line.push(tone, "●");
