@@ -87,10 +87,12 @@ impl Connection {
             // Wireshark takes in such a segment, and says nothing of it: it fails over the rest of the header first.
             analysis = AnalysisSet::empty();
         }
+        let mut is_new = false;
         if segment.len > 0 {
-            let data = fwd.payload(segment, (Some(fwd_flow.in_flight(rev_flow)), rev.acked()), at);
+            let (data, new) = fwd.payload(segment, (Some(fwd_flow.in_flight(rev_flow)), rev.acked()), at);
+            is_new = new == segment.len;
             if !config.strict_wireshark {
-                let (seen, acknowledged) = (data.last_new == 0, rev_flow.acknowledges());
+                let (seen, acknowledged) = (new == 0, rev_flow.acknowledges());
                 let sent = Sent { tsval: options.timestamps.map(|(value, _)| value), ip_id: packet.ip_id };
                 analysis = data.holes.correct(analysis, segment, sent, seen, acknowledged);
             }
@@ -123,7 +125,6 @@ impl Connection {
                 strain.sent(at, round_trip);
             }
         }
-        let is_new = fwd.data.as_ref().is_some_and(|data| segment.len > 0 && data.last_new == segment.len);
         let repairs = is_new && retransmission.is_some();
         let done = Done { analysis, retransmission, repairs, duplicate: false };
         let part = self.handshake.segment(from, segment, &options, rev.isn(), at);

@@ -61,8 +61,6 @@ pub(super) struct Data {
     pub(super) bytes: u64,
     pub(super) unique_bytes: u64,
     seen: RangeSet,
-    /// Octets of the last segment's payload that had not been captured before.
-    pub(super) last_new: u32,
     first_at: Moment,
     last_at: Moment,
     max_in_flight: u32,
@@ -195,13 +193,14 @@ impl End {
     }
 
     /// Takes in the payload of a segment. `in_flight` is what this end has sent and the other has not acknowledged,
-    /// this segment included; `acked` what the other has acknowledged. Gives what is known of all this end's payload.
+    /// this segment included; `acked` what the other has acknowledged. Gives what is known of all this end's payload, and how
+    /// many octets of this had not been captured before.
     pub(super) fn payload(
         &mut self,
         segment: &Segment,
         (in_flight, acked): (Option<u32>, Option<Seq>),
         at: Timestamp,
-    ) -> &mut Data {
+    ) -> (&mut Data, u32) {
         let start = segment.seq.plus(segment.flags.contains(Flags::SYN).into());
         let isn = self.isn();
         let data = self.data.get_or_insert_with(|| {
@@ -211,7 +210,6 @@ impl End {
         data.bytes += u64::from(segment.len);
         let new = data.seen.insert(start, segment.len);
         data.unique_bytes += u64::from(new);
-        data.last_new = new;
         data.first_at.set_once(at);
         data.last_at.set(at);
         data.last_len = segment.len;
@@ -222,7 +220,7 @@ impl End {
             (data.max_segment, data.largest) = (segment.len, start);
         }
         data.max_in_flight = data.max_in_flight.max(in_flight.unwrap_or(0));
-        data
+        (data, new)
     }
 
     /// Takes in a window that this end offers, in octets.
@@ -346,7 +344,7 @@ pub(super) fn hops(ttl: u8) -> u8 {
 pack_fields! {
     End { packets, max_idle, isn, acked, fin_end, window, state, known, retransmits, ttl, data, rare }
     Data {
-        bytes, unique_bytes, seen, last_new, first_at, last_at, max_in_flight, max_segment, largest, passed, last_len, round_trips,
+        bytes, unique_bytes, seen, first_at, last_at, max_in_flight, max_segment, largest, passed, last_len, round_trips,
         holes, strain,
     }
     Rare { ecn, urgent, bad_checksums, partial_checksums, zero_since, zero_window, zero_ack }
