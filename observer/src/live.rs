@@ -310,7 +310,7 @@ impl Live {
                 let context = Context { thresholds: &self.config.thresholds, until: self.drained, lost: false };
                 record.findings = judge(&record, &context);
                 if !self.is_kept {
-                    record.findings.iter_mut().for_each(Finding::forget_frames);
+                    record.findings.iter_mut().for_each(Finding::forget_file);
                 }
                 tell(if last { News::Connection(record) } else { News::Update(record) })?;
             }

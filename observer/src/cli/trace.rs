@@ -243,8 +243,8 @@ impl Teller for Printer<'_> {
         let mut records = std::mem::take(&mut self.all).into_iter().filter(is_traced).peekable();
         if records.peek().is_none() {
             eprintln!(
-                "observer: no connection was seen of it; one that fails before its first packet (no route, no free port) \
-                 has none to be seen by"
+                "observer: no connection was seen of it: where a name is not found, there is no route or no port is free, no \
+                 packet is sent (`observer watch` shows lookups that fail)"
             );
         }
         let mut together = Together::new(Thresholds::default());

@@ -19,6 +19,7 @@ const PAGE: Page = Page {
         "A rule of nftables or iptables: often one that lets the handshake pass and not what follows, or that takes packets \
          for invalid.",
         "A filter of tc, XDP or a cgroup's BPF program: a service mesh, a container network, a rate limit.",
+        "Signatures of TCP MD5 (RFC 2385) or TCP-AO (RFC 5925) that are missing or wrong, as between BGP routers.",
         "A strict reverse path filter: the answer comes in by another interface than it would go out by.",
         "A queue or a buffer of this host is full: its receive buffer, a socket's backlog, the CPU's backlog, a shaper.",
         "Packets were damaged on the way, and their checksum does not fit.",
@@ -26,7 +27,8 @@ const PAGE: Page = Page {
     rule: &[
         "The kernel freed at least dropped_packets packets of one end with one reason (`enum skb_drop_reason`; before Linux \
          5.17 the function where it did) that is none of TCP's own: a rule, a filter, a full queue, a checksum.",
-        "They are not SYNs that nothing answers: that is unanswered-syn.",
+        "They are not SYNs that nothing answers: that is unanswered-syn. But one SYN that this host's own firewall drops, whose \
+         socket is closed within unanswered_after, was rejected: connect(2) failed.",
         "An error where a rule or a filter did it, unless both ends closed in good order all the same; else a warning.",
     ],
     remedy: &[
@@ -54,7 +56,13 @@ const WHO: &[(&str, Who)] = &[
     ("XDP", Who::Rule("XDP program")),
     ("BPF_CGROUP_EGRESS", Who::Rule("cgroup's BPF program")),
     ("SOCKET_FILTER", Who::Rule("socket filter")),
-    ("QDISC", Who::Full("queueing discipline")),
+    ("SECURITY_HOOK", Who::Rule("security module")),
+    ("TCP_MD5", Who::Rule("check of TCP MD5 signatures")),
+    ("TCP_AO", Who::Rule("check of TCP-AO")),
+    ("QDISC_", Who::Full("queueing discipline")),
+    ("FQ_", Who::Full("queueing discipline")),
+    ("CAKE_", Who::Full("queueing discipline")),
+    ("NOMEM", Who::Full("memory")),
     ("CPU_BACKLOG", Who::Full("CPU's backlog")),
     ("FULL_RING", Who::Full("ring of the network device")),
     ("SOCKET_BACKLOG", Who::Full("socket's backlog")),
@@ -83,6 +91,9 @@ impl Finding for DroppedByHost {
     fn connection(&self, record: &ConnectionRecord, context: &Context<'_>) -> Option<Verdict> {
         // What passes before an answer are SYNs.
         let answered = evidence::went_on(record) || record.handshake.syn_ack.is_some();
+        if !answered && let Some(verdict) = rejected(record, context) {
+            return Some(verdict);
+        }
         let is_meant = |drop: &&DropRecord| {
             drop.count >= context.thresholds.dropped_packets && (answered || drop.from == Side::Server)
         };
@@ -102,6 +113,16 @@ impl Finding for DroppedByHost {
         let severity = if matches!(who, Who::Rule(_)) && !in_order { Severity::Error } else { Severity::Warning };
         Some(Verdict::new(severity, what).by(evidence::drops(record, drop.from)))
     }
+}
+
+/// A SYN that this host's own firewall rejects before it has left: connect(2) fails at once.
+fn rejected(record: &ConnectionRecord, context: &Context<'_>) -> Option<Verdict> {
+    let socket = record.socket(Side::Client)?;
+    let gave_up = socket.gone?.since(socket.first_seen) < context.thresholds.unanswered_after;
+    let reason = evidence::firewalled(record, Side::Client)?.reason.as_deref()?;
+    let what = format!("This host's firewall rejected the SYN to {} ({reason}).", units::end(record.server));
+    (gave_up && socket.error.is_none() && record.icmp.is_empty())
+        .then(|| Verdict::new(Severity::Error, what).by(evidence::drops(record, Side::Client)))
 }
 
 fn who(drop: &DropRecord) -> Option<Who> {

@@ -76,6 +76,14 @@ pub fn of(record: &ConnectionRecord, kind: NotableKind, from: Side) -> Option<&N
     record.notable.iter().find(|notable| notable.kind == kind && notable.from == from)
 }
 
+/// Packets of one end that this host's firewall dropped or rejected: the kernel's reason (enum skb_drop_reason); before Linux
+/// 5.17, where.
+pub fn firewalled(record: &ConnectionRecord, from: Side) -> Option<&DropRecord> {
+    const FIREWALL: [&str; 2] = ["NETFILTER_DROP", "nf_hook_slow"];
+    let is_firewalls = |reason: &str| FIREWALL.iter().any(|known| reason.starts_with(known));
+    record.drops.iter().find(|drop| drop.from == from && drop.reason.as_deref().is_some_and(is_firewalls))
+}
+
 /// What this host dropped of one end's packets.
 pub fn drops(record: &ConnectionRecord, from: Side) -> Vec<Evidence> {
     let drops = record.drops.iter().filter(|drop| drop.from == from);

@@ -61,6 +61,7 @@ mod tail_loss;
 mod tfo_blocked;
 mod tls_alert;
 mod together;
+mod twins;
 mod unanswered_syn;
 mod window_limited;
 mod zero_window;

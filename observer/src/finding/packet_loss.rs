@@ -117,7 +117,10 @@ fn by_sockets(record: &ConnectionRecord, context: &Context<'_>) -> Option<Verdic
         let needless = info.dsack_dups.map_or(0, u64::from);
         let lost = lost.min(again).saturating_sub(evidence::syns_again(record, side)).saturating_sub(needless);
         let no_payload = sent == 0 || info.bytes_retrans == Some(0);
-        if no_payload || evidence::closes_in_vain(record, side) || was_told_to_shrink(record, side) {
+        // Where nothing of its payload ever arrived, it is not its FIN alone that nobody acknowledges.
+        let nothing_arrived = info.bytes_acked.is_some_and(|acked| acked <= 1);
+        let closes_in_vain = evidence::closes_in_vain(record, side) && !nothing_arrived;
+        if no_payload || closes_in_vain || was_told_to_shrink(record, side) {
             return None;
         }
         let much = lost >= thresholds.packet_loss_segments

@@ -57,11 +57,17 @@ impl Finding for Refused {
         }
         let answered = reset.map(|reset| reset.since(record.handshake.syn.unwrap_or(record.first_seen)));
         let after = answered.map_or(String::new(), |after| format!(" after {}", units::time(after)));
-        let what = format!("{} refused the connection{after}.", units::end(record.server));
+        let server = units::end(record.server);
+        let what = match evidence::firewalled(record, Side::Client).filter(|_| record.socket(Side::Client).is_some()) {
+            Some(_) => format!("This host's firewall refused the connection to {server}{after}."),
+            None => format!("{server} refused the connection{after}."),
+        };
         let answer = evidence::notable(record, NotableKind::Rst, Side::Server, "RST");
         let answer = answer.or_else(|| Some(evidence::at(reset?, Side::Server, "RST")));
         let told = told.then(|| evidence::fact("the client's socket was told ECONNREFUSED"));
         let syn = evidence::first(record, Side::Client, "SYN");
-        Some(Verdict::new(Severity::Error, what).by([syn]).by(answer).by(told))
+        Some(
+            Verdict::new(Severity::Error, what).by([syn]).by(answer).by(told).by(evidence::drops(record, Side::Client)),
+        )
     }
 }

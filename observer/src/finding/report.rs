@@ -40,8 +40,8 @@ struct Group {
 impl Report {
     /// Takes in a connection that was judged.
     pub fn connection(&mut self, record: &ConnectionRecord) {
-        self.together.connection(record);
-        for finding in &record.findings {
+        let told = self.together.connection(record);
+        for finding in record.findings.iter().filter(|finding| !told.contains(&finding.name)) {
             let about = About {
                 connection: Some(record.id),
                 client: Some(record.client),

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 
+use super::twins::Twins;
 use super::{Context, FINDINGS, Readings, Report, Tally, report};
 use crate::record::{Case, ConnectionRecord, Doubt, FindingRecord, LookupRecord};
 
@@ -9,19 +10,24 @@ use crate::record::{Case, ConnectionRecord, Doubt, FindingRecord, LookupRecord};
 pub struct Together {
     /// By place in [`FINDINGS`].
     tallies: Vec<(usize, Box<dyn Tally>)>,
+    twins: Twins,
 }
 
 impl Default for Together {
     fn default() -> Self {
         let tallies = FINDINGS.iter().enumerate().filter_map(|(place, finding)| Some((place, finding.tally()?)));
-        Self { tallies: tallies.collect() }
+        Self { tallies: tallies.collect(), twins: Twins::default() }
     }
 }
 
 impl Together {
-    /// Takes in a connection that was judged.
-    pub fn connection(&mut self, record: &ConnectionRecord) {
-        self.tallies.iter_mut().for_each(|(_, tally)| tally.connection(record));
+    /// Takes in a connection that was judged. One between two namespaces of this host counts once: given is what was found of
+    /// it as the other saw it.
+    pub fn connection(&mut self, record: &ConnectionRecord) -> Vec<&'static str> {
+        self.twins.of(record).unwrap_or_else(|| {
+            self.tallies.iter_mut().for_each(|(_, tally)| tally.connection(record));
+            Vec::new()
+        })
     }
 
     /// Takes in a lookup.

@@ -8,9 +8,6 @@ use crate::units;
 /// See [`PAGE`].
 pub struct UnansweredSyn;
 
-/// Why the kernel drops what a rule of a firewall wants dropped, or rejected (enum skb_drop_reason); before Linux 5.17, where.
-const FIREWALL: [&str; 2] = ["NETFILTER_DROP", "nf_hook_slow"];
-
 const PAGE: Page = Page {
     name: "unanswered-syn",
     title: "no answer to the SYN",
@@ -82,7 +79,12 @@ impl Finding for UnansweredSyn {
         }
         // The kernel's word counts where not every SYN is seen.
         let told = evidence::told(record, Side::Client, &["ECONNREFUSED", "EHOSTUNREACH", "ENETUNREACH"]).is_some();
-        let again = handshake.syn_retransmissions;
+        let seen = u64::from(handshake.syn_retransmissions) + 1;
+        // A socket that was there before has sent some that were not seen, and so has one whose own firewall drops them; it
+        // sends nothing else.
+        let socket = record.socket(Side::Client);
+        let sent = socket.and_then(|socket| socket.info?.segs_out).map_or(seen, |sent| seen.max(sent.into()));
+        let again = sent - 1;
         // Who takes the SYN back, or closes the socket, has not waited for an answer.
         let gone = record.socket(Side::Client).and_then(|socket| socket.gone);
         let waited = gone.map_or_else(|| context.waited(syn), |gone| gone.since(syn)).max(record.duration_ns);
@@ -90,34 +92,48 @@ impl Finding for UnansweredSyn {
         if told || given_up || (again == 0 && waited < context.thresholds.unanswered_after) {
             return None;
         }
-        let seen = u64::from(again) + 1;
-        // A socket that was there before has sent some that were not seen; it sends nothing else.
-        let existed = record.socket(Side::Client).filter(|socket| socket.existed);
-        let counted = existed.and_then(|socket| socket.info?.segs_out).map(u64::from).filter(|sent| *sent > seen);
         // Who asks once only may not have meant it.
-        let (severity, time) =
-            if again == 0 { (Severity::Warning, waited) } else { (Severity::Error, record.duration_ns) };
+        let (severity, time) = if again == 0 {
+            (Severity::Warning, waited)
+        } else {
+            (Severity::Error, if seen == 1 { waited } else { record.duration_ns })
+        };
+        // Seen from the server's side, a client that does not ask again was most likely rejected by that rule.
+        let by_rule = evidence::firewalled(record, Side::Client);
+        if socket.is_none() && again == 0 && by_rule.is_some() {
+            return None;
+        }
         let dropped = record.drops.iter().find(|drop| drop.from == Side::Client);
-        let dropped = dropped.map_or(String::new(), |drop| match &drop.reason {
+        let it = if again == 0 { "it" } else { "them" };
+        let dropped = dropped.map_or(String::new(), |drop| match (&drop.reason, by_rule) {
             // The reset of a rule (`reject with tcp reset`) is seen by its receiver alone, who does not ask again.
-            Some(reason) if again == 0 && FIREWALL.iter().any(|known| reason.starts_with(known)) => {
+            (Some(reason), Some(_)) if again == 0 => {
                 format!(": this host's firewall dropped or rejected it ({reason})")
             }
-            Some(reason) => format!(": this host dropped it ({reason})"),
-            None => ": this host dropped it".to_string(),
+            (Some(reason), Some(_)) => format!(": this host's firewall dropped {it} ({reason})"),
+            (Some(reason), None) => format!(": this host dropped {it} ({reason})"),
+            (None, _) => format!(": this host dropped {it}"),
         });
-        let (syns, time) = match counted {
-            None => (units::number_of(seen, "SYN"), units::time(time)),
-            Some(sent) => (
+        let is_all = socket.is_none_or(|socket| !socket.existed) || sent == seen;
+        let (syns, time) = match is_all {
+            true => (units::number_of(sent, "SYN"), units::time(time)),
+            false => (
                 format!("{}, {} of them", units::number_of(sent, "SYN"), units::count(seen)),
                 format!("the {} that it was watched", units::time(time)),
             ),
         };
-        let what = format!("{} did not answer {syns} in {time}{dropped}.", units::end(record.server));
+        let server = units::end(record.server);
+        let what = match evidence::firewalled(record, Side::Server).and_then(|drop| drop.reason.as_deref()) {
+            Some(reason) => {
+                format!("{server} answered {syns} in {time}, and this host's firewall dropped the answers ({reason}).")
+            }
+            None => format!("{server} did not answer {syns} in {time}{dropped}."),
+        };
         let verdict = Verdict::new(severity, what)
             .by([evidence::first(record, Side::Client, "SYN")])
             .by(evidence::notable(record, NotableKind::SynAgain, Side::Client, "SYN sent again"))
-            .by(evidence::drops(record, Side::Client));
+            .by(evidence::drops(record, Side::Client))
+            .by(evidence::drops(record, Side::Server));
         // Of a socket that has gone it is known that nothing came.
         let waits = gone.is_none() && reset.client.is_none();
         let third = context.thresholds.unanswered_after.0.saturating_mul(2);

@@ -159,10 +159,23 @@ impl Protocol for Http {
         false
     }
 
+    fn minds_unseen(&self) -> bool {
+        true
+    }
+
+    fn unseen(&mut self, from: Side) {
+        let index = self.ends.of(from).index;
+        match (from, self.exchange(index)) {
+            (Side::Client, Some(exchange)) => exchange.request_end = None,
+            (Side::Server, Some(exchange)) => exchange.response_end = None,
+            (_, None) => {}
+        }
+    }
+
     fn record(&self, into: &mut Application) {
         into.speaks(ProtocolName::Http);
         into.malformed += self.malformed;
-        into.add_http(&self.facts, &self.exchanges);
+        into.add_http(&self.facts, &Exchange::seen(&self.exchanges, self.ends.server.state == State::Lost));
         into.lookups = self.carries_dns.then_some(LookupsRecord::over(LookupsOver::Https)).or(into.lookups);
     }
 }
@@ -241,7 +254,8 @@ impl Http {
             self.facts.version = version.words().to_string();
         }
         self.facts.requests += 1;
-        self.facts.pipelined += u64::from(!self.waiting.is_empty() || self.answering.is_some());
+        let is_known = self.ends.server.state != State::Lost;
+        self.facts.pipelined += u64::from(is_known && (!self.waiting.is_empty() || self.answering.is_some()));
         if self.waiting.len() == MOST_WAITING {
             self.malformed += 1;
             self.waiting.clear();

@@ -52,6 +52,14 @@ pub trait Protocol: Debug + Send {
         true
     }
 
+    /// Whether it makes something of octets that were sent and not seen; else it goes by those that were.
+    fn minds_unseen(&self) -> bool {
+        false
+    }
+
+    /// The message of one end that has just gone by did so at a time that nobody saw.
+    fn unseen(&mut self, _from: Side) {}
+
     /// Hands over the messages of DNS that came since this was asked last.
     fn hand_over(&mut self, _into: &mut Heard) {}
 
@@ -178,8 +186,24 @@ impl Conversation {
         self.with(from, at, |stream, take| stream.fin(end, take));
     }
 
+    /// The other end has acknowledged the octets of direction `from` up to `end`, where not every segment is shown: with a
+    /// message of its own, if `is_message`, which answers what has come by then.
+    pub fn acknowledged(&mut self, from: u8, end: Seq, at: Timestamp, is_message: bool) {
+        let minds = self.protocol.as_ref().is_some_and(|protocol| protocol.minds_unseen());
+        if !minds || !(is_message || self.stream(from).ends_before(end)) {
+            return;
+        }
+        let mut went_by = false;
+        self.with(from, at, |stream, take| went_by = stream.unseen(end, take));
+        if let Some(protocol) = self.protocol.as_mut().filter(|_| went_by) {
+            protocol.unseen(if from == self.client { Side::Client } else { Side::Server });
+        }
+    }
+
     /// As [`Self::fin`], where not every segment is shown: what was to be passed over has come.
     pub fn fin_of_sample(&mut self, from: u8, end: Seq, at: Timestamp) {
+        // What comes behind that is not known.
+        self.acknowledged(from, end, at, false);
         self.with(from, at, |stream, take| {
             stream.sent(end);
             stream.fin(end, take);

@@ -223,6 +223,35 @@ impl Stream {
         }
     }
 
+    /// The octets up to `end` were sent, though not all of them are shown and none of those beyond what is known will be: what
+    /// was to be passed over has gone by if it ends there, and what comes behind it is a gap. Gives whether something went by
+    /// at a time that nobody saw.
+    pub fn unseen(&mut self, end: Seq, take: &mut Taker<'_>) -> bool {
+        let mut went_by = false;
+        self.pass_on(end);
+        while let Some(next) = self.next.filter(|next| end.at_or_after(*next))
+            && !self.deaf
+            && !self.ended
+        {
+            if let Some(passing) = self.passing.take() {
+                went_by = true;
+                self.tell(Arrival::Passed(passing.total), take);
+                self.pass_on(end);
+            } else if next == end {
+                break;
+            } else {
+                self.gap(next, end, take);
+            }
+        }
+        went_by
+    }
+
+    /// Whether all that is known of it, what is to be passed over included, ends before `end`.
+    pub fn ends_before(&self, end: Seq) -> bool {
+        let beyond = self.passing.as_ref().map_or(0, |passing| passing.beyond);
+        self.next.is_some_and(|next| beyond == 0 && end.after(next))
+    }
+
     /// Takes in the sender's FIN, before which come the octets up to `end`.
     pub fn fin(&mut self, end: Seq, take: &mut Taker<'_>) {
         self.fin.get_or_insert(end);

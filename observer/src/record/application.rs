@@ -312,6 +312,11 @@ pub struct Exchange {
     pub response_bytes: u64,
     /// Whether the response was seen to its end.
     pub complete: bool,
+    /// Octets of the server are missing that hold the response, or the rest of it, where there was one: live, only the first
+    /// octets of each direction are seen. Absent where none are.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schemars(default)]
+    pub unseen: bool,
     /// The server asked for the rest of the request (status 100).
     pub continued: bool,
     /// HTTP/2: the code of the RST_STREAM that ended it (`CANCEL`); absent where none did.
@@ -376,6 +381,11 @@ fn is_not_http(version: &Sides<Option<HttpVersion>>) -> bool {
 }
 
 impl Exchange {
+    /// These, where octets of the server's are missing behind what is known of them if `lost`.
+    pub(crate) fn seen(exchanges: &[Self], lost: bool) -> Vec<Self> {
+        exchanges.iter().map(|one| Self { unseen: lost && !one.complete, ..one.clone() }).collect()
+    }
+
     /// The version of HTTP of the response, of the request where there was none; `None` of what is none of HTTP.
     pub fn http_version(&self) -> Option<HttpVersion> {
         self.version.server.or(self.version.client)

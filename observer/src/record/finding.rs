@@ -161,10 +161,14 @@ impl About {
 }
 
 impl Finding {
-    /// Leaves out the numbers of frames: there is no file in which they could be looked up.
-    pub fn forget_frames(&mut self) {
+    /// Leaves out the numbers of frames, and steps that read the file: there is none in which they could be looked up.
+    pub fn forget_file(&mut self) {
         for piece in &mut self.evidence {
             (piece.frame, piece.last_frame) = (None, None);
+        }
+        let reads_file = |step: &String| step.contains("observer replay FILE");
+        if !self.remedy.iter().all(reads_file) {
+            self.remedy.retain(|step| !reads_file(step));
         }
     }
 }

@@ -191,7 +191,9 @@ impl<'a> Entry<'a> {
             connection: record.id.to_string(),
             comment: match (exchange.status, exchange.complete) {
                 (None, _) => "no response was seen",
-                (Some(_), false) if record.lacks_some_of(Side::Server) => "not all of the response was captured",
+                (Some(_), false) if exchange.unseen || record.lacks_some_of(Side::Server) => {
+                    "not all of the response was captured"
+                }
                 (Some(_), false) => "the response was cut off",
                 (Some(_), true) => "",
             },

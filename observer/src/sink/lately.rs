@@ -80,7 +80,7 @@ impl Lately {
             let untold = record.count.saturating_sub(record.cases.len() as u64);
             record.cases.retain(|case| self.told.insert((record.name, case.about.clone())));
             record.count = record.cases.len() as u64 + untold;
-            record.cases.iter_mut().for_each(|case| case.finding.forget_frames());
+            record.cases.iter_mut().for_each(|case| case.finding.forget_file());
         }
         found.retain(|record| !record.cases.is_empty());
         found

@@ -44,6 +44,14 @@ impl Connection {
     ) {
         let at = input.packet.at;
         let start = segment.seq.plus(segment.flags.contains(Flags::SYN).into());
+        if config.sampled
+            && segment.flags.intersection(Flags::ACK | Flags::RST) == Flags::ACK
+            && let Some(conversation) = &mut self.conversation
+        {
+            // Who only closes may have had all for long.
+            let is_message = segment.len > 0;
+            conversation.acknowledged(from ^ 1, segment.ack, at, is_message);
+        }
         if segment.len > 0 {
             let [own, other] = super::connection::both(&mut self.sent, from);
             let (acknowledged, first) = (other.acked(), own.isn().map(|isn| isn.plus(1)));

@@ -18,6 +18,9 @@ const MOST_EVENTS: usize = 512;
 /// How long after its connection's last packet a socket may appear that belongs to it.
 const LATE: Nanos = Nanos::from_millis(500);
 
+/// A timer runs longer (TCP_RTO_MIN is 200 ms): what is sent again sooner after another repairs the same loss.
+const AT_ONCE: Nanos = Nanos::from_millis(100);
+
 /// The kernel's side of one connection. Directions are 0 and 1, as in the connection.
 #[derive(Debug, Default)]
 pub(super) struct Kernel {
@@ -32,8 +35,10 @@ pub(super) struct Kernel {
 pub(super) struct Plight {
     /// SYNs that it sent again.
     pub(super) syns_again: u64,
-    /// Other segments that it sent again.
+    /// How often it sent other segments again, those that follow each other at once counted together.
     pub(super) again: u64,
+    /// Segments with payload that it sent in all, as far as it was asked.
+    pub(super) sent: Option<u32>,
     /// The other end has no room for data.
     pub(super) window_closed: bool,
     /// It sent or took a RST.
@@ -51,6 +56,9 @@ struct Socket {
     events: u32,
     /// Of the segments that it sent again, SYNs.
     syns_again: u64,
+    /// When it last sent another one again, and how often, as [`Plight::again`] counts.
+    again_at: Option<Timestamp>,
+    again: u64,
     /// When it was first in CLOSE-WAIT.
     close_wait: Option<Timestamp>,
     /// A RST ended it: no TIME-WAIT follows.
@@ -150,7 +158,8 @@ impl Kernel {
         let window = socket.record.info.and_then(|info| info.snd_wnd);
         Some(Plight {
             syns_again: socket.syns_again,
-            again: socket.record.retransmit_events - socket.syns_again,
+            again: socket.again,
+            sent: socket.record.info.and_then(|info| info.data_segs_out),
             window_closed: is_open && window == Some(0),
             reset: socket.aborted,
             close_wait: socket.close_wait,
@@ -330,6 +339,8 @@ impl Socket {
             passive: input.passive,
             events: 0,
             syns_again: 0,
+            again_at: None,
+            again: 0,
             close_wait: None,
             aborted: false,
             refused: false,
@@ -365,7 +376,12 @@ impl Socket {
             EntryKind::State => self.change(event),
             EntryKind::Retransmit => {
                 self.record.retransmit_events += 1;
-                self.syns_again += u64::from(event.states.0 == TcpState::SynSent);
+                if event.states.0 == TcpState::SynSent {
+                    self.syns_again += 1;
+                } else {
+                    let before = self.again_at.replace(event.at);
+                    self.again += u64::from(before.is_none_or(|before| event.at.since(before) >= AT_ONCE));
+                }
             }
             EntryKind::ResetSent => {
                 self.sent_reset |= !self.aborted;

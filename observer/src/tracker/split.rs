@@ -60,6 +60,14 @@ fn messages(application: &Application, handshake: &Handshake) -> Option<Vec<Mess
         messages.extend(start.map(|start| Message { from, start, end: end.unwrap_or(start).max(start) }));
     };
     for exchange in &application.exchanges.entries {
+        // Whom it waited for is not known where it is not known when a message ended.
+        let asked = exchange.response.is_none() || exchange.request.is_none() || exchange.request_end.is_some();
+        if exchange.unseen
+            || !asked
+            || (exchange.complete && exchange.response.is_some() && exchange.response_end.is_none())
+        {
+            return None;
+        }
         add(Side::Client, exchange.request, exchange.request_end);
         add(Side::Server, exchange.response, exchange.response_end);
     }

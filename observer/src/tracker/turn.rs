@@ -138,6 +138,9 @@ impl Connection {
             let rare = self.rare.as_deref();
             let syns = kernel.map_or(handshake, |plight| plight.syns_again);
             let again = kernel.map_or_else(|| self.again(direction).saturating_sub(handshake), |plight| plight.again);
+            // Long transfers lose a segment now and then.
+            let sent = kernel.and_then(|plight| plight.sent).map_or(0, u64::from);
+            let is_little = again.saturating_mul(100) < sent;
             // Where every segment is seen, the analysis counts those with a window of 0.
             let stays_closed = self.sent.get(direction).is_some_and(|end| end.zero_window() > Nanos::default());
             let closed = kernel.is_some_and(|plight| plight.window_closed)
@@ -152,7 +155,7 @@ impl Connection {
             let held = state == TcpState::CloseWait && since.is_some_and(|since| now.since(since) >= CLOSE_WAIT);
             let found = [
                 (Turns::SYN_UNANSWERED, state == TcpState::SynSent && syns > 0),
-                (Turns::RETRANSMISSIONS, again >= REPEATED),
+                (Turns::RETRANSMISSIONS, again >= REPEATED && !is_little),
                 (Turns::ZERO_WINDOW, closed),
                 (Turns::RESET, reset),
                 (Turns::CLOSE_WAIT, held),

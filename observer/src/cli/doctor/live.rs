@@ -87,7 +87,7 @@ impl Host {
         diagnosis.gauges(&readings);
         let mut found = Diagnosis::findings(vec![diagnosis], &capture);
         for case in found.iter_mut().flat_map(|record| &mut record.cases) {
-            case.finding.forget_frames();
+            case.finding.forget_file();
         }
         Ok(Found { found, readings, unread: gauges.unread(), capture, effort: gauges.effort() })
     }

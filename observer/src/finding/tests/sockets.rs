@@ -1,7 +1,7 @@
 //! What the sockets of this host show of a connection of which not every packet is seen.
 
-use super::super::{Context, Thresholds, judge};
-use super::stage::Stage;
+use super::super::{Context, Report, Thresholds, judge};
+use super::stage::{Stage, http_get, http_ok};
 use crate::input::Input;
 use crate::kernel::{KernelEvent, SocketInput};
 use crate::record::Side::{Client, Server};
@@ -157,9 +157,11 @@ fn dropped(reason: &str, count: u64) -> ConnectionRecord {
 #[test]
 fn what_tcp_itself_drops_is_no_drop_by_the_host() {
     let found_of = |reason, count| found(&dropped(reason, count), 10);
-    for (reason, who) in
-        [("NETFILTER_DROP", "This host's firewall dropped 3 packets of the server"), ("QDISC_DROP", "no room")]
-    {
+    for (reason, who) in [
+        ("NETFILTER_DROP", "This host's firewall dropped 3 packets of the server"),
+        ("QDISC_DROP", "no room"),
+        ("TCP_MD5FAILURE", "MD5 signatures dropped"),
+    ] {
         let found = found_of(reason, 3);
         assert_eq!(names(&found), ["dropped-by-host"]);
         assert!(found[0].what.contains(who), "{}", found[0].what);
@@ -195,6 +197,84 @@ fn a_window_that_is_still_closed_when_asked_was_closed_in_between() {
     assert!(found[0].what.contains("at least 600 ms"), "{}", found[0].what);
     assert_eq!(names(&closed(&[(1, 0), (900, 500)])), [""; 0], "it has taken something in between");
     assert_eq!(names(&closed(&[(1, 0)])), [""; 0], "it may have opened at once");
+}
+
+#[test]
+fn what_was_not_seen_of_an_exchange_is_not_made_up() {
+    let body = 30_000;
+    let mut stage = Stage::sampled();
+    stage.open().send(Client, "P.", &http_get("/one")).after(5).send(Server, ".", &http_ok(body)[..1000]);
+    stage.skip(Server, http_ok(body).len() as u32 - 1000).after(9);
+    stage.send(Client, "P.", &http_get("/two")).after(2_000).skip(Server, 500).send(Client, "F.", b"");
+    let record = stage.record();
+    let http = record.http.as_deref().expect("it is HTTP");
+    assert_eq!((http.requests, http.responses, http.pipelined), (2, 1, 0));
+    let exchanges = record.exchanges.as_deref().map(|all| &all.entries).expect("there are two");
+    let [one, two] = &exchanges[..] else { panic!("two, not {exchanges:?}") };
+    assert_eq!((one.complete, one.unseen, one.response_bytes), (true, false, body as u64), "the next was asked for");
+    assert_eq!(one.response_end, None, "nobody saw when");
+    assert_eq!((two.complete, two.unseen, two.status), (false, true, None));
+    assert_eq!(record.split, None, "whom it waited for is not known");
+    // Of an upload it is not known when its end was sent, and so not for how long the server thought.
+    let mut stage = Stage::sampled();
+    let head = b"POST /up HTTP/1.1\r\nHost: here\r\nContent-Length: 20000\r\n\r\n";
+    stage.open().send(Client, "P.", head).skip(Client, 20_000).after(2_000).send(Server, "P.", &http_ok(2));
+    let record = stage.record();
+    let exchange = &record.exchanges.as_deref().expect("there is one").entries[0];
+    assert_eq!((exchange.request_end, exchange.request_bytes, exchange.complete), (None, 20_000, true));
+    assert_eq!(record.split, None);
+}
+
+#[test]
+fn a_connection_between_two_namespaces_counts_once() {
+    let seen_in = |netns| {
+        let mut record = dropped("NETFILTER_DROP", 3);
+        record.netns = Some(netns);
+        record.findings = found(&record, 10);
+        record
+    };
+    let count = |records: &[ConnectionRecord]| {
+        let mut report = Report::default();
+        records.iter().for_each(|record| report.connection(record));
+        let context = Context { thresholds: &Thresholds::default(), until: START, lost: false };
+        report.finish(&context).iter().map(|found| (found.name, found.count)).collect::<Vec<_>>()
+    };
+    assert_eq!(count(&[seen_in(1), seen_in(2)]), [("dropped-by-host", 1)]);
+    assert_eq!(count(&[seen_in(1), seen_in(1)]), [("dropped-by-host", 2)], "ports are used again");
+    let mut later = seen_in(2);
+    later.first_seen = START.plus(Nanos::from_secs(9));
+    assert_eq!(count(&[seen_in(1), later]), [("dropped-by-host", 2)]);
+}
+
+#[test]
+fn data_of_which_nothing_ever_arrives_is_lost_though_the_client_gives_up() {
+    let lost = |acked| {
+        let info = TcpInfo { total_retrans: Some(6), bytes_acked: Some(acked), ..lossy(6, 7, 468) };
+        names(&found(&record(&socket(TcpState::FinWait1, info)), 1))
+    };
+    assert!(lost(1).contains(&"packet-loss"));
+    assert!(!lost(79).contains(&"packet-loss"), "its FIN alone is not acknowledged");
+}
+
+#[test]
+fn who_drops_a_syn_or_its_answer_is_told_by_where_it_is_seen() {
+    let attempt = |from, here: bool, segments| {
+        let info = TcpInfo { segs_out: Some(segments), ..TcpInfo::default() };
+        let mut seen = record(&SocketInput { existed: false, ..socket(TcpState::SynSent, info) });
+        if !here {
+            seen.kernel = None;
+        }
+        let drop = DropRecord { from, reason: Some("NETFILTER_DROP".to_string()), count: 3, first: START, last: START };
+        seen.drops.push(drop);
+        seen.handshake.syn = Some(START);
+        found(&seen, 10)
+    };
+    let own = attempt(Client, true, 3);
+    assert_eq!(names(&own), ["unanswered-syn"]);
+    assert!(own[0].what.contains("did not answer 3 SYNs"), "{}", own[0].what);
+    let answered = attempt(Server, true, 3);
+    assert!(answered[0].what.contains("firewall dropped the answers (NETFILTER_DROP)"), "{}", answered[0].what);
+    assert_eq!(names(&attempt(Client, false, 1)), [""; 0], "a client that does not ask again was rejected");
 }
 
 /// A client whose kernel sent a RST for that reason, after a request of 100 octets and so many of its answer.

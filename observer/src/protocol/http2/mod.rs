@@ -211,11 +211,16 @@ impl Protocol for Http2 {
         false
     }
 
+    fn minds_unseen(&self) -> bool {
+        true
+    }
+
     fn record(&self, into: &mut Application) {
         into.speaks(ProtocolName::Http2);
         into.malformed += self.malformed;
         let version = HttpVersion::Http2.words().to_string();
-        into.add_http(&HttpRecord { version, ..self.facts.clone() }, &self.exchanges);
+        let exchanges = Exchange::seen(&self.exchanges, self.ends.server.lost);
+        into.add_http(&HttpRecord { version, ..self.facts.clone() }, &exchanges);
         into.lookups = self.carries_dns.then_some(LookupsRecord::over(LookupsOver::Https)).or(into.lookups);
         let mut streams = self.streams.clone();
         let is_whole = !self.ends.client.lost && !self.ends.server.lost;

@@ -245,7 +245,7 @@ fn of_http(record: &ConnectionRecord, exchange: &Exchange, version: HttpVersion)
         (Some(status @ 400..), _) => Some(status.to_string()),
         (Some(_), true) => None,
         // The capture's fault, not the server's.
-        (Some(_), false) if record.lacks_some_of(Side::Server) => None,
+        (_, false) if exchange.unseen || record.lacks_some_of(Side::Server) && exchange.status.is_some() => None,
         (Some(_), false) => Some("cut_off".to_string()),
         (None, _) => Some("no_response".to_string()),
     };

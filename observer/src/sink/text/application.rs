@@ -45,7 +45,8 @@ pub fn facts(record: &ConnectionRecord, full: bool) -> Vec<(&'static str, Line)>
             }
         }
     }
-    facts.extend(record.http.as_ref().map(|http| ("HTTP", http_facts(http))));
+    let is_all_seen = record.exchanges.iter().flat_map(|all| &all.entries).all(|exchange| !exchange.unseen);
+    facts.extend(record.http.as_ref().map(|http| ("HTTP", http_facts(http, is_all_seen))));
     facts.extend(record.calls.as_ref().map(|calls| ("calls", calls_line(calls))));
     facts.extend(record.http2.as_ref().and_then(|http2| Some(("streams", streams(http2)?))));
     facts.extend(record.websocket.as_ref().map(|socket| ("WebSocket", frames(socket))));
@@ -337,10 +338,12 @@ fn frames(socket: &WebSocketRecord) -> Line {
     Line::new().then(Tone::Plain, text)
 }
 
-fn http_facts(http: &HttpRecord) -> Line {
+/// Requests and responses in numbers; not all of these were seen where not `is_all_seen`.
+fn http_facts(http: &HttpRecord, is_all_seen: bool) -> Line {
     let mut text = format!("{}, {}", http.version, units::number_of(http.requests, "request"));
     if http.responses != http.requests {
-        text.push_str(&format!(", {}", units::number_of(http.responses, "response")));
+        let seen = if is_all_seen { "" } else { " seen" };
+        text.push_str(&format!(", {}{seen}", units::number_of(http.responses, "response")));
     }
     if http.errors > 0 {
         text.push_str(&format!(", {}", units::number_of(http.errors, "error")));
@@ -383,6 +386,7 @@ fn exchange_line(record: &ConnectionRecord, exchange: &Exchange) -> Line {
             line.push(tone, format!(" → {status}"));
             line.push(Tone::Plain, format!(", {}", units::bytes(exchange.response_bytes)));
         }
+        (Some(_), None) if exchange.unseen => line.push(Tone::Notice, " → response not seen"),
         (Some(_), None) => line.push(Tone::Notice, " → no response"),
         (None, _) => match Answer::of(record, exchange) {
             Answer::Good => line.push(Tone::Server, " → ok"),
@@ -396,7 +400,11 @@ fn exchange_line(record: &ConnectionRecord, exchange: &Exchange) -> Line {
         line.push(Tone::Plain, format!(" after {}", units::time(wait)));
     }
     if exchange.status.is_some() && !exchange.complete {
-        let how = if record.lacks_some_of(Side::Server) { ", not all of it captured" } else { ", cut off" };
+        let how = match exchange.unseen || record.lacks_some_of(Side::Server) {
+            true if record.packets.is_none() => ", not seen to its end",
+            true => ", not all of it captured",
+            false => ", cut off",
+        };
         line.push(Tone::Notice, how);
     }
     line

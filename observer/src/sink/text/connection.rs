@@ -35,8 +35,9 @@ pub fn draw(page: &Page, out: &mut String, record: &ConnectionRecord, detail: De
         page.paragraph(out, &first, &text);
     }
     page.blank(out);
+    let before = out.len();
     waterfall::draw(page, out, record);
-    if record.duration_ns.0 > 0 && record.timeline.is_some() {
+    if out.len() > before && record.timeline.is_some() {
         page.blank(out);
     }
     let limit = match detail {

@@ -133,7 +133,19 @@ fn data(record: &ConnectionRecord, entries: &[TimelineEntry], from: Side, scale:
 fn no_window(record: &ConnectionRecord, entries: &[TimelineEntry], side: Side, scale: &Scale) -> Option<Row> {
     let mut spans = Vec::new();
     let mut since = None;
-    for entry in entries.iter().filter(|entry| entry.from == side && !entry.is_event()) {
+    if record.packets.is_none() {
+        // What opens it again is not seen: it was closed between two that acknowledge the same.
+        let mut last: Option<&TimelineEntry> = None;
+        let is_full = |entry: &&TimelineEntry| entry.from == side && entry.analysis.contains(AnalysisSet::ZERO_WINDOW);
+        for entry in entries.iter().filter(is_full) {
+            let before = last.filter(|last| last.ack == entry.ack);
+            spans.push((before.map_or(entry.at, |last| last.until), entry.until));
+            last = Some(entry);
+        }
+        spans.retain(|(from, until)| from < until);
+    }
+    let whole = record.packets.is_some();
+    for entry in entries.iter().filter(|entry| whole && entry.from == side && !entry.is_event()) {
         if entry.analysis.contains(AnalysisSet::ZERO_WINDOW) {
             since = since.or(Some(entry.at));
         } else if let Some(since) = since.take() {
