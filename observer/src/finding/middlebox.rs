@@ -136,6 +136,10 @@ impl Tally for Offers {
         self.0.of(&(record.client, record.server)).add(Sighting { netns, syn, id: record.id, offered });
     }
 
+    fn compares_namespaces(&self) -> bool {
+        true
+    }
+
     fn merge(&mut self, other: Box<dyn Any>) {
         if let Ok(other) = other.downcast::<Self>() {
             self.0.merge(other.0);

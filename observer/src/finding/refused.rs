@@ -58,7 +58,9 @@ impl Finding for Refused {
         let answered = reset.map(|reset| reset.since(record.handshake.syn.unwrap_or(record.first_seen)));
         let after = answered.map_or(String::new(), |after| format!(" after {}", units::time(after)));
         let server = units::end(record.server);
-        let what = match evidence::firewalled(record, Side::Client).filter(|_| record.socket(Side::Client).is_some()) {
+        let by_rule = evidence::firewalled(record, Side::Client).filter(|_| record.socket(Side::Client).is_some());
+        let drops = by_rule.map_or_else(Vec::new, |_| evidence::drops(record, Side::Client));
+        let what = match by_rule {
             Some(_) => format!("This host's firewall refused the connection to {server}{after}."),
             None => format!("{server} refused the connection{after}."),
         };
@@ -66,8 +68,6 @@ impl Finding for Refused {
         let answer = answer.or_else(|| Some(evidence::at(reset?, Side::Server, "RST")));
         let told = told.then(|| evidence::fact("the client's socket was told ECONNREFUSED"));
         let syn = evidence::first(record, Side::Client, "SYN");
-        Some(
-            Verdict::new(Severity::Error, what).by([syn]).by(answer).by(told).by(evidence::drops(record, Side::Client)),
-        )
+        Some(Verdict::new(Severity::Error, what).by([syn]).by(answer).by(told).by(drops))
     }
 }

@@ -14,6 +14,11 @@ pub trait Tally: Any + Send {
     /// Takes in a connection.
     fn connection(&mut self, _: &ConnectionRecord) {}
 
+    /// Whether it takes in what another network namespace of this host saw of the same connection, too.
+    fn compares_namespaces(&self) -> bool {
+        false
+    }
+
     /// Takes in a lookup.
     fn lookup(&mut self, _: &LookupRecord) {}
 

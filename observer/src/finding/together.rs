@@ -24,10 +24,13 @@ impl Together {
     /// Takes in a connection that was judged. One between two namespaces of this host counts once: given is what was found of
     /// it as the other saw it.
     pub fn connection(&mut self, record: &ConnectionRecord) -> Vec<&'static str> {
-        self.twins.of(record).unwrap_or_else(|| {
-            self.tallies.iter_mut().for_each(|(_, tally)| tally.connection(record));
-            Vec::new()
-        })
+        let twin = self.twins.of(record);
+        for (_, tally) in &mut self.tallies {
+            if twin.is_none() || tally.compares_namespaces() {
+                tally.connection(record);
+            }
+        }
+        twin.unwrap_or_default()
     }
 
     /// Takes in a lookup.

@@ -2,7 +2,7 @@
 
 use super::{Context, Finding, Page, Proof, RestsOn, Verdict, evidence};
 use crate::gauge::FIREWALL_DROPPED;
-use crate::record::{ConnectionRecord, Doubt, NotableKind, Severity, Side};
+use crate::record::{ConnectionRecord, Doubt, NotableKind, Severity, Side, Source, TcpState};
 use crate::units;
 
 /// See [`PAGE`].
@@ -83,7 +83,10 @@ impl Finding for UnansweredSyn {
         // A socket that was there before has sent some that were not seen, and so has one whose own firewall drops them; it
         // sends nothing else.
         let socket = record.socket(Side::Client);
-        let sent = socket.and_then(|socket| socket.info?.segs_out).map_or(seen, |sent| seen.max(sent.into()));
+        // Where its changes of state are not seen, it may have been open in between.
+        let is_known = record.tcp_state.client == TcpState::SynSent || record.sources.contains(&Source::State);
+        let counted = socket.filter(|_| is_known).and_then(|socket| socket.info?.segs_out);
+        let sent = counted.map_or(seen, |sent| seen.max(sent.into()));
         let again = sent - 1;
         // Who takes the SYN back, or closes the socket, has not waited for an answer.
         let gone = record.socket(Side::Client).and_then(|socket| socket.gone);

@@ -244,7 +244,7 @@ fn a_queue_that_is_full_for_a_while_only_is_told() {
     assert!(full.gauge("accept_queue", any).is_none(), "it is gone: {:#?}", full.objects);
     let finding = full.finding("accept-queue-overflow").unwrap_or_else(|| panic!("not told: {:#?}", full.objects));
     let what = finding["cases"][0]["finding"]["what"].to_string();
-    assert!(what.contains("That was so until ") && full.status == 10, "{what}");
+    assert!(what.contains("That was so until ") && full.status == 10, "{}: {:#?}", full.status, full.objects);
     assert_eq!((&finding["count"], &finding["cases"][0]["about"]["netns"]), (&1.into(), &netns.inode().into()));
     assert!(diagnosed_while(1).finding("accept-queue-overflow").is_none(), "one may wait");
 }
