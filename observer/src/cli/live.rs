@@ -429,6 +429,8 @@ impl Run<'_> {
                     self.recorder.as_mut().map_or(Ok(()), Recorder::pause)?;
                 }
                 _ = report.tick() => {
+                    // What the counters will show has been told before.
+                    self.drain_all()?;
                     self.source.count()?;
                     self.look()?;
                     let age = Nanos(u64::try_from(observe.interval.as_nanos()).unwrap_or(u64::MAX));

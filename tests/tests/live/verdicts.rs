@@ -134,9 +134,9 @@ fn what_this_host_drops_is_no_fault_of_the_peer() {
         return;
     }
     let _client = netns.connect(v4(server.port), "send", 1);
-    let is_it = |record: &Value| to_port(server.port)(record) && !findings(record).is_empty();
+    // The socket may have counted a loss before the drop is told.
+    let is_it = |record: &Value| to_port(server.port)(record) && findings(record) == ["dropped-by-host"];
     let record = watch.update("an answer that is dropped", is_it);
-    assert_eq!(findings(&record), ["dropped-by-host"], "{record:#}");
     let what = record["findings"][0]["what"].as_str().unwrap_or_default();
     assert!(what.contains("firewall dropped") && what.contains("of the server"), "{what}");
 }
