@@ -6,6 +6,7 @@ use anyhow::Result;
 use observer::record::{CaptureRecord, ConnectionRecord, LookupRecord, Object};
 
 use super::Sink;
+use super::compact;
 use super::printer::Printer;
 use super::together::Together;
 
@@ -32,7 +33,7 @@ impl Sink for Json {
             self.together.connection(&record);
         }
         let key = (record.id, 0);
-        self.printer.print(key, |buffer| line(buffer, &Object::Connection(record)))
+        self.printer.print(key, |buffer| append(buffer, &Object::Connection(record)))
     }
 
     fn lookup(&mut self, record: Box<LookupRecord>) -> Result<()> {
@@ -42,7 +43,7 @@ impl Sink for Json {
         self.together.lookup(&record);
         // Behind the connection whose first frame asks.
         let key = (record.id, 1);
-        self.printer.print(key, |buffer| line(buffer, &Object::Lookup(record)))
+        self.printer.print(key, |buffer| append(buffer, &Object::Lookup(record)))
     }
 
     fn settle(&mut self, first: impl FnOnce() -> u64) -> Result<()> {
@@ -55,12 +56,14 @@ impl Sink for Json {
 
     fn finish(sinks: Vec<Self>, capture: &CaptureRecord, out: &mut dyn Write) -> Result<()> {
         let (printers, together): (_, Vec<_>) = sinks.into_iter().map(|sink| (sink.printer, sink.together)).unzip();
-        Printer::finish(printers, usize::MAX, out)?;
-        let together = together.into_iter().reduce(|mut one, other| {
-            one.merge(other);
-            one
+        // What many connections show together takes long to put together, where there are many: meanwhile the rest is printed.
+        let (printed, findings) = std::thread::scope(|scope| {
+            let merging = scope.spawn(|| Together::of_all(together).map_or_else(Vec::new, |all| all.finish(capture)));
+            let printed = Printer::finish(printers, usize::MAX, out);
+            (printed, merging.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         });
-        for finding in together.into_iter().flat_map(|together| together.finish(capture)) {
+        printed?;
+        for finding in findings {
             line(&mut *out, &Object::Finding(Box::new(finding)))?;
         }
         line(out, &Object::Capture(Box::new(capture.clone())))
@@ -69,7 +72,15 @@ impl Sink for Json {
 
 /// Writes one object and ends the line.
 pub fn line(mut out: impl Write, object: &Object) -> Result<()> {
-    serde_json::to_writer(&mut out, object)?;
-    out.write_all(b"\n")?;
+    let mut line = Vec::new();
+    append(&mut line, object)?;
+    out.write_all(&line)?;
+    Ok(())
+}
+
+/// The same for what is in memory.
+fn append(buffer: &mut Vec<u8>, object: &Object) -> Result<()> {
+    compact::write(buffer, object)?;
+    buffer.push(b'\n');
     Ok(())
 }

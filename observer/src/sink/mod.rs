@@ -1,6 +1,7 @@
 //! Where records go.
 
 mod answer;
+mod compact;
 mod diagnosis;
 mod elements;
 mod har;

@@ -30,6 +30,14 @@ impl Together {
         self.tallies.merge(other.tallies);
     }
 
+    /// What all shards have seen.
+    pub fn of_all(shards: Vec<Self>) -> Option<Self> {
+        shards.into_iter().reduce(|mut one, other| {
+            one.merge(other);
+            one
+        })
+    }
+
     /// What was found by the end of the input, the worst first.
     pub fn finish(&self, capture: &CaptureRecord) -> Vec<FindingRecord> {
         let lost = capture.dropped.is_some_and(|dropped| dropped > 0);
