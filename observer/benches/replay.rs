@@ -20,9 +20,7 @@ fn replay(criterion: &mut Criterion) {
                 let decoded = traffic::decode(&chunk);
                 let mut tracker = Tracker::new(Config { seed: 1, ..Config::default() });
                 for packet in &decoded.packets {
-                    let (options, payload) = decoded.tail_of(packet, &chunk.bytes);
-                    let layers = decoded.layers_of(packet);
-                    tracker.handle(Input::Packet(PacketInput { packet, layers, options, payload }));
+                    tracker.handle(Input::Packet(&PacketInput::new(packet, &decoded, &chunk.bytes)));
                 }
                 tracker.finish();
                 let records = std::iter::from_fn(|| tracker.poll()).count();

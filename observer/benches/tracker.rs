@@ -20,9 +20,7 @@ fn tracker(criterion: &mut Criterion) {
                 let mut tracker = Tracker::new(config);
                 let mut records = 0;
                 for packet in &decoded.packets {
-                    let (options, payload) = decoded.tail_of(packet, &chunk.bytes);
-                    let layers = decoded.layers_of(packet);
-                    tracker.handle(Input::Packet(PacketInput { packet, layers, options, payload }));
+                    tracker.handle(Input::Packet(&PacketInput::new(packet, &decoded, &chunk.bytes)));
                     records += std::iter::from_fn(|| tracker.poll()).count();
                 }
                 tracker.finish();

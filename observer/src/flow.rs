@@ -51,7 +51,12 @@ pub fn tunnels(layers: &[Layer]) -> impl Iterator<Item = TunnelEnds> + '_ {
 pub fn hash(tuple: &Tuple, layers: &[Layer], seed: u64) -> u64 {
     let end = |address: &Address, port: u16| {
         let [a, b] = words(address);
-        fold(fold(a ^ seed, b ^ 0x9e37_79b9_7f4a_7c15), u64::from(port) ^ seed.rotate_left(32) ^ 0xbf58_476d_1ce4_e5b9)
+        // The first half of an IPv4 address is 0, and of the second a quarter is the same in all: there is room for the port.
+        let (a, b) = match tuple.version {
+            IpVersion::V4 => (seed, b ^ u64::from(port).to_le()),
+            IpVersion::V6 => (fold(a ^ seed, b ^ 0x9e37_79b9_7f4a_7c15), u64::from(port) ^ seed.rotate_left(32)),
+        };
+        fold(a, b ^ 0xbf58_476d_1ce4_e5b9)
     };
     let (from, to) = (end(&tuple.src, tuple.sport), end(&tuple.dst, tuple.dport));
     let mut hash = fold(from.wrapping_add(to) ^ seed, (from ^ to) ^ 0x94d0_49bb_1331_11eb) ^ tuple.version as u64;
@@ -69,24 +74,26 @@ pub fn hash(tuple: &Tuple, layers: &[Layer], seed: u64) -> u64 {
 /// [`Address`] is 0 already.
 const SHARDING: u64 = 0x2545_f491_4f6c_dd1d;
 
-/// Which shard of a run a connection belongs to, before it is divided by their number: the same for both directions, for
-/// any tunnels, and in every run, so that what is given up for want of room does not change from run to run.
-pub fn shard(tuple: &Tuple) -> u64 {
+/// Which of `count` shards of a run a connection belongs to: the same for both directions, for any tunnels, and in every
+/// run, so that what is given up for want of room does not change from run to run.
+pub fn shard(tuple: &Tuple, count: u32) -> u32 {
     let end = |address: &Address, port: u16| {
         let [a, b] = words(address);
         fold(a.rotate_left(32) ^ b, u64::from(port) ^ SHARDING)
     };
     let (from, to) = (end(&tuple.src, tuple.sport), end(&tuple.dst, tuple.dport));
-    fold(from.wrapping_add(to), SHARDING) >> 32
+    let hash = fold(from.wrapping_add(to), SHARDING);
+    // The upper half, as a fraction of 2³²: to divide would take longer than all of the above.
+    (((hash >> 32) * u64::from(count)) >> 32) as u32
 }
 
-/// Which shard a datagram belongs to: that of the end with the lower port, hardly ever the client's, so that a client that
+/// Which of `count` shards a datagram belongs to: that of the end with the lower port, hardly ever the client's, so that a client that
 /// moves (RFC 9000, section 9) stays in its shard.
-pub fn shard_of_datagram(tuple: &Tuple) -> u64 {
+pub fn shard_of_datagram(tuple: &Tuple, count: u32) -> u32 {
     let Tuple { src, dst, sport, dport, version } = *tuple;
     let (port, address) = (sport, src).min((dport, dst));
     let end = Tuple { src: address, dst: address, sport: port, dport: port, version };
-    shard(&end)
+    shard(&end, count)
 }
 
 fn words(address: &Address) -> [u64; 2] {
@@ -125,7 +132,7 @@ mod tests {
                     IpVersion::V4 => Address::v4([10, 0, high, low]),
                     IpVersion::V6 => Address([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, high, low]),
                 };
-                let shard = shard(&Tuple { src, sport: port, version, ..tuple() }) % shares.len() as u64;
+                let shard = shard(&Tuple { src, sport: port, version, ..tuple() }, shares.len() as u32);
                 shares[shard as usize] += 1;
             }
             assert!(shares.iter().all(|share| (1100..1400).contains(share)), "of 10000 {version:?}: {shares:?}");

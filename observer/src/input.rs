@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use crate::kernel::{SocketInput, StrayInput};
 use crate::keylog::Keys;
-use crate::packet::{Layer, Packet};
+use crate::packet::{Decoded, IcmpError, Layer, Packet};
 use crate::time::Timestamp;
 
 /// One thing that a source saw.
 #[derive(Clone, Copy, Debug)]
 pub enum Input<'a> {
     /// A decoded packet.
-    Packet(PacketInput<'a>),
+    Packet(&'a PacketInput<'a>),
     /// A socket of this host.
     Socket(&'a SocketInput),
     /// An event of the kernel without a socket.
@@ -34,4 +34,15 @@ pub struct PacketInput<'a> {
     pub options: &'a [u8],
     /// Its payload, as far as captured.
     pub payload: &'a [u8],
+    /// The error, where it is one of ICMP.
+    pub error: Option<&'a IcmpError>,
+}
+
+impl<'a> PacketInput<'a> {
+    /// A packet of `decoded`, where `capture` holds the bytes that were decoded.
+    #[inline]
+    pub fn new(packet: &'a Packet, decoded: &'a Decoded, capture: &'a [u8]) -> Self {
+        let (options, payload) = decoded.tail_of(packet, capture);
+        Self { packet, layers: decoded.layers_of(packet), options, payload, error: decoded.error_of(packet) }
+    }
 }

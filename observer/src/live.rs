@@ -282,9 +282,7 @@ impl Live {
         };
         decoded.packets.iter_mut().for_each(|packet| packet.notes |= note);
         for packet in &decoded.packets {
-            let (options, payload) = decoded.tail_of(packet, &chunk.bytes);
-            let layers = decoded.layers_of(packet);
-            lane.tracker.handle(Input::Packet(PacketInput { packet, layers, options, payload }));
+            lane.tracker.handle(Input::Packet(&PacketInput::new(packet, &decoded, &chunk.bytes)));
         }
         for packet in &decoded.packets {
             tell(News::Packet(packet, &decoded, &chunk.bytes))?;

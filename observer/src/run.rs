@@ -82,7 +82,7 @@ pub fn run<S: Sink>(
             next: 0,
         }),
         shards: (0..shards)
-            .map(|index| Mutex::new(Shard::new((index as u64, shards as u64), tracker, make_sink())))
+            .map(|index| Mutex::new(Shard::new((index as u32, shards as u32), tracker, make_sink())))
             .collect(),
         state: Mutex::new(State::new(shards)),
         changed: Condvar::new(),
@@ -180,6 +180,8 @@ struct Producer<'a> {
 struct Totals {
     first_seen: Option<Timestamp>,
     last_seen: Option<Timestamp>,
+    /// The latest of all, which need not be the last.
+    latest: Timestamp,
     frames: u64,
     octets: u64,
 }
@@ -296,11 +298,11 @@ impl<S: Sink> Run<'_, S> {
             let producer = lock(&self.producer);
             let files = producer.source.files();
             let mut interfaces = files.iter().flat_map(|file| &file.interfaces);
-            (producer.totals.last_seen, interfaces.any(|interface| interface.dropped.is_some_and(|count| count > 0)))
+            (producer.totals.latest, interfaces.any(|interface| interface.dropped.is_some_and(|count| count > 0)))
         };
         while let Some(shard) = self.shards.get(self.next_to_finish.fetch_add(1, Ordering::Relaxed)) {
             let mut shard = lock(shard);
-            shard.until = shard.until.max(until.unwrap_or_default());
+            shard.until = shard.until.max(until);
             shard.lost = lost;
             shard.tracker.finish();
             if let Err(error) = shard.drain() {
@@ -367,7 +369,7 @@ impl Producer<'_> {
         self.totals.add(&part.chunk);
         part.keys = self.keys.with(&mut part.chunk);
         self.decoder.decode(&part.chunk, &mut part.decoded);
-        let count = shards as u64;
+        let count = shards as u32;
         for (index, packet) in part.decoded.packets.iter().enumerate() {
             if shards > 1 && is_for_all(packet, &part.decoded, &part.chunk, &mut self.speakers) {
                 part.shares.iter_mut().for_each(|share| share.push(index as u32));
@@ -377,9 +379,9 @@ impl Producer<'_> {
                 continue;
             }
             let shard = match packet.body {
-                Body::Udp(_) => flow::shard_of_datagram(&packet.tuple),
-                Body::Tcp(_) | Body::Icmp(_) => flow::shard(&packet.tuple),
-            } % count;
+                Body::Udp(_) => flow::shard_of_datagram(&packet.tuple, count),
+                Body::Tcp(_) | Body::Icmp(_) => flow::shard(&packet.tuple, count),
+            };
             if let Some(share) = part.shares.get_mut(shard as usize) {
                 share.push(index as u32);
             }
@@ -433,7 +435,10 @@ impl Totals {
         self.first_seen = self.first_seen.or(chunk.frames.first().map(|frame| frame.at));
         self.last_seen = Some(last.at);
         self.frames += chunk.frames.len() as u64;
-        self.octets += chunk.frames.iter().map(|frame| u64::from(frame.captured)).sum::<u64>();
+        for frame in &chunk.frames {
+            self.latest = self.latest.max(frame.at);
+            self.octets += u64::from(frame.captured);
+        }
     }
 }
 

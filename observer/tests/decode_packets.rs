@@ -40,8 +40,7 @@ impl Outcome {
     }
 
     fn error(&self) -> IcmpError {
-        let Body::Icmp(error) = self.only().body else { panic!("an ICMP error, not {:?}", self.only().body) };
-        error
+        *self.decoded.error_of(self.only()).unwrap_or_else(|| panic!("an ICMP error, not {:?}", self.only().body))
     }
 }
 

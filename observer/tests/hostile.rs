@@ -82,9 +82,7 @@ fn follow(packets: impl Iterator<Item = Vec<u8>>) -> (Vec<ConnectionRecord>, Vec
     let (begun, before) = (Instant::now(), memory());
     let mut tracker = Tracker::new(Config::default());
     for packet in &decoded.packets {
-        let (options, payload) = decoded.tail_of(packet, &chunk.bytes);
-        let layers = decoded.layers_of(packet);
-        tracker.handle(Input::Packet(PacketInput { packet, layers, options, payload }));
+        tracker.handle(Input::Packet(&PacketInput::new(packet, &decoded, &chunk.bytes)));
     }
     let (took, grown) = (begun.elapsed(), memory().saturating_sub(before));
     assert!(grown < MOST, "{grown} octets are kept");

@@ -73,9 +73,7 @@ fn follow(bytes: &[u8], path: &Path) -> Vec<(usize, usize)> {
         let mut tracker = Tracker::new(config);
         let mut counted = 0;
         for packet in &decoded.packets {
-            let (options, payload) = decoded.tail_of(packet, &chunk.bytes);
-            let layers = decoded.layers_of(packet);
-            tracker.handle(Input::Packet(PacketInput { packet, layers, options, payload }));
+            tracker.handle(Input::Packet(&PacketInput::new(packet, &decoded, &chunk.bytes)));
             counted += packets(&mut tracker);
         }
         tracker.finish();

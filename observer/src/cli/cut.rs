@@ -36,9 +36,7 @@ pub fn cut(source: &mut dyn Source, config: Config, checksums: Checksums, id: u6
         decoded.clear();
         decoder.decode(&chunk, &mut decoded);
         for packet in &decoded.packets {
-            let (options, payload) = decoded.tail_of(packet, &chunk.bytes);
-            let layers = decoded.layers_of(packet);
-            let effect = tracker.handle(Input::Packet(PacketInput { packet, layers, options, payload }));
+            let effect = tracker.handle(Input::Packet(&PacketInput::new(packet, &decoded, &chunk.bytes)));
             while tracker.poll().is_some() {}
             // A frame may hold several segments.
             if effect.is_some_and(|effect| effect.connection == id) && last != packet.number {

@@ -147,10 +147,9 @@ struct Printer {
 
 impl Printer {
     fn packet(&mut self, packet: &Packet, carried: u16, decoded: &Decoded, chunk: &Chunk) -> Result<()> {
-        let (options, payload) = decoded.tail_of(packet, &chunk.bytes);
+        let input = PacketInput::new(packet, decoded, &chunk.bytes);
         let effect = self.tracker.as_mut().and_then(|tracker| {
-            let layers = decoded.layers_of(packet);
-            let effect = tracker.handle(Input::Packet(PacketInput { packet, layers, options, payload }));
+            let effect = tracker.handle(Input::Packet(&input));
             while tracker.poll().is_some() {}
             effect
         });
@@ -158,7 +157,7 @@ impl Printer {
         let header = decoded.header_of(packet, &chunk.bytes);
         let Some(left) = self.left.checked_sub(1) else { return Ok(()) };
         self.left = left;
-        self.lines.write(&mut self.out, Shown { packet, segment, header, options, carried });
+        self.lines.write(&mut self.out, Shown { packet, segment, header, options: input.options, carried });
         if let Some(effect) = effect {
             write_effect(&mut self.out, &effect);
         }

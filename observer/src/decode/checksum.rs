@@ -57,7 +57,14 @@ impl Sum {
 
     /// Adds an IPv4 header without options.
     pub(super) fn ip_header(self, header: &[u8; 20]) -> Self {
-        let (words, _) = header.as_chunks::<4>();
+        self.words(header)
+    }
+
+    /// Adds few octets, a number of whole words.
+    #[inline]
+    fn words<const N: usize>(self, octets: &[u8; N]) -> Self {
+        const { assert!(N.is_multiple_of(4), "whole words") };
+        let (words, _) = octets.as_chunks::<4>();
         Self(words.iter().fold(self.0, |sum, word| sum + u64::from(u32::from_ne_bytes(*word))))
     }
 
@@ -69,7 +76,7 @@ impl Sum {
                 let (src, dst) = (u32::from_ne_bytes([a, b, c, d]), u32::from_ne_bytes([e, f, g, h]));
                 Self(self.0 + u64::from(src) + u64::from(dst))
             }
-            IpVersion::V6 => self.octets(&src.0).octets(&dst.0),
+            IpVersion::V6 => self.words(&src.0).words(&dst.0),
         };
         Self(
             sum + u64::from(length.to_be())

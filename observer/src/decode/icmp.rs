@@ -2,7 +2,7 @@
 
 use etherparse::Ipv6RawExtHeaderSlice;
 
-use crate::packet::{Address, Body, Flags, IcmpError, IpVersion, Tuple};
+use crate::packet::{Address, Body, ErrorRef, Flags, IcmpError, IpVersion, Tuple};
 use crate::sequence::Seq;
 
 use super::bytes::{Bytes, Miss, Outcome, be16};
@@ -46,7 +46,9 @@ impl Walk<'_> {
         // As of a segment, all up to the window.
         let flags = rest.peek().ok().map(|&[_, _, _, _, a, b, _, _]| Flags::from_bits_truncate(be16([a & 1, b])));
         let error = IcmpError { from: ip.src, kind, code, mtu, seq: Seq(u32::from_be_bytes(seq)), flags };
-        self.emit(&ip, tuple, Body::Icmp(error), Bytes::new(&[], rest.start(), 0), 0);
+        let place = ErrorRef(self.out.errors.len() as u32);
+        self.out.errors.push(error);
+        self.emit(&ip, tuple, Body::Icmp(place), Bytes::new(&[], rest.start(), 0), 0);
         self.decoder.counts.icmp_errors += 1;
         Ok(())
     }

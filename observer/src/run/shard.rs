@@ -14,12 +14,12 @@ use super::{Batch, Part};
 use crate::sink::Sink;
 
 /// Packets whose connections are brought near at once.
-const FORESEEN: usize = 16;
+const FORESEEN: usize = 8;
 
 /// What only the thread that follows the shard's connections touches.
 pub(super) struct Shard<S> {
     /// Its index, of so many.
-    place: (u64, u64),
+    place: (u32, u32),
     pub(super) tracker: Tracker,
     processes: Processes,
     pub(super) sink: S,
@@ -33,7 +33,7 @@ pub(super) struct Shard<S> {
 }
 
 impl<S: Sink> Shard<S> {
-    pub(super) fn new(place: (u64, u64), config: Config, sink: S) -> Self {
+    pub(super) fn new(place: (u32, u32), config: Config, sink: S) -> Self {
         Self {
             place,
             tracker: Tracker::new(config),
@@ -57,7 +57,7 @@ impl<S: Sink> Shard<S> {
     /// Whether a connection is this shard's.
     fn owns(&self, tuple: &Tuple) -> bool {
         let (index, count) = self.place;
-        flow::shard(tuple) % count == index
+        flow::shard(tuple, count) == index
     }
 
     /// Handles what of `batch` is this shard's, which has the given index.
@@ -81,27 +81,32 @@ impl<S: Sink> Shard<S> {
             self.tracker.handle(Input::Keys(keys));
         }
         let packet = |index: &u32| decoded.packets.get(*index as usize);
-        let mut groups = share.chunks(FORESEEN).peekable();
-        while let Some(group) = groups.next() {
-            groups.peek().into_iter().for_each(|next| decoded.foresee(next));
+        // Two groups ahead the packets themselves are fetched, one ahead their connections, and then what those lead to.
+        let (mut far, mut near) = (share.chunks(FORESEEN), share.chunks(FORESEEN));
+        let foresee = |tracker: &mut Tracker, group: Option<&[u32]>| {
+            group.into_iter().for_each(|group| tracker.foresee(group.iter().filter_map(packet)));
+        };
+        far.by_ref().take(2).for_each(|group| decoded.foresee(group));
+        foresee(&mut self.tracker, near.next());
+        for group in share.chunks(FORESEEN) {
+            far.next().into_iter().for_each(|group| decoded.foresee(group));
+            foresee(&mut self.tracker, near.next());
             for packet in group.iter().filter_map(packet) {
                 decoded.foresee_tail(packet, &chunk.bytes);
+                self.tracker.foresee_more(packet);
             }
-            self.tracker.foresee(group.iter().filter_map(packet));
             for (index, packet) in group.iter().filter_map(|index| Some((index, packet(index)?))) {
                 self.until = self.until.max(packet.at);
-                let (options, payload) = decoded.tail_of(packet, &chunk.bytes);
-                let layers = decoded.layers_of(packet);
-                let input = PacketInput { packet, layers, options, payload };
+                let input = PacketInput::new(packet, decoded, &chunk.bytes);
                 if !overheard.is_empty() && overheard.binary_search(index).is_ok() && !self.owns(&packet.tuple) {
                     self.tracker.overhear(&input);
                     continue;
                 }
-                let effect = self.tracker.handle(Input::Packet(input));
-                if let Some(effect) = effect
+                let connection = self.tracker.follow(&input);
+                if let Some(connection) = connection
                     && !chunk.comments.is_empty()
                 {
-                    self.processes.note(chunk, packet, effect.connection);
+                    self.processes.note(chunk, packet, connection);
                 }
             }
         }

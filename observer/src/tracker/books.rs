@@ -6,11 +6,12 @@ use std::sync::Arc;
 use super::connection::{Connection, Listed};
 use super::duplicate::Duplicates;
 use super::hearing::Holding;
+use super::segment::Done;
 use super::table::Key;
-use super::{Config, Counts, Effect};
+use super::{Config, Counts};
 use crate::input::PacketInput;
 use crate::keylog::Keys;
-use crate::packet::Segment;
+use crate::packet::{Packet, Segment};
 use crate::time::Timestamp;
 
 /// What is kept of all connections together.
@@ -36,6 +37,12 @@ pub(super) struct Over {
 }
 
 impl Books {
+    /// Has what a segment will need fetched.
+    #[inline]
+    pub(super) fn foresee(&self, packet: &Packet, segment: &Segment) {
+        self.duplicates.foresee(packet, segment);
+    }
+
     /// Has `connection` take in a segment that direction `from` sent.
     #[inline]
     pub(super) fn take(
@@ -46,7 +53,7 @@ impl Books {
         input: &PacketInput<'_>,
         segment: &Segment,
         config: &Config,
-    ) -> Effect {
+    ) -> Done {
         let held = if segment.len > 0 { connection.held() } else { 0 };
         let done = connection.segment(from, input, segment, config, (&mut self.duplicates, self.keys.as_ref()));
         if segment.len > 0 {
@@ -54,7 +61,7 @@ impl Books {
         }
         self.counts.duplicates += u64::from(done.duplicate);
         self.list_if_over(connection, key.hash, config);
-        connection.effect(from, done)
+        done
     }
 
     #[inline]

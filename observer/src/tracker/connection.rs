@@ -317,6 +317,7 @@ impl Connection {
     }
 
     /// What the tracker tells of a segment that direction `from` sent.
+    #[inline(never)]
     pub(super) fn effect(&self, from: u8, done: Done) -> Effect {
         let (client, _) = self.roles();
         let [low, high] =

@@ -20,6 +20,7 @@
 use super::analysis::Flow;
 use super::pack::pack_fields;
 use crate::flow::fold;
+use crate::nearby::fetch;
 use crate::packet::{Flags, IpVersion, Layer, Packet, Segment};
 use crate::tcp_options::TcpOptions;
 use crate::time::{Nanos, Timestamp};
@@ -98,21 +99,24 @@ pub struct Habits {
 }
 
 impl Duplicates {
-    /// Whether `packet` is a copy of an earlier one; if not, remembers it. `habits` are those of its direction and of the
+    /// Whether `packet`, which direction `from` sent, is a copy of an earlier one; if not, remembers it. `habits` are those of its direction and of the
     /// other, `fwd` and `rev` what the segment analysis remembers of them.
     pub fn is_copy(
         &mut self,
-        packet: &Packet,
+        (packet, from): (&Packet, u8),
         segment: &Segment,
         options: &TcpOptions,
         layers: &[Layer],
         [habits, others]: [&mut Habits; 2],
         [fwd, rev]: [&Flow; 2],
     ) -> bool {
-        let fingerprint = fingerprint(packet, segment, options);
+        let mark = mark(packet, segment);
+        let fingerprint = fingerprint(mark, from, segment, options);
+        // Without SACK blocks few packets have a mark in common.
+        let row = row_of(if options.sack_blocks == 0 { mark } else { fingerprint });
         let place = Place { file: packet.frame.file, interface: packet.interface, ttl: packet.ttl, tags: tags(layers) };
         // Most packets can be no copies.
-        let known = self.find(fingerprint).filter(|_| !fwd.is_advanced_by(segment));
+        let known = self.find(row, fingerprint).filter(|_| !fwd.is_advanced_by(segment));
         if let Some(seen) = known {
             let apart = Nanos(packet.at.as_nanos().abs_diff(seen.at.as_nanos()));
             let sends = segment.len > 0 || segment.flags.intersects(Flags::SYN | Flags::FIN);
@@ -130,19 +134,25 @@ impl Duplicates {
             habits.repeats_ip_id |= habits.ip_id == packet.ip_id;
             habits.ip_id = packet.ip_id;
         }
-        self.remember(Seen { fingerprint, at: packet.at, place, copies: 0 });
+        self.remember(row, Seen { fingerprint, at: packet.at, place, copies: 0 });
         false
     }
 
-    fn find(&mut self, fingerprint: u64) -> Option<&mut Seen> {
-        let row = self.rows.get(row_of(fingerprint))?;
+    /// Has the row of a packet fetched.
+    #[inline]
+    pub fn foresee(&self, packet: &Packet, segment: &Segment) {
+        self.rows.get(row_of(mark(packet, segment))).into_iter().for_each(fetch);
+    }
+
+    fn find(&mut self, row: usize, fingerprint: u64) -> Option<&mut Seen> {
+        let row = self.rows.get(row)?;
         let tagged = row.iter().filter(|trace| trace.tag == tag_of(fingerprint));
         let is_it = |place: &usize| self.packets.get(*place).is_some_and(|seen| seen.fingerprint == fingerprint);
         let place = tagged.map(|trace| trace.place()).find(is_it)?;
         self.packets.get_mut(place)
     }
 
-    fn remember(&mut self, seen: Seen) {
+    fn remember(&mut self, row: usize, seen: Seen) {
         if self.rows.is_empty() {
             self.packets = vec![Seen::default(); REMEMBERED].into_boxed_slice();
             self.rows = vec![Default::default(); ROWS].into_boxed_slice();
@@ -150,7 +160,7 @@ impl Duplicates {
         self.count = self.count.wrapping_add(1);
         let trace = Trace { tag: tag_of(seen.fingerprint), number: self.count };
         let Some(place) = self.packets.get_mut(trace.place()) else { return };
-        let Some(row) = self.rows.get_mut(row_of(seen.fingerprint)) else { return };
+        let Some(row) = self.rows.get_mut(row) else { return };
         *place = seen;
         // The latest stands first. Of what may be the same packet no second trace is kept.
         let [a, b, c, d] = *row;
@@ -169,8 +179,8 @@ impl Trace {
     }
 }
 
-const fn row_of(fingerprint: u64) -> usize {
-    fingerprint as usize % ROWS
+const fn row_of(mark: u64) -> usize {
+    mark as usize % ROWS
 }
 
 const fn tag_of(fingerprint: u64) -> u16 {
@@ -191,15 +201,22 @@ const fn two(high: u32, low: u32) -> u64 {
     (high as u64) << 32 | low as u64
 }
 
-/// A hash of condition 1. That of a connection is not to be guessed, so neither is this one.
-fn fingerprint(packet: &Packet, segment: &Segment, options: &TcpOptions) -> u64 {
+/// A hash of what condition 1 says of the headers without their options: known before those are read.
+#[inline]
+fn mark(packet: &Packet, segment: &Segment) -> u64 {
     let marks = u32::from(segment.flags.bits()) << 16 | u32::from(segment.window);
     let short = two(marks, u32::from(packet.ip_id) << 16 | u32::from(segment.urgent));
-    let start = fold(packet.hash ^ two(segment.seq.0, segment.ack.0), short ^ 0x9e37_79b9_7f4a_7c15);
+    fold(packet.hash ^ two(segment.seq.0, segment.ack.0), short ^ 0x9e37_79b9_7f4a_7c15)
+}
+
+/// A hash of all of condition 1, beginning with the [`mark`]. That of a connection is not to be guessed, so neither is this
+/// one.
+#[inline]
+fn fingerprint(mark: u64, from: u8, segment: &Segment, options: &TcpOptions) -> u64 {
     let stamps = options.timestamps.filter(|_| !segment.flags.contains(Flags::SYN));
     let (value, echo) = stamps.unwrap_or_default();
-    let sent = two(segment.len, packet.tuple.is_canonical().into());
-    let mut hash = fold(start ^ two(value, echo), sent ^ 0xbf58_476d_1ce4_e5b9);
+    let sent = two(segment.len, from.into());
+    let mut hash = fold(mark ^ two(value, echo), sent ^ 0xbf58_476d_1ce4_e5b9);
     for (left, right) in options.sack() {
         hash = fold(hash ^ two(left.0, right.0), 0x94d0_49bb_1331_11eb);
     }
@@ -245,7 +262,8 @@ mod tests {
             let forward = packet.tuple.is_canonical();
             let (habits, fwd, rev) =
                 if forward { ([low_habits, high_habits], low, high) } else { ([high_habits, low_habits], high, low) };
-            let is_copy = self.duplicates.is_copy(&packet, &segment, options, layers, habits, [fwd, rev]);
+            let is_copy =
+                self.duplicates.is_copy((&packet, u8::from(!forward)), &segment, options, layers, habits, [fwd, rev]);
             if !is_copy {
                 analyse(fwd, rev, &mut self.shared, &segment, options, packet.at);
             }

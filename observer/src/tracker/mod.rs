@@ -144,21 +144,34 @@ impl Tracker {
 
     /// Looks ahead: brings what packets will need from memory near the processor, so that none waits for the memory of
     /// another. A few at a time: it does not hold much.
-    pub fn foresee<'a>(&mut self, packets: impl Iterator<Item = &'a Packet> + Clone) {
-        for packet in packets.clone() {
+    pub fn foresee<'a>(&mut self, packets: impl Iterator<Item = &'a Packet>) {
+        for packet in packets {
             match &packet.body {
                 Body::Udp(_) => self.quic.foresee(packet.hash),
-                Body::Tcp(_) | Body::Icmp(_) => self.table.foresee(packet.hash),
+                Body::Icmp(_) => self.table.foresee(packet.hash),
+                Body::Tcp(segment) => {
+                    self.books.foresee(packet, segment);
+                    self.table.foresee(packet.hash);
+                }
             }
         }
-        packets.for_each(|packet| self.table.foresee_more(packet.hash));
+    }
+
+    /// The same for what is found by what [`foresee`](Self::foresee) brought: once that had time to come.
+    #[inline]
+    pub fn foresee_more(&self, packet: &Packet) {
+        self.table.foresee_more(packet.hash, packet.tail.payload > 0);
     }
 
     /// Takes in one thing that a source saw, and says what it did to its connection. `None` where it belongs to none.
     #[inline]
     pub fn handle(&mut self, input: Input<'_>) -> Option<Effect> {
         match input {
-            Input::Packet(input) => return self.packet(&input),
+            Input::Packet(input) => {
+                let mut effect = None;
+                self.packet(input, Some(&mut effect));
+                return effect;
+            }
             Input::Socket(socket) => self.socket(socket),
             Input::Stray(stray) => self.stray(stray),
             Input::Socketless(since) => self.end_socketless(since),
@@ -167,19 +180,26 @@ impl Tracker {
         None
     }
 
-    fn packet(&mut self, input: &PacketInput<'_>) -> Option<Effect> {
+    /// Takes in a packet, and says to which connection it belongs: less than [`handle`](Self::handle) says, and sooner.
+    #[inline]
+    pub fn follow(&mut self, input: &PacketInput<'_>) -> Option<u64> {
+        self.packet(input, None)
+    }
+
+    /// Takes in a packet. What it did to its connection is put where that is asked for.
+    fn packet(&mut self, input: &PacketInput<'_>, effect: Option<&mut Option<Effect>>) -> Option<u64> {
         self.table.pass(input.packet.number);
-        let effect = match &input.packet.body {
+        let connection = match &input.packet.body {
             Body::Tcp(_) if outcome::leaves_aside(input.packet, input.layers, &self.config) => {
                 self.leave_aside(input);
                 None
             }
-            Body::Tcp(segment) => self.segment(input, segment),
-            Body::Icmp(error) => self.icmp(input, error),
-            Body::Udp(datagram) => self.datagram(input, *datagram),
+            Body::Tcp(segment) => self.segment(input, segment, effect),
+            Body::Icmp(_) => tell(self.icmp(input), effect),
+            Body::Udp(datagram) => tell(self.datagram(input, *datagram), effect),
         };
         self.previous = input.packet.at;
-        effect
+        connection
     }
 
     /// Ends what has run out of time at `now`: connections that have been over for [`Config::linger`].
@@ -326,7 +346,12 @@ impl Tracker {
 
     // Always inlined, like what it leads to for most packets: calls were a tenth of what a packet costs.
     #[inline(always)]
-    fn segment(&mut self, input: &PacketInput<'_>, segment: &Segment) -> Option<Effect> {
+    fn segment(
+        &mut self,
+        input: &PacketInput<'_>,
+        segment: &Segment,
+        effect: Option<&mut Option<Effect>>,
+    ) -> Option<u64> {
         let (key, from) = self.key(input);
         let mut is_opened = false;
         loop {
@@ -335,13 +360,19 @@ impl Tracker {
                     || !connection.is_succeeded_by(from, segment, self.previous, input.packet.at, &self.config))
             {
                 // The way of every packet: in one place, so that there is one copy of all that it leads through.
-                let effect = self.books.take(connection, &key, from, input, segment, &self.config);
+                let id = connection.id;
+                let done = self.books.take(connection, &key, from, input, segment, &self.config);
+                if let Some(effect) = effect {
+                    *effect = Some(connection.effect(from, done));
+                }
                 if let Some(heard) = connection.heard(segment, &self.config) {
                     self.look_up(input.packet, from, heard);
                 }
                 self.keep_few_over();
-                self.keep_little(input.packet.at);
-                return Some(effect);
+                if segment.len > 0 {
+                    self.keep_little(input.packet.at);
+                }
+                return Some(id);
             }
             if is_opened {
                 return None;
@@ -457,7 +488,8 @@ impl Tracker {
     }
 
     /// An ICMP error belongs to the connection that it quotes; one about no known connection is left alone.
-    fn icmp(&mut self, input: &PacketInput<'_>, error: &IcmpError) -> Option<Effect> {
+    fn icmp(&mut self, input: &PacketInput<'_>) -> Option<Effect> {
+        let error = input.error?;
         let (key, quoted) = self.key(input);
         if self.config.strict_wireshark {
             self.quoted_segment(&key, quoted, input.packet, error);
@@ -534,7 +566,8 @@ impl Tracker {
         self.give_out_over();
         // Those whose turn is next have been left alone for long.
         let mut next = self.books.over.iter().map(|over| over.hash);
-        next.next().into_iter().for_each(|hash| self.table.foresee_more(hash));
+        next.next().into_iter().for_each(|hash| self.table.foresee_end(hash));
+        next.next().into_iter().for_each(|hash| self.table.foresee_more(hash, true));
         next.next().into_iter().for_each(|hash| self.table.foresee(hash));
     }
 
@@ -548,6 +581,12 @@ impl Tracker {
         self.books.counts.connections += 1;
         self.out.push_back(Event::Connection(connection.record(&self.config)));
     }
+}
+
+/// Puts `done` where it is asked for, and says to which connection it was done.
+fn tell(done: Option<Effect>, effect: Option<&mut Option<Effect>>) -> Option<u64> {
+    effect.into_iter().for_each(|effect| *effect = done);
+    done.map(|done| done.connection)
 }
 
 #[cfg(test)]

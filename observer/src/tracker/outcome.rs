@@ -169,8 +169,8 @@ impl Outcome {
         }
     }
 
-    /// The short way of what most segments are: the next one between two established ends that lack nothing, of a kind
-    /// that is in the history. Says whether the segment was one; if not, nothing has changed.
+    /// The short way of what most segments are: the next one between two established ends that lack nothing. Says whether the
+    /// segment was one; if not, nothing has changed.
     #[inline]
     fn takes_next(&mut self, me: End, segment: &Segment, whole: bool) -> bool {
         const NO_HANDSHAKE: Facts = Facts::ORIGINATOR_SEEN.union(Facts::RESPONDER_SEEN);
@@ -193,15 +193,22 @@ impl Outcome {
         if acked.before_start || acked.seq.after(peer.delivered) {
             return false;
         }
-        if segment.len == 0 {
-            if segment.seq != end.last || !written.contains(Written::ACK) {
+        let (what, letter) = if segment.len == 0 {
+            if segment.seq != end.last {
                 return false;
             }
-        } else if !whole || !written.contains(Written::DATA) || !end.takes_next(segment) {
-            return false;
-        }
+            (Written::ACK, b'A')
+        } else {
+            if !whole || !end.takes_next(segment) {
+                return false;
+            }
+            (Written::DATA, b'D')
+        };
         peer.acknowledge(segment.ack);
         peer.trimmed = acked.seq.latest(peer.trimmed);
+        if !written.contains(what) {
+            self.write_once(me, what, letter);
+        }
         true
     }
 

@@ -7,6 +7,8 @@
 
 use std::collections::VecDeque;
 
+use smallvec::{Array, SmallVec};
+
 use crate::flow::TunnelEnds;
 use crate::packet::{Address, Flags, IcmpError, IpVersion, Layer, Tunnel, TunnelKind, Tuple};
 use crate::record::{Ecn, EntryKind, RetransmissionCause, TcpState};
@@ -341,6 +343,17 @@ impl<T: Pack> Pack for Vec<T> {
 
     fn unpack(from: &mut Unpacker<'_>) -> Self {
         (0..usize::unpack(from)).map(|_| T::unpack(from)).collect()
+    }
+}
+
+impl<A: Array<Item: Pack>> Pack for SmallVec<A> {
+    fn pack(&self, to: &mut Packer) {
+        self.len().pack(to);
+        self.iter().for_each(|value| value.pack(to));
+    }
+
+    fn unpack(from: &mut Unpacker<'_>) -> Self {
+        (0..usize::unpack(from)).map(|_| Pack::unpack(from)).collect()
     }
 }
 

@@ -14,8 +14,11 @@
 //! 2. A segment of the other end whose TSecr is that TSval stops it: a sample.
 //! 3. A later TSecr cancels it: the echo was not captured.
 
+use smallvec::SmallVec;
+
 use super::analysis::AnalysisSet;
 use super::pack::{Pack, Packer, Unpacker, pack_fields, pack_flags};
+use crate::nearby::fetch;
 use crate::packet::{Flags, Segment};
 use crate::record::RttStats;
 use crate::sequence::Seq;
@@ -103,6 +106,15 @@ impl RoundTrips {
         sample
     }
 
+    /// Has what was measured fetched.
+    pub fn foresee(&self) {
+        for distribution in [&self.by_ack, &self.by_timestamps] {
+            if let Distribution::Many(histogram) = distribution {
+                fetch(&**histogram);
+            }
+        }
+    }
+
     /// What a round trip usually takes; `None` where none was measured.
     pub fn typical(&self) -> Option<Nanos> {
         self.by_ack().or_else(|| self.by_timestamps()).map(|stats| stats.median_ns)
@@ -137,8 +149,9 @@ pub(super) struct Histogram {
     count: u64,
     min: Nanos,
     max: Nanos,
-    /// Those that hold something, in order.
-    buckets: Vec<Bucket>,
+    /// Those that hold something, in order. The first few are in the same piece of memory: what is far away is waited for
+    /// once.
+    buckets: SmallVec<[Bucket; 6]>,
 }
 
 /// How many lengths fell into one eighth of an octave.
@@ -166,7 +179,7 @@ impl Distribution {
                     *count += 1;
                     return;
                 }
-                let mut many = Histogram { count: 0, min: length, max: length, buckets: Vec::new() };
+                let mut many = Histogram { count: 0, min: length, max: length, buckets: SmallVec::new() };
                 nanos.iter().take(usize::from(*count)).for_each(|&nanos| many.add(Nanos(nanos.into())));
                 many.add(length);
                 *self = Self::Many(Box::new(many));

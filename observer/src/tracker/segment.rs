@@ -52,7 +52,7 @@ impl Connection {
             return self.sampled_segment(from, input, segment, &options, (config, keys));
         }
         if config.recognises_duplicates()
-            && duplicates.is_copy(packet, segment, &options, input.layers, habits, [fwd_flow, rev_flow])
+            && duplicates.is_copy((packet, from), segment, &options, input.layers, habits, [fwd_flow, rev_flow])
         {
             self.rare.get_or_insert_default().duplicates += 1;
             if segment.flags.contains(Flags::SYN) {

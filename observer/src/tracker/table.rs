@@ -39,7 +39,7 @@ pub(super) struct Table {
 }
 
 /// How many places are remembered: more than there are packets that are foreseen together.
-const LATELY: usize = 64;
+const LATELY: usize = 256;
 
 #[derive(Debug)]
 struct Entry<T> {
@@ -146,13 +146,23 @@ impl Table {
         }
     }
 
-    /// The same for what the connection leads to: once it has been foreseen itself, for a while.
-    pub(super) fn foresee_more(&self, hash: u64) {
+    /// The same for what the connection leads to, its payload only where some `is_brought`: once it has been foreseen
+    /// itself, for a while.
+    pub(super) fn foresee_more(&self, hash: u64, is_brought: bool) {
         let bucket = self.lately.get(hash as usize % LATELY).copied().unwrap_or_default();
         if let Some(entry) = self.awake.get_bucket(bucket).filter(|entry| entry.hash == hash) {
             let Connection { sent, conversation, .. } = &*entry.connection;
             sent.iter().filter_map(|end| end.data.as_deref()).for_each(fetch);
-            conversation.as_deref().into_iter().for_each(fetch);
+            conversation.as_deref().into_iter().filter(|_| is_brought).for_each(fetch);
+        }
+    }
+
+    /// The same for what only the connection's record needs: once it has been foreseen with what it leads to.
+    pub(super) fn foresee_end(&self, hash: u64) {
+        let bucket = self.lately.get(hash as usize % LATELY).copied().unwrap_or_default();
+        if let Some(entry) = self.awake.get_bucket(bucket).filter(|entry| entry.hash == hash) {
+            let data = entry.connection.sent.iter().filter_map(|end| end.data.as_deref());
+            data.for_each(|data| data.round_trips.foresee());
         }
     }
 
@@ -214,7 +224,10 @@ impl Table {
         opened.push(connection.id, hash, awake.len() + resting.len(), |id, hash| {
             last_number((awake, resting), *hash, id).is_some()
         });
-        awake.insert_unique(hash, Entry { hash, connection }, |entry| entry.hash);
+        let entry = awake.insert_unique(hash, Entry { hash, connection }, |entry| entry.hash);
+        if let Some(place) = self.lately.get_mut(hash as usize % LATELY) {
+            *place = entry.bucket_index();
+        }
     }
 
     /// The identifier of the connection that was opened first.

@@ -8,7 +8,8 @@ use crate::flow;
 use crate::input::{Input, PacketInput};
 use crate::kernel::{KernelEvent, SocketInput, StrayInput};
 use crate::packet::{
-    Address, Body, Flags, FrameId, IcmpError, IpVersion, Layer, Notes, Packet, Segment, Span, Tunnel, TunnelKind, Tuple,
+    Address, Body, ErrorRef, Flags, FrameId, IcmpError, IpVersion, Layer, Notes, Packet, Segment, Span, Tunnel,
+    TunnelKind, Tuple,
 };
 use crate::record::{ConnectionRecord, EntryKind, RolesFrom, Side, Sides, Source, TcpState};
 use crate::sequence::Seq;
@@ -60,6 +61,21 @@ impl Wire {
     }
 
     fn packet(&mut self, from: (u8, u16), to: (u8, u16), body: Body, notes: Notes) -> Option<Effect> {
+        self.pass_on(from, to, body, None, notes)
+    }
+
+    fn error(&mut self, from: (u8, u16), to: (u8, u16), error: &IcmpError) -> Option<Effect> {
+        self.pass_on(from, to, Body::Icmp(ErrorRef(0)), Some(error), Notes::empty())
+    }
+
+    fn pass_on(
+        &mut self,
+        from: (u8, u16),
+        to: (u8, u16),
+        body: Body,
+        error: Option<&IcmpError>,
+        notes: Notes,
+    ) -> Option<Effect> {
         self.pass(Nanos::from_millis(1));
         self.number += 1;
         let tuple = between(from, to);
@@ -80,9 +96,9 @@ impl Wire {
             missing: 0,
             body,
         };
-        let input = PacketInput { packet: &packet, layers: &self.layers, options: &[], payload: &[] };
+        let input = PacketInput { packet: &packet, layers: &self.layers, options: &[], payload: &[], error };
         let before = self.tracker.out.len();
-        let effect = self.tracker.handle(Input::Packet(input));
+        let effect = self.tracker.handle(Input::Packet(&input));
         let given_out = self.tracker.out.iter().skip(before).map(number);
         assert!(
             given_out.min().is_none_or(|first| first >= self.first_open),
@@ -278,8 +294,8 @@ fn icmp_errors_find_the_connection_they_quote() {
     wire.send(CLIENT, SERVER, SYN, 100, 0, 0);
     let error =
         IcmpError { from: Address::v4([10, 0, 0, 9]), kind: 3, code: 13, mtu: None, seq: Seq(100), flags: None };
-    assert!(wire.packet(CLIENT, SERVER, Body::Icmp(error), Notes::empty()).is_some());
-    assert!(wire.packet((7, 7), SERVER, Body::Icmp(error), Notes::empty()).is_none());
+    assert!(wire.error(CLIENT, SERVER, &error).is_some());
+    assert!(wire.error((7, 7), SERVER, &error).is_none());
     let record = wire.finish_one();
     let [icmp] = &record.icmp[..] else { panic!("one error, not {:?}", record.icmp) };
     assert_eq!((icmp.to, icmp.name, icmp.from.to_string().as_str()), (Side::Client, "admin prohibited", "10.0.0.9"));
@@ -390,8 +406,10 @@ proptest! {
                 let flags = Flags::from_bits_retain(if kind < 6 { 0x10 } else { flags });
                 let segment = Segment { seq, ack, flags, window: 1000 * u16::from(kind), urgent: 0, len: len * 100 };
                 let error = IcmpError { from: Address::v4([9; 4]), kind: 3, code: 1, mtu: None, seq, flags: None };
-                let body = if kind == 0 { Body::Icmp(error) } else { Body::Tcp(segment) };
-                effects.push(wire.packet(from, to, body, Notes::empty()));
+                effects.push(match kind {
+                    0 => wire.error(from, to, &error),
+                    _ => wire.packet(from, to, Body::Tcp(segment), Notes::empty()),
+                });
             }
             let mut records = wire.finish();
             let thresholds = Thresholds::default();

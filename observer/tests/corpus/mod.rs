@@ -34,9 +34,7 @@ pub fn replay(capture: &Path, checksums: Checksums, config: Config) -> (Vec<Conn
         tracker.handle(Input::Keys(&Arc::new(keys)));
     }
     for packet in &decoded.packets {
-        let (options, payload) = decoded.tail_of(packet, &chunk.bytes);
-        let layers = decoded.layers_of(packet);
-        tracker.handle(Input::Packet(PacketInput { packet, layers, options, payload }));
+        tracker.handle(Input::Packet(&PacketInput::new(packet, &decoded, &chunk.bytes)));
     }
     tracker.finish();
     let (mut records, mut lookups) = (Vec::new(), Vec::new());

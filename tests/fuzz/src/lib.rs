@@ -104,17 +104,15 @@ pub fn follow(chunk: &Chunk) {
     keys.add(chunk.keys.clone());
     tracker.handle(Input::Keys(&Arc::new(keys)));
     for packet in &decoded.packets {
-        let (options, payload) = decoded.tail_of(packet, &chunk.bytes);
-        assert_eq!(options.len(), usize::from(packet.tail.options), "options lie in the bytes");
-        assert_eq!(payload.len(), packet.tail.payload as usize, "payload lies in the bytes");
+        let input = PacketInput::new(packet, &decoded, &chunk.bytes);
+        assert_eq!(input.options.len(), usize::from(packet.tail.options), "options lie in the bytes");
+        assert_eq!(input.payload.len(), packet.tail.payload as usize, "payload lies in the bytes");
         if let Body::Tcp(segment) = packet.body {
             assert!(packet.tail.payload <= segment.len, "the wire held what the capture holds");
         }
-        let layers = decoded.layers_of(packet);
-        let input = PacketInput { packet, layers, options, payload };
         neighbour.overhear(&input);
         while neighbour.poll().is_some() {}
-        tracker.handle(Input::Packet(input));
+        tracker.handle(Input::Packet(&input));
         assert!(tracker.open_connections() <= 8, "the bound on open connections holds");
         while tracker.poll().is_some() {}
     }

@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use observer::input::{Input, PacketInput};
-use observer::packet::{Address, Body, Flags, FrameId, IcmpError, IpVersion, Notes, Packet, Segment, Span, Tuple};
+use observer::packet::{Address, Body, ErrorRef, Flags, FrameId, IcmpError, IpVersion, Notes, Packet, Segment, Span, Tuple};
 use observer::sequence::Seq;
 use observer::time::Timestamp;
 use observer::tracker::{Config, Event, Timeouts, Tracker};
@@ -36,10 +36,11 @@ fuzz_target!(|data: &[u8]| {
             2 => clock + u64::from(step & 0x3fff) * 100_000_000,
             _ => clock - u64::from(step & 0x3fff),
         };
-        let packet = packet(&mut bytes, &template, clock, number);
+        let (packet, error) = packet(&mut bytes, &template, clock, number);
         let options = bytes.slice(usize::from(packet.tail.options));
         let packet = Packet { tail: Span { options: options.len() as u8, ..packet.tail }, ..packet };
-        tracker.handle(Input::Packet(PacketInput { packet: &packet, layers: &[], options, payload: &[] }));
+        let input = PacketInput { packet: &packet, layers: &[], options, payload: &[], error: error.as_ref() };
+        tracker.handle(Input::Packet(&input));
         assert!(tracker.open_connections() <= most, "the bound on open connections holds");
         given_out += drain(&mut tracker);
     }
@@ -59,7 +60,7 @@ fn drain(tracker: &mut Tracker) -> u64 {
 }
 
 /// A packet between two of four ends, with numbers close enough to each other that segments meet.
-fn packet(bytes: &mut Bytes<'_>, template: &Packet, clock: u64, number: u64) -> Packet {
+fn packet(bytes: &mut Bytes<'_>, template: &Packet, clock: u64, number: u64) -> (Packet, Option<IcmpError>) {
     let ends = bytes.u8();
     let tuple = Tuple {
         src: Address::v4([10, 0, 0, ends & 1]),
@@ -69,16 +70,19 @@ fn packet(bytes: &mut Bytes<'_>, template: &Packet, clock: u64, number: u64) -> 
         version: IpVersion::V4,
     };
     let (seq, ack) = (near_the_wrap(bytes), near_the_wrap(bytes));
-    let body = if ends & 0xc0 == 0xc0 {
+    let error = (ends & 0xc0 == 0xc0).then(|| {
         let [kind, code] = bytes.array();
-        Body::Icmp(IcmpError { from: tuple.dst, kind, code, mtu: None, seq, flags: None })
+        IcmpError { from: tuple.dst, kind, code, mtu: None, seq, flags: None }
+    });
+    let body = if error.is_some() {
+        Body::Icmp(ErrorRef(0))
     } else {
         let flags = Flags::from_bits_truncate(bytes.u16());
         let len = u32::from(bytes.u16() >> 2);
         Body::Tcp(Segment { seq, ack, flags, window: bytes.u16(), urgent: 0, len })
     };
     let key = tuple.src.0[15] ^ tuple.dst.0[15];
-    Packet {
+    let packet = Packet {
         at: Timestamp::from_nanos(clock),
         number,
         frame: FrameId { file: 0, number },
@@ -91,7 +95,8 @@ fn packet(bytes: &mut Bytes<'_>, template: &Packet, clock: u64, number: u64) -> 
         tail: Span { start: 0, options: bytes.u8() % 41, payload: 0, reassembled: false },
         body,
         ..*template
-    }
+    };
+    (packet, error)
 }
 
 fn near_the_wrap(bytes: &mut Bytes<'_>) -> Seq {

@@ -263,8 +263,8 @@ impl Stage {
             missing: 0,
             body: Body::Tcp(segment),
         };
-        let input = PacketInput { packet: &packet, layers: &[], options, payload };
-        self.tracker.handle(Input::Packet(input));
+        let input = PacketInput { packet: &packet, layers: &[], options, payload, error: None };
+        self.tracker.handle(Input::Packet(&input));
     }
 }
 

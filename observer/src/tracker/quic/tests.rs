@@ -34,7 +34,13 @@ impl Wire {
             body: Body::Udp(Datagram { len: payload.len() as u32 }),
             ..Packet::placeholder(self.now, self.number, tuple)
         };
-        self.tracker.handle(Input::Packet(PacketInput { packet: &packet, layers: &[], options: &[], payload }))
+        self.tracker.handle(Input::Packet(&PacketInput {
+            packet: &packet,
+            layers: &[],
+            options: &[],
+            payload,
+            error: None,
+        }))
     }
 
     /// A handshake as far as it can be made without its keys, and one datagram of data of the client.
