@@ -38,9 +38,9 @@ pub struct From {
     #[arg(long, value_enum, default_value_t, value_name = "SOURCE")]
     pub source: Choice,
 
-    /// sock_diag: from one look at the kernel's tables to the next
-    #[arg(long, value_name = "SECONDS", default_value = "0.2", value_parser = poll)]
-    pub poll: Duration,
+    /// From one look at the kernel's tables to the next; implies --source sock_diag [default: 0.2]
+    #[arg(long, value_name = "SECONDS", value_parser = poll)]
+    pub poll: Option<Duration>,
 
     /// List the interfaces that packets can be captured on
     #[arg(long, short = 'D')]
@@ -91,7 +91,7 @@ impl From {
             promiscuous: false,
             keylog: None,
         };
-        Self { source, poll: Duration::from_millis(200), list_interfaces: false, packets }
+        Self { source, poll: None, list_interfaces: false, packets }
     }
 
     /// Opens the source that was asked for, or the best there is, and says on standard error what it does not show.
@@ -104,7 +104,12 @@ impl From {
             let message = "-i, --filter, --snaplen, --buffer, --promiscuous and --keylog are for --source pcap";
             bail!(WrongUsage(message.to_string()));
         }
-        if !observe.hooks.is_empty() && matches!(self.source, Choice::Pcap | Choice::SockDiag) {
+        let asks_for_tables = self.poll.is_some();
+        if asks_for_tables && (asks_for_packets || matches!(self.source, Choice::Ebpf | Choice::Pcap)) {
+            bail!(WrongUsage("--poll is for --source sock_diag".to_string()));
+        }
+        let is_elsewhere = matches!(self.source, Choice::Pcap | Choice::SockDiag);
+        if !observe.hooks.is_empty() && (is_elsewhere || asks_for_tables) {
             bail!(WrongUsage("--hooks is for --source ebpf".to_string()));
         }
         let source = match self.source {
@@ -112,6 +117,7 @@ impl From {
             Choice::Pcap => self.packets.open(observe)?,
             Choice::SockDiag => self.tables(observe)?,
             Choice::Auto if asks_for_packets => self.packets.open(observe)?,
+            Choice::Auto if asks_for_tables => self.tables(observe)?,
             Choice::Auto => self.best(observe)?,
         };
         let unseen = source.unseen();
@@ -147,10 +153,13 @@ impl From {
             Netns::Own => Some(namespace::own()?),
             Netns::One(inode) => Some(inode),
         };
-        let tables = Tables::open(sock_diag::Options { netns, interval: self.poll });
+        let tables = Tables::open(sock_diag::Options { netns, interval: self.poll.unwrap_or(POLL) });
         Ok(Box::new(tables.context("looking at the kernel's tables of sockets")?))
     }
 }
+
+/// From one look at the kernel's tables to the next, where nothing else is said.
+const POLL: Duration = Duration::from_millis(200);
 
 fn poll(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_string())?;

@@ -18,6 +18,7 @@ use super::log;
 use super::page::{Color, page};
 use super::places::Places;
 use super::watch::ENTRIES;
+use crate::failure::NotStarted;
 use crate::live::News;
 use crate::privilege::{self, Needs};
 use crate::sink::{self, Detail, Har, Otlp, Page, Perfetto, Sink, Together, connection, found_together, json};
@@ -32,8 +33,8 @@ use crate::source::rights;
     sudo observer trace --output json 4711 4712\n  \
     sudo observer trace --output har -- curl -s -o /dev/null http://example.org > page.har\n  \
     sudo observer trace --write seen.pcapng -- curl -s https://example.org\n\n\
-    Timelines are printed when the processes have ended, or with Ctrl-C. With a command, the exit status is the command's; \
-    with Ctrl-C it is 130, as of what a signal ends.")]
+    Timelines are printed when the processes have ended, or with Ctrl-C. With a command, the exit status is the command's, \
+    or 127 where there is no such command and 126 where it cannot be started; with Ctrl-C it is 130, as of what a signal ends.")]
 pub struct Trace {
     /// Process identifiers, or a command with its arguments (after `--`)
     #[arg(required = true, value_name = "PID|COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
@@ -122,7 +123,8 @@ impl Trace {
 
     async fn command(&self, pid: &Cell<Option<u32>>, needs: Needs) -> Result<ExitCode> {
         let (program, args) = self.what.split_first().context("there is no command")?;
-        let mut child = Command::new(program).args(args).spawn().with_context(|| format!("starting {program}"))?;
+        let mut child =
+            Command::new(program).args(args).spawn().map_err(|cause| NotStarted { program: program.clone(), cause })?;
         pid.set(child.id());
         privilege::lay_down(needs)?;
         let status = wait(&mut child).await?;

@@ -67,8 +67,10 @@ pub fn describe(reading: &GaugeRecord) -> String {
     if let Some(rate) = reading.rate.filter(|rate| rate.0 != 0.0) {
         text.push_str(&format!(", {}", growth(rate.0)));
     }
-    if let Some(left) = reading.time_left_ns {
-        text.push_str(&format!(", full in {}", units::time(left)));
+    match reading.time_left_ns {
+        Some(Nanos(0)) => text.push_str(", full"),
+        Some(left) => text.push_str(&format!(", full in {}", units::time(left))),
+        None => {}
     }
     text
 }

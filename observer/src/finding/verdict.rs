@@ -1,5 +1,7 @@
 //! What a rule says, on its way to a [`record::Finding`](crate::record::Finding).
 
+use std::net::IpAddr;
+
 use super::{Page, RestsOn};
 use crate::record::{About, Confidence, ConnectionRecord, Doubt, Evidence, Finding, Severity, Side};
 
@@ -87,7 +89,9 @@ impl Verdict {
     pub(super) fn of(mut self, page: &'static Page, about: &About, doubts: &[Doubt]) -> Finding {
         self.values.extend(about.client.map(|end| ("CLIENT", end.ip.to_string())));
         self.values.extend(about.host.map(|host| ("CLIENT", host.to_string())));
-        self.values.extend(about.server.map(|end| ("SERVER", end.ip.to_string())));
+        // A listener on all addresses is here.
+        let server = |ip: IpAddr| if ip.is_unspecified() { "this host".to_string() } else { ip.to_string() };
+        self.values.extend(about.server.map(|end| ("SERVER", server(end.ip))));
         self.values.extend(about.server.map(|end| ("PORT", end.port.to_string())));
         self.values.extend(about.name.clone().map(|name| ("NAME", name)));
         self.finding(page, doubts)
@@ -137,5 +141,25 @@ pub(super) const fn name(side: Side) -> &'static str {
     match side {
         Side::Client => "client",
         Side::Server => "server",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::FINDINGS;
+    use super::*;
+    use crate::record::Endpoint;
+
+    #[test]
+    fn a_listener_on_all_addresses_is_here() {
+        let finding = FINDINGS.iter().find(|finding| finding.page().name == "accept-queue-overflow");
+        let page = finding.expect("it is one of them").page();
+        let remedy = |ip: &str| {
+            let server = Endpoint { ip: ip.parse().expect("an address"), port: 80 };
+            let about = About { server: Some(server), ..About::default() };
+            Verdict::new(Severity::Warning, "full".to_string()).of(page, &about, &[]).remedy.join(" ")
+        };
+        assert!(remedy("::").starts_with("On this host, compare"), "{}", remedy("::"));
+        assert!(remedy("10.0.0.1").starts_with("On 10.0.0.1, compare"), "{}", remedy("10.0.0.1"));
     }
 }

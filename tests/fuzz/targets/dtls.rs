@@ -32,7 +32,13 @@ fuzz_target!(|data: &[u8]| {
             body: Body::Udp(Datagram { len: payload.len() as u32 + missing }),
             ..template
         };
-        tracker.handle(Input::Packet(&PacketInput { packet: &packet, layers: &[], options: &[], payload, error: None }));
+        tracker.handle(Input::Packet(&PacketInput {
+            packet: &packet,
+            layers: &[],
+            options: &[],
+            payload,
+            error: None,
+        }));
         assert!(tracker.open_connections() <= 2, "the bound on open connections holds");
         while tracker.poll().is_some() {}
     }

@@ -4,7 +4,9 @@
 
 use libfuzzer_sys::fuzz_target;
 use observer::input::{Input, PacketInput};
-use observer::packet::{Address, Body, ErrorRef, Flags, FrameId, IcmpError, IpVersion, Notes, Packet, Segment, Span, Tuple};
+use observer::packet::{
+    Address, Body, ErrorRef, Flags, FrameId, IcmpError, IpVersion, Notes, Packet, Segment, Span, Tuple,
+};
 use observer::sequence::Seq;
 use observer::time::Timestamp;
 use observer::tracker::{Config, Event, Timeouts, Tracker};
