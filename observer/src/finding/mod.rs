@@ -189,8 +189,8 @@ pub fn find(name: &str) -> Option<&'static dyn Finding> {
 
 /// What is wrong with a connection, the worst first.
 pub fn judge(record: &ConnectionRecord, context: &Context<'_>) -> Vec<Found> {
-    let mut found: Vec<(&'static Page, Verdict)> =
-        FINDINGS.iter().filter_map(|finding| Some((finding.page(), finding.connection(record, context)?))).collect();
+    let hold = FINDINGS.iter().filter_map(|finding| Some((finding, finding.connection(record, context)?)));
+    let mut found: Vec<(&'static Page, Verdict)> = hold.map(|(finding, verdict)| (finding.page(), verdict)).collect();
     let named: Vec<&str> = found.iter().flat_map(|(page, _)| page.instead_of).copied().collect();
     found.retain(|(page, _)| !named.contains(&page.name));
     let doubts = if found.is_empty() { Vec::new() } else { doubts(record, context) };

@@ -169,6 +169,20 @@ impl Outcome {
         }
     }
 
+    /// The same for a segment whose IP header claims so many octets more than its frame held on the wire.
+    #[inline(never)]
+    pub(super) fn segment_beyond_its_frame(
+        &mut self,
+        from: u8,
+        segment: &Segment,
+        missing: u16,
+        whole: bool,
+        age: Nanos,
+    ) {
+        let claimed = Segment { len: segment.len + u32::from(missing), ..*segment };
+        self.takes_any(End::sending(from), &claimed, whole, age);
+    }
+
     /// The short way of what most segments are: the next one between two established ends that lack nothing. Says whether the
     /// segment was one; if not, nothing has changed.
     #[inline]

@@ -242,10 +242,13 @@ impl Connection {
         if packet.notes.intersects(unusable) {
             return;
         }
-        let beyond = if zeek { packet.missing.into() } else { 0 };
         let whole = packet.tail.payload >= segment.len;
-        let segment = Segment { len: segment.len + beyond, ..*segment };
-        self.outcome.segment(from, &segment, whole, packet.at.since(self.first_seen));
+        let age = packet.at.since(self.first_seen);
+        if zeek && packet.missing > 0 {
+            self.outcome.segment_beyond_its_frame(from, segment, packet.missing, whole, age);
+        } else {
+            self.outcome.segment(from, segment, whole, age);
+        }
     }
 
     #[inline]

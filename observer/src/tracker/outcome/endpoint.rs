@@ -196,20 +196,23 @@ impl Endpoint {
         self.state == State::Established && EndFlags::INTERACTIVE_PORT.contains(self.flags)
     }
 
-    /// Takes in the payload of a segment that follows on what was sent and delivered, with nothing to be looked at closer.
-    /// Says whether it was such a segment; if not, nothing has changed.
+    /// Takes in the payload of a segment without SYN, FIN and RST that follows on what was sent and delivered, with nothing
+    /// to be looked at closer. Says whether it was such a segment; if not, nothing has changed.
     #[inline(always)]
     pub fn takes_next(&mut self, segment: &Segment) -> bool {
-        let seq = self.relative_to_sent(segment.seq);
-        let upper = seq.seq.plus(segment.len);
-        let follows = segment.seq == self.last && !seq.before_start && seq.seq == self.delivered;
+        // What begins where the last one ended has gone around the sequence space as often as that.
+        let before_start = self.last_wraps == 0 && self.last.before(self.start);
+        let follows =
+            segment.seq == self.last && !before_start && self.last.offset_from(self.start) == self.delivered.0;
         let held = u32::try_from(self.delivered.delta(self.trimmed)).ok();
         let is_little = held.is_some_and(|held| held.saturating_add(segment.len) <= BUFFER_LIMIT);
         if !follows || !is_little || self.nothing_acked() {
             return false;
         }
-        self.advance(segment);
-        self.delivered = upper;
+        let end = self.last.plus(segment.len);
+        self.last_wraps = self.last_wraps.saturating_add(u8::from(end.0 < self.last.0));
+        self.last = end;
+        self.delivered = self.delivered.plus(segment.len);
         true
     }
 
