@@ -284,7 +284,7 @@ impl Teller for Printer {
         }
         for interface in &capture.interfaces {
             if let (Some(name), Some(dropped @ 1..)) = (&interface.name, interface.dropped) {
-                eprintln!("observer: {dropped} packets were dropped on {name}; --buffer makes more room");
+                eprintln!("observer: packets dropped on {name}: {dropped}; --buffer makes room for more");
             }
         }
         Ok(())

@@ -297,10 +297,10 @@ impl Said {
         match (entry.packets, entry.acks) {
             (0..=1, 0) => {}
             (0..=1, _) => line.push(Tone::Plain, format!(", acknowledged within {spent}")),
-            (_, 0) => line.push(Tone::Plain, format!(" in {segments} over {spent}")),
+            (_, 0) => line.push(Tone::Plain, format!(" in {segments}{}", over(entry))),
             (_, acks) => {
                 let acks = units::number_of(acks, "ACK");
-                line.push(Tone::Plain, format!(" in {segments} over {spent}, {acks}"));
+                line.push(Tone::Plain, format!(" in {segments}{}, {acks}", over(entry)));
             }
         }
         let first = !std::mem::replace(self.data.of_mut(entry.from), true);
@@ -368,20 +368,27 @@ fn icmp(record: &ConnectionRecord, entry: &TimelineEntry) -> Line {
     Line::new().then(Tone::Bad, text)
 }
 
+/// How long what an entry tells took: ` over 3.2 ms`, or ` at once`.
+fn over(entry: &TimelineEntry) -> String {
+    match entry.until.since(entry.at) {
+        Nanos(0) => " at once".to_owned(),
+        spent => format!(" over {}", units::time(spent)),
+    }
+}
+
 /// What the kernel did or was told at one end.
 fn kernel(entry: &TimelineEntry) -> Line {
     let who = side(entry.from);
     let because = entry.detail.as_ref().map_or(String::new(), |detail| format!(": {detail}"));
-    let over = || units::time(entry.until.since(entry.at));
     let (tone, text) = match entry.kind {
         EntryKind::Retransmit if entry.packets > 1 => {
             let segments = units::number_of(entry.packets, "segment");
-            (Tone::Bad, format!("the {who}'s kernel sends {segments} again over {}{because}", over()))
+            (Tone::Bad, format!("the {who}'s kernel sends {segments} again{}{because}", over(entry)))
         }
         EntryKind::Retransmit => (Tone::Bad, format!("the {who}'s kernel sends a segment again{because}")),
         EntryKind::Drop if entry.packets > 1 => {
             let packets = units::number_of(entry.packets, "packet");
-            (Tone::Bad, format!("{packets} of the {who} are dropped over {}{because}", over()))
+            (Tone::Bad, format!("{packets} of the {who} are dropped{}{because}", over(entry)))
         }
         EntryKind::NotRetransmitted => {
             (Tone::Bad, format!("the {who}'s kernel does not send the segment again{because}"))
