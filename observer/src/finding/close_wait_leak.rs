@@ -36,7 +36,7 @@ const PAGE: Page = Page {
     ],
     instead_of: &[],
     proof: Proof {
-        shown: "observer/src/gauge/tests.rs::a_close_wait_leak_is_found_once_it_is_a_minute_old",
+        shown: "observer/src/gauge/tests/leaks.rs::a_close_wait_leak_is_found_once_it_is_a_minute_old",
         near_miss: "tests/tests/gauges/main.rs::a_close_wait_is_counted_for_its_process_and_grows_old",
     },
 };

@@ -1,5 +1,8 @@
 //! Gauges over sockets and texts that are made up, with the time given to them.
 
+mod evidence;
+mod leaks;
+
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::*;
@@ -88,6 +91,21 @@ impl Host {
     }
 }
 
+/// What is told of a host that was watched: its sockets and texts as `changes` left them, second by second.
+fn watched(host: &mut Host, seconds: u64, mut changes: impl FnMut(&mut Host, u64)) -> Vec<FindingRecord> {
+    let thresholds = Thresholds::default();
+    let mut report = Report::default();
+    for second in 0..=seconds {
+        changes(host, second);
+        host.after(u64::from(second > 0));
+        let until = host.readings.first().map(|reading| reading.at).unwrap_or_default();
+        let context = Context { thresholds: &thresholds, until, lost: false };
+        let readings = crate::finding::Readings(&host.readings);
+        if second < seconds { report.passing(readings, &context) } else { report.gauges(readings, &context) }
+    }
+    report.finish(&Context { thresholds: &thresholds, until: Timestamp::default(), lost: false })
+}
+
 #[test]
 fn states_are_counted_and_grow_old() {
     let mut host = Host { sockets: vec![socket(ESTAB, 1, 1000, 80), socket(ESTAB, 2, 1001, 80)], ..Host::default() };
@@ -108,132 +126,6 @@ fn states_are_counted_and_grow_old() {
     host.sockets.push(socket(TIME_WAIT_STATE, 3, 1002, 80));
     host.after(1);
     assert_eq!(of(&host, TcpState::TimeWait).1, Some(Nanos::from_secs(2)));
-}
-
-#[test]
-fn a_close_wait_leak_is_found_once_it_is_a_minute_old() {
-    let mut host = Host { sockets: (1..=20).map(|n| socket(CLOSE_WAIT, n, 80, n as u16)).collect(), ..Host::default() };
-    host.process(42, 25, 1000, 1..21);
-    host.after(0).after(60);
-    assert_eq!(host.names(), []);
-    host.after(1);
-    assert_eq!(host.names(), [("close-wait-leak", Severity::Warning)]);
-    let reading = host.reading("close_wait");
-    let ages = reading.ages.expect("they have ages");
-    assert_eq!((ages.over_10s, ages.over_1min, ages.over_10min), (20, 20, 0));
-    assert_eq!(reading.subject.process.as_ref().map(|process| process.pid), Some(42));
-    // Close to its limit, and growing by one descriptor a second.
-    host.process(42, 850, 1000, 0..0);
-    host.after(1);
-    host.process(42, 860, 1000, 0..0);
-    host.after(10);
-    let names = host.names();
-    assert!(names.contains(&("close-wait-leak", Severity::Error)), "{names:?}");
-    assert!(names.contains(&("descriptors-exhausted", Severity::Warning)), "{names:?}");
-    assert!(host.reading("descriptors").time_left_ns.is_some());
-}
-
-#[test]
-fn a_leak_on_its_way_to_emfile_is_told_before_it_is_a_minute_old() {
-    /// So many sockets more a second for ten seconds, of which `waiting` stay in CLOSE-WAIT.
-    fn grows(waiting: bool, a_second: u64, limit: u64) -> Host {
-        let mut host = Host::default();
-        for second in 0..=10 {
-            let all = 12 + a_second * second;
-            let state = if waiting { CLOSE_WAIT } else { ESTAB };
-            host.sockets = (1..=all).map(|n| socket(state, n, 80, n as u16)).collect();
-            host.process(42, all, limit, 1..all as u32 + 1);
-            host.after(u64::from(second > 0));
-        }
-        host
-    }
-    let leaking = grows(true, 4, 100);
-    let both = [("close-wait-leak", Severity::Warning), ("descriptors-exhausted", Severity::Warning)];
-    let mut names = leaking.names();
-    names.sort_unstable_by_key(|(name, _)| *name);
-    assert_eq!(names, both);
-    let found = leaking.found();
-    let what = |name: &str| {
-        let record = found.iter().find(|record| record.name == name).expect("it is there");
-        record.cases[0].finding.what.clone()
-    };
-    assert!(what("close-wait-leak").contains("+4/s, EMFILE in 12 s"), "{}", what("close-wait-leak"));
-    assert!(what("descriptors-exhausted").contains("52 of 100 file descriptors open, EMFILE in 12 s"));
-    assert_eq!(grows(false, 4, 100).names(), [("descriptors-exhausted", Severity::Warning)], "they are in use");
-    // Where there is room for hours, or nothing grows, there is time to close them.
-    assert_eq!(grows(true, 4, 100_000).names(), []);
-    assert_eq!(grows(true, 0, 100).names(), []);
-    assert_eq!(grows(false, 4, 1_000).names(), [], "a burst in a process that has hardly begun");
-}
-
-#[test]
-fn at_their_end_descriptors_are_an_error() {
-    let mut host = Host { sockets: vec![socket(ESTAB, 1, 80, 1)], ..Host::default() };
-    host.process(42, 97, 100, 1..2);
-    host.after(0);
-    assert_eq!(host.names(), [("descriptors-exhausted", Severity::Warning)]);
-    host.process(42, 98, 100, 1..2);
-    host.after(10);
-    assert_eq!(host.names(), [("descriptors-exhausted", Severity::Error)]);
-    assert_eq!(host.reading("descriptors").time_left_ns, Some(Nanos::from_secs(20)));
-}
-
-#[test]
-fn a_close_wait_from_before_us_is_as_old_as_its_silence() {
-    let mut host = Host { sockets: (1..=10).map(|n| socket(CLOSE_WAIT, n, 80, n as u16)).collect(), ..Host::default() };
-    host.sockets.iter_mut().for_each(|seen| seen.quiet = Some(Nanos::from_secs(90)));
-    host.after(0);
-    assert_eq!(host.names(), [("close-wait-leak", Severity::Warning)]);
-    // Nine are no leak, but not closed all the same.
-    host.sockets.pop();
-    host.after(1);
-    assert_eq!(host.names(), [("close-wait", Severity::Warning)]);
-    host.sockets.truncate(1);
-    host.after(1);
-    assert_eq!(host.names(), [("close-wait", Severity::Warning)]);
-    host.sockets.iter_mut().for_each(|seen| seen.socket.cookie += 100);
-    host.sockets.iter_mut().for_each(|seen| seen.quiet = Some(Nanos::from_secs(60)));
-    host.after(1);
-    assert_eq!(host.names(), [], "it has been for a minute, and no longer");
-}
-
-#[test]
-fn sockets_that_are_stuck_while_closing_are_told_though_they_were_there_before() {
-    const FIN_WAIT_1: u8 = 4;
-    const FIN_WAIT_2: u8 = 5;
-    const LAST_ACK: u8 = 9;
-    let stuck = |state, kind, expires, retransmits| {
-        let mut host = Host::default();
-        host.text(Text::FinTimeout, "60\n");
-        let mut one = socket(state, 1, 40_000, 80);
-        one.socket.inode = 0;
-        one.socket.timer = Some(Timer { kind, expires: Nanos::from_secs(expires), retransmits });
-        host.sockets = vec![one];
-        host.after(0);
-        host
-    };
-    for state in [FIN_WAIT_1, 11, LAST_ACK] {
-        let host = stuck(state, TimerKind::On, 9, 6);
-        assert_eq!(host.names(), [("stuck-closing", Severity::Warning)], "{state}");
-        assert_eq!(stuck(state, TimerKind::On, 9, 5).names(), [], "six seconds are not long");
-    }
-    let found = stuck(FIN_WAIT_1, TimerKind::On, 9, 6).found();
-    let case = &found[0].cases[0];
-    assert!(case.finding.what.starts_with("1 connection to 10.0.0.2:80 in FIN-WAIT-1"), "{}", case.finding.what);
-    assert!(case.finding.remedy.iter().any(|step| step.contains("mtr -n 10.0.0.2")), "{:?}", case.finding.remedy);
-    assert_eq!(stuck(FIN_WAIT_2, TimerKind::TimeWait, 30, 0).names(), [("stuck-closing", Severity::Warning)]);
-    assert_eq!(stuck(FIN_WAIT_2, TimerKind::TimeWait, 31, 0).names(), [], "less than half of its time is over");
-    let mut held = stuck(FIN_WAIT_2, TimerKind::KeepAlive, 1, 0);
-    held.sockets[0].socket.inode = 7;
-    held.after(50);
-    assert_eq!(held.names(), [], "its program may still read");
-    // The other end is here as well: then it is that one that does not close.
-    let mut both = stuck(FIN_WAIT_2, TimerKind::TimeWait, 10, 0);
-    let mut other = socket(CLOSE_WAIT, 2, 80, 40_000);
-    std::mem::swap(&mut other.socket.local.0, &mut other.socket.peer.0);
-    both.sockets.push(other);
-    both.after(1);
-    assert_eq!(both.names(), []);
 }
 
 #[test]
@@ -361,21 +253,6 @@ fn connections_are_those_of_the_listener_that_they_came_to() {
     assert_eq!(led.count(), 4, "those of port 83 were opened here");
 }
 
-/// What is told of a host that was watched: its sockets and texts as `changes` left them, second by second.
-fn watched(host: &mut Host, seconds: u64, mut changes: impl FnMut(&mut Host, u64)) -> Vec<FindingRecord> {
-    let thresholds = Thresholds::default();
-    let mut report = Report::default();
-    for second in 0..=seconds {
-        changes(host, second);
-        host.after(u64::from(second > 0));
-        let until = host.readings.first().map(|reading| reading.at).unwrap_or_default();
-        let context = Context { thresholds: &thresholds, until, lost: false };
-        let readings = crate::finding::Readings(&host.readings);
-        if second < seconds { report.passing(readings, &context) } else { report.gauges(readings, &context) }
-    }
-    report.finish(&Context { thresholds: &thresholds, until: Timestamp::default(), lost: false })
-}
-
 #[test]
 fn a_queue_that_was_full_for_a_while_is_told() {
     let queue = |waiting: u32, drops: u32, overflows: u32| {
@@ -412,18 +289,6 @@ fn a_queue_that_was_full_for_a_while_is_told() {
 }
 
 #[test]
-fn growth_is_judged_in_the_end() {
-    // Fifty descriptors more within a second, and none after that.
-    let mut host = Host { sockets: vec![socket(ESTAB, 1, 80, 1)], ..Host::default() };
-    let found =
-        watched(&mut host, 60, |host, second| host.process(42, if second == 0 { 200 } else { 250 }, 1000, 1..2));
-    assert_eq!(found, []);
-    // Nearly at its limit, if only for a while.
-    let found = watched(&mut host, 9, |host, second| host.process(42, if second == 4 { 990 } else { 250 }, 1000, 1..2));
-    assert_eq!((found[0].name, found[0].severity), ("descriptors-exhausted", Severity::Error));
-}
-
-#[test]
 fn cookies_memory_and_retransmissions_are_told_by_what_grows() {
     let mut host = Host { sockets: vec![socket(LISTEN, 1, 80, 0), socket(SYN_RECV, 2, 80, 5)], ..Host::default() };
     host.text(Text::TcpMem, "10 20 30");
@@ -441,32 +306,6 @@ fn cookies_memory_and_retransmissions_are_told_by_what_grows() {
     assert_eq!(read(&mut host, 6, 31, 0), [("memory-pressure", Severity::Error)]);
     assert_eq!(read(&mut host, 6, 5, 100), [("retransmission-rate", Severity::Warning)]);
     assert!(host.reading("retransmission_percent").value.0 > 3.0);
-}
-
-#[test]
-fn drops_beside_a_syn_without_an_answer_are_its_evidence() {
-    let evidence = |drops: [u64; 2]| {
-        let mut host = Host::default();
-        for count in drops {
-            host.text(Text::Netstat, &format!("TcpExt: ListenDrops ListenOverflows\nTcpExt: {count} 7\n"));
-            host.after(5);
-        }
-        let thresholds = Thresholds::default();
-        let context = Context { thresholds: &thresholds, until: Timestamp::default(), lost: false };
-        let mut report = Report::default();
-        report.connection(&crate::finding::tests::unanswered());
-        report.gauges(crate::finding::Readings(&host.readings), &context);
-        let found = report.finish(&context);
-        assert_eq!(found.iter().map(|record| record.name).collect::<Vec<_>>(), ["unanswered-syn"]);
-        let evidence = &found[0].cases[0].finding.evidence;
-        evidence
-            .iter()
-            .filter(|piece| piece.what.starts_with("listen"))
-            .map(|piece| piece.what.clone())
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(evidence([5, 20]), ["listen_drops: 20 times, +3/s (netns 7)"]);
-    assert_eq!(evidence([20, 20]), [""; 0], "those were before");
 }
 
 #[test]
@@ -516,17 +355,6 @@ fn tracked_connections_are_counted_by_state_and_source() {
 }
 
 #[test]
-fn the_growth_of_close_wait_tells_when_descriptors_run_out() {
-    let mut host = Host { sockets: (1..=10).map(|n| socket(CLOSE_WAIT, n, 80, n as u16)).collect(), ..Host::default() };
-    host.process(42, 90, 100, 1..30);
-    host.after(0);
-    assert_eq!(host.reading("close_wait").time_left_ns, None);
-    host.sockets.extend((11..=20).map(|n| socket(CLOSE_WAIT, n, 80, n as u16)));
-    host.after(10);
-    assert_eq!(host.reading("close_wait").time_left_ns, Some(Nanos::from_secs(10)));
-}
-
-#[test]
 fn rules_that_are_met_are_told() {
     let rule = |handle, verdict| {
         let (table, chain) = ("filter".to_string(), "input".to_string());
@@ -545,65 +373,4 @@ fn rules_that_are_met_are_told() {
     let met = [(FIREWALL_DROPPED, 120.0, Some(2.0)), (FIREWALL_REJECTED, 10.0, Some(1.0))];
     assert_eq!(rules([120, 10, 7]), met);
     assert_eq!(rules([120, 10, 7])[0].2, Some(1.0), "over all that was watched");
-}
-
-#[test]
-fn a_full_queue_stands_before_the_attempts_that_it_leaves_unanswered() {
-    let mut host = Host { sockets: vec![socket(LISTEN, 1, 80, 0)], ..Host::default() };
-    host.sockets[0].socket.recv_queue = 6;
-    host.sockets[0].socket.send_queue = 5;
-    host.sockets[0].drops = Some(0);
-    host.after(0);
-    host.sockets[0].drops = Some(9);
-    host.after(1);
-    let full = host.found();
-    assert_eq!((full[0].name, full[0].severity), ("accept-queue-overflow", Severity::Error));
-    let mut attempt = full[0].cases[0].clone();
-    attempt.about = About { connection: Some(1), ..About::default() };
-    attempt.finding.name = "unanswered-syn";
-    let thresholds = Thresholds::default();
-    let context = Context { thresholds: &thresholds, until: Timestamp::default(), lost: false };
-    let mut report = Report::default();
-    report.add(attempt);
-    report.gauges(crate::finding::Readings(&host.readings), &context);
-    let names: Vec<_> = report.finish(&context).into_iter().map(|record| record.name).collect();
-    assert_eq!(names, ["accept-queue-overflow", "unanswered-syn"]);
-}
-
-#[test]
-fn what_another_namespace_counts_is_no_evidence_of_what_stays_on_a_host() {
-    let mut host = Host { sockets: vec![socket(LISTEN, 1, 80, 0)], ..Host::default() };
-    host.sockets[0].socket.recv_queue = 6;
-    host.sockets[0].socket.send_queue = 5;
-    host.sockets[0].drops = Some(9);
-    let (table, chain) = ("filter".to_string(), "input".to_string());
-    let rule = FirewallRule { family: "inet", table, chain, handle: 4, verdict: FirewallVerdict::Drop };
-    for second in 0..2 {
-        host.rules = vec![Counted { rule: rule.clone(), packets: second }];
-        host.after(second);
-    }
-    let counter = host.readings.iter().find(|reading| reading.name == FIREWALL_DROPPED).expect("it was met");
-    let netns = counter.netns.expect("it is a namespace's");
-    let case = host.found()[0].cases[0].clone();
-    let thresholds = Thresholds::default();
-    let context = Context { thresholds: &thresholds, until: Timestamp::default(), lost: false };
-    let is_evidence = |client: [u8; 4], server: [u8; 4], netns| {
-        let end = |ip: [u8; 4], port| Some(Endpoint { ip: ip.into(), port });
-        let mut attempt = case.clone();
-        let (client, server) = (end(client, 40_000), end(server, 80));
-        attempt.about = About { connection: Some(1), client, server, netns, ..About::default() };
-        attempt.finding.name = "unanswered-syn";
-        let mut report = Report::default();
-        report.add(attempt);
-        report.gauges(crate::finding::Readings(&host.readings), &context);
-        let records = report.finish(&context);
-        let unanswered = records.iter().find(|record| record.name == "unanswered-syn").expect("it was added");
-        unanswered.cases[0].finding.evidence.iter().any(|evidence| evidence.what.contains(FIREWALL_DROPPED))
-    };
-    let local = [127, 0, 0, 1];
-    assert!(is_evidence(local, local, Some(netns)));
-    assert!(!is_evidence(local, local, Some(netns + 1)));
-    assert!(!is_evidence([10, 0, 0, 1], [10, 0, 0, 1], Some(netns + 1)));
-    assert!(is_evidence([10, 0, 0, 1], [10, 0, 0, 2], Some(netns + 1)), "another namespace may be on the way");
-    assert!(is_evidence(local, local, None), "nobody knows which");
 }
