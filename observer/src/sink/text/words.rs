@@ -292,15 +292,15 @@ impl Said {
             return;
         }
         line.push(Tone::Plain, units::bytes(entry.bytes));
-        let spent = units::time(entry.until.since(entry.at));
+        let spent = entry.until.since(entry.at);
         let segments = units::number_of(entry.packets, "segment");
         match (entry.packets, entry.acks) {
             (0..=1, 0) => {}
-            (0..=1, _) => line.push(Tone::Plain, format!(", acknowledged within {spent}")),
-            (_, 0) => line.push(Tone::Plain, format!(" in {segments}{}", over(entry))),
+            (0..=1, _) => line.push(Tone::Plain, format!(", acknowledged {}", lasting("within", spent))),
+            (_, 0) => line.push(Tone::Plain, format!(" in {segments} {}", lasting("over", spent))),
             (_, acks) => {
                 let acks = units::number_of(acks, "ACK");
-                line.push(Tone::Plain, format!(" in {segments}{}, {acks}", over(entry)));
+                line.push(Tone::Plain, format!(" in {segments} {}, {acks}", lasting("over", spent)));
             }
         }
         let first = !std::mem::replace(self.data.of_mut(entry.from), true);
@@ -368,27 +368,25 @@ fn icmp(record: &ConnectionRecord, entry: &TimelineEntry) -> Line {
     Line::new().then(Tone::Bad, text)
 }
 
-/// How long what an entry tells took: ` over 3.2 ms`, or ` at once`.
-fn over(entry: &TimelineEntry) -> String {
-    match entry.until.since(entry.at) {
-        Nanos(0) => " at once".to_owned(),
-        spent => format!(" over {}", units::time(spent)),
-    }
+/// How long something took: `over 3.2 ms`, `within 3.2 ms`, or `at once` where no time passed.
+fn lasting(preposition: &str, time: Nanos) -> String {
+    if time == Nanos(0) { "at once".to_string() } else { format!("{preposition} {}", units::time(time)) }
 }
 
 /// What the kernel did or was told at one end.
 fn kernel(entry: &TimelineEntry) -> Line {
     let who = side(entry.from);
     let because = entry.detail.as_ref().map_or(String::new(), |detail| format!(": {detail}"));
+    let over = || lasting("over", entry.until.since(entry.at));
     let (tone, text) = match entry.kind {
         EntryKind::Retransmit if entry.packets > 1 => {
             let segments = units::number_of(entry.packets, "segment");
-            (Tone::Bad, format!("the {who}'s kernel sends {segments} again{}{because}", over(entry)))
+            (Tone::Bad, format!("the {who}'s kernel sends {segments} again {}{because}", over()))
         }
         EntryKind::Retransmit => (Tone::Bad, format!("the {who}'s kernel sends a segment again{because}")),
         EntryKind::Drop if entry.packets > 1 => {
             let packets = units::number_of(entry.packets, "packet");
-            (Tone::Bad, format!("{packets} of the {who} are dropped{}{because}", over(entry)))
+            (Tone::Bad, format!("{packets} of the {who} are dropped {}{because}", over()))
         }
         EntryKind::NotRetransmitted => {
             (Tone::Bad, format!("the {who}'s kernel does not send the segment again{because}"))
@@ -479,4 +477,15 @@ fn analysis_words(flag: AnalysisSet, entry: &TimelineEntry) -> Option<(Tone, Str
         AnalysisSet::REUSED_PORTS => (Tone::Notice, "the ports of an earlier connection".to_string()),
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_takes_no_time_is_at_once() {
+        assert_eq!(lasting("over", Nanos(0)), "at once");
+        assert_eq!(lasting("within", Nanos(3_200_000)), "within 3.2\u{a0}ms");
+    }
 }
