@@ -184,11 +184,16 @@ impl Endpoint {
         // A connection of which no more than SYN and FIN was captured may have carried over 2 GiB: its FIN is believed.
         let only_fin = segment.flags.contains(Flags::FIN) && self.last == self.start.plus(1);
         if only_fin || (ahead > 0 && self.state != State::Reset) {
-            self.last_wraps = self.last_wraps.saturating_add(u8::from(end.0 < self.last.0));
-            self.last = end;
+            self.sent_up_to(end);
             return false;
         }
         self.state != State::Reset && segment.len > 0
+    }
+
+    #[inline(always)]
+    fn sent_up_to(&mut self, end: Seq) {
+        self.last_wraps = self.last_wraps.saturating_add(u8::from(end.0 < self.last.0));
+        self.last = end;
     }
 
     /// Whether it went through a handshake, and has done nothing since but send and acknowledge.
@@ -209,9 +214,7 @@ impl Endpoint {
         if !follows || !is_little || self.nothing_acked() {
             return false;
         }
-        let end = self.last.plus(segment.len);
-        self.last_wraps = self.last_wraps.saturating_add(u8::from(end.0 < self.last.0));
-        self.last = end;
+        self.sent_up_to(self.last.plus(segment.len));
         self.delivered = self.delivered.plus(segment.len);
         true
     }
