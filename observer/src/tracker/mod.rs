@@ -32,6 +32,7 @@ mod strain;
 mod table;
 mod timeline;
 mod turn;
+mod usage;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;

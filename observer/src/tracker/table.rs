@@ -3,15 +3,13 @@
 //! A connection that has been quiet while many packets of others came by is put to rest: it is kept in short form until its
 //! next packet, or until its record is made. Nothing else tells the difference.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-
 use hashbrown::HashTable;
 
 use super::connection::Connection;
 use super::opened::Opened;
 use super::pack::Packer;
 use super::rest::Resting;
+use super::usage::{Place, Usage};
 use crate::nearby::fetch;
 use crate::packet::{Layer, Tuple};
 
@@ -29,7 +27,7 @@ pub(super) struct Table {
     most_awake: usize,
     /// When each connection was used, as of some time ago: a connection's own stamp is the same or later. Entries of
     /// connections that are gone are skipped when they come up.
-    order: Option<BinaryHeap<Reverse<Place>>>,
+    order: Option<Usage>,
     /// Their hashes in the order in which they were opened.
     opened: Opened<u64>,
     packer: Packer,
@@ -52,14 +50,6 @@ impl Entry<Box<Connection>> {
     fn is_of(&self, key: &Key<'_>) -> bool {
         self.hash == key.hash && self.connection.has_key(key)
     }
-}
-
-/// What finds a connection again: its last packet's number, its hash, its identifier.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
-    used: u64,
-    hash: u64,
-    id: u64,
 }
 
 /// What makes a packet one of a connection. It is looked at where it stands: a copy for each packet would cost.
@@ -218,7 +208,7 @@ impl Table {
     /// Adds a connection whose key is not in the table.
     pub(super) fn insert(&mut self, hash: u64, connection: Box<Connection>) {
         if let Some(order) = &mut self.order {
-            order.push(Reverse(Place { used: connection.last_number, hash, id: connection.id }));
+            order.push(Place { used: connection.last_number, hash, id: connection.id });
         }
         let Self { awake, resting, opened, .. } = self;
         opened.push(connection.id, hash, awake.len() + resting.len(), |id, hash| {
@@ -256,13 +246,13 @@ impl Table {
     /// Takes out the connection whose last packet is the longest ago.
     pub(super) fn remove_least_recent(&mut self) -> Option<Box<Connection>> {
         loop {
-            let Reverse(place) = self.order_of_use().pop()?;
+            let place = self.order_of_use().pop()?;
             let known = last_number((&self.awake, &self.resting), place.hash, place.id);
             let Some(used) = known else { continue };
             if used == place.used {
                 return self.remove(place.hash, place.id);
             }
-            self.order_of_use().push(Reverse(Place { used, ..place }));
+            self.order_of_use().push(Place { used, ..place });
         }
     }
 
@@ -285,11 +275,11 @@ impl Table {
     }
 
     /// The order of use, made when first asked for, and anew where most of it is of connections that are gone.
-    fn order_of_use(&mut self) -> &mut BinaryHeap<Reverse<Place>> {
+    fn order_of_use(&mut self) -> &mut Usage {
         let most = 2 * self.len() + 1024;
-        let is_stale = |order: &BinaryHeap<_>| order.len() > most;
+        let is_stale = |order: &Usage| order.len() > most;
         if self.order.as_ref().is_none_or(is_stale) {
-            let place = |hash, (id, used)| Reverse(Place { used, hash, id });
+            let place = |hash, (id, used)| Place { used, hash, id };
             let awake =
                 self.awake.iter().map(|entry| (entry.hash, (entry.connection.id, entry.connection.last_number)));
             let resting = self.resting.iter().map(|entry| (entry.hash, entry.connection.id_and_last_number()));
